@@ -50,8 +50,8 @@ async def _print_machine(site: Site, blocks: int, seconds: float) -> None:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo").read_text()
-    return told.partition("model name")[2].partition("\n")[0].strip("\t :") or platform.machine()
+    text = Path("/proc/cpuinfo").read_text()
+    return text.partition("model name")[2].partition("\n")[0].strip("\t :") or platform.machine()
 
 
 def _print_rows(title: str, rows: Sequence[Row]) -> None:

@@ -23,8 +23,8 @@ from infrastructure.redis.wake_ups import RedisWakeUps
 from tests.support.messages import a_payload, until
 from tests.support.processes import running_workers
 
-LANES = 25_000
-MESSAGES = 4 * LANES
+ORDERING_KEYS = 25_000
+MESSAGES = 4 * ORDERING_KEYS
 STEP = timedelta(seconds=30)
 LOOKS = 120
 BOOKINGS_PER_SECOND = 20
@@ -71,7 +71,7 @@ async def measure(site: Site) -> Recovery:
         environ = site.environ | {"CRM_SERVICE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}"}
         with running_workers(2, environ, site.directory):
             before = await _book(site, 0)
-            await site.database.execute(_ENQUEUE, LANES, json.dumps(a_payload()))
+            await site.database.execute(_ENQUEUE, ORDERING_KEYS, json.dumps(a_payload()))
             await until(lambda: _is_open(site))
             await asyncio.sleep(2)  # what was under way when it opened comes to its end
             began = await site.database.fetchval(_ATTEMPTS)

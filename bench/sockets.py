@@ -18,17 +18,17 @@ from websockets.asyncio.client import ClientConnection, connect
 from bench.throughput import resident_megabytes
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
-from tests.support.followers import a_newsroom, a_socket
+from tests.support.followers import a_publisher, a_socket
 from tests.support.load import Member, many_users
 from tests.support.processes import running_apis, server_environ
 from tests.support.servers import temporary_directory
 
 ROOMS, IN_EACH = 100, 10
-NEWS, A_SECOND = 400, 20
+UPDATES, A_SECOND = 400, 20
 IDLE_SECONDS = 10
 OPENED_AT_ONCE = 8
 
-Tell = Callable[[int, int], Awaitable[None]]
+Publish = Callable[[int, int], Awaitable[None]]
 """Room and number of what is told."""
 
 
@@ -41,7 +41,9 @@ class Figures(msgspec.Struct, frozen=True):
     p99: float
 
 
-async def measure(pid: int, opened: Callable[[int], connect], tell: Tell, number_of: Callable[[str], int]) -> Figures:
+async def measure(
+    pid: int, opened: Callable[[int], connect], publish: Publish, number_of: Callable[[str], int]
+) -> Figures:
     """`number_of` reads the number of what is told from what arrives."""
     before = resident_megabytes(pid)
     sockets: list[ClientConnection] = []
@@ -53,19 +55,19 @@ async def measure(pid: int, opened: Callable[[int], connect], tell: Tell, number
     await asyncio.sleep(IDLE_SECONDS)
     idle = (_cpu_seconds(pid) - cpu) / (time.monotonic() - began)
 
-    told_at: dict[int, float] = {}
+    published_at: dict[int, float] = {}
     latencies: list[float] = []
 
     async def follow(socket: ClientConnection) -> None:
-        for _ in range(NEWS // ROOMS):
+        for _ in range(UPDATES // ROOMS):
             said = await socket.recv()
-            latencies.append(1000 * (time.perf_counter() - told_at[number_of(str(said))]))
+            latencies.append(1000 * (time.perf_counter() - published_at[number_of(str(said))]))
 
     followers = [asyncio.create_task(follow(socket)) for socket in sockets]
-    for number in range(NEWS):
-        told_at[number] = time.perf_counter()
-        await tell(number % ROOMS, number)
-        await asyncio.sleep(max(0, told_at[0] + (number + 1) / A_SECOND - time.perf_counter()))
+    for number in range(UPDATES):
+        published_at[number] = time.perf_counter()
+        await publish(number % ROOMS, number)
+        await asyncio.sleep(max(0, published_at[0] + (number + 1) / A_SECOND - time.perf_counter()))
     async with asyncio.timeout(30):
         await asyncio.gather(*followers)
     await asyncio.gather(*(socket.close() for socket in sockets))
@@ -84,15 +86,15 @@ async def of_the_feed(directory: Path) -> Figures:
         members = await _facilitators(dsn)
         (api,) = stack.enter_context(running_apis(1, server_environ(dsn, redis.url, directory), directory))
         await api.ready()
-        async with a_newsroom(dsn, redis.url) as newsroom:
+        async with a_publisher(dsn, redis.url) as publisher:
 
-            async def tell(room: int, number: int) -> None:
-                await newsroom.tell(members[room].id, number)
+            async def publish(room: int, number: int) -> None:
+                await publisher.publish(members[room].id, number)
 
             return await measure(
                 api.pid,
                 lambda room: a_socket(api.address, members[room].token, open_timeout=60),
-                tell,
+                publish,
                 lambda said: int(msgspec.json.decode(said)["data"]["booking_id"]),
             )
 
@@ -103,13 +105,13 @@ async def of_a_bare_server(directory: Path) -> Figures:
         publishers = [await connect(f"{url}/publish/{room}", compression=None) for room in range(ROOMS)]
         padding = "x" * 700  # as long as the feed's entries
 
-        async def tell(room: int, number: int) -> None:
+        async def publish(room: int, number: int) -> None:
             await publishers[room].send(f"{number} {padding}")
 
         figures = await measure(
             server.pid,
             lambda room: connect(f"{url}/{room}", compression=None, open_timeout=60),
-            tell,
+            publish,
             lambda said: int(said.partition(" ")[0]),
         )
         await asyncio.gather(*(publisher.close() for publisher in publishers))
@@ -134,7 +136,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 async def main() -> None:
-    print(f"{ROOMS * IN_EACH} sockets, {NEWS} news at {A_SECOND} a second, load before {os.getloadavg()[0]:.1f}")
+    print(f"{ROOMS * IN_EACH} sockets, {UPDATES} news at {A_SECOND} a second, load before {os.getloadavg()[0]:.1f}")
     print(f"{'':16}{'KiB each':>10}{'idle cores':>12}{'p50 ms':>9}{'p99 ms':>9}", flush=True)
     with temporary_directory() as directory:
         for name, part in (("bare server", of_a_bare_server), ("live feed", of_the_feed)):

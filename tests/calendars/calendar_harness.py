@@ -69,7 +69,7 @@ class CalendarHarness:
         await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
         await self.run()
 
-    async def owed(self) -> list[tuple[str, str | None]]:
+    async def jobs(self) -> list[tuple[str, str | None]]:
         """Status and last error of what is owed to calendars."""
         rows = await self.records.fetch(
             "SELECT status, last_error FROM outbox WHERE destination = 'calendar' ORDER BY seq"

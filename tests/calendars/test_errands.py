@@ -44,7 +44,7 @@ async def test_entry_is_created_with_a_meeting_moved_and_deleted(
     assert (await calendar_harness.client.delete(f"/booking/{booking_id}")).status_code == 204
     await calendar_harness.run()
     assert calendar_harness.entries() == []
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
     assert await calendar_harness.records.fetchval("SELECT count(*) FROM calendar_entries") == 0
 
 
@@ -85,7 +85,7 @@ async def test_connecting_adds_upcoming_bookings_only(calendar_harness: Calendar
 
 async def test_without_connected_calendars_no_job_is_enqueued(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.book()
-    assert await calendar_harness.owed() == []
+    assert await calendar_harness.jobs() == []
 
 
 async def test_job_for_a_disconnected_calendar_does_nothing(calendar_harness: CalendarHarness) -> None:
@@ -93,7 +93,7 @@ async def test_job_for_a_disconnected_calendar_does_nothing(calendar_harness: Ca
     await calendar_harness.book()
     await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")
     await calendar_harness.run()
-    assert [status for status, _ in await calendar_harness.owed()] == ["delivered"]
+    assert [status for status, _ in await calendar_harness.jobs()] == ["delivered"]
     assert calendar_harness.entries() == []
 
 
@@ -102,7 +102,7 @@ async def test_entry_with_a_lost_answer_is_not_created_twice(calendar_harness: C
     await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(faults.lost_answer)
     await calendar_harness.run()
-    [(status, error)] = await calendar_harness.owed()
+    [(status, error)] = await calendar_harness.jobs()
     assert status == "pending"
     assert error is not None
     assert "cannot be reached" in error
@@ -145,7 +145,7 @@ async def test_deleting_a_missing_entry_succeeds(calendar_harness: CalendarHarne
     calendar_harness.calendar.events.clear()
     await calendar_harness.client.delete(f"/booking/{booking_id}")
     await calendar_harness.run()
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_provider_fault_is_retried(calendar_harness: CalendarHarness, faul
     await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(getattr(faults, fault))
     await calendar_harness.run()
-    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    assert [status for status, _ in await calendar_harness.jobs()] == ["pending"]
     await calendar_harness.later()
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
@@ -188,10 +188,10 @@ async def test_google_rate_limit_403_is_retried_and_other_403_is_not(
     await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(faults.saying(google_refusal(403, reason)))
     await calendar_harness.run()
-    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    assert [status for status, _ in await calendar_harness.jobs()] == ["pending"]
     calendar_harness.calendar.faults.next.append(faults.saying(google_refusal(403, "forbidden")))
     await calendar_harness.later()
-    [(status, error)] = await calendar_harness.owed()
+    [(status, error)] = await calendar_harness.jobs()
     assert (status, error) == ("dead", "Google Calendar answered 403 forbidden")
 
 
@@ -205,7 +205,7 @@ async def test_delayed_google_meeting_is_polled_until_it_exists(
     calendar_harness.calendar.slow_meetings = 6
     await calendar_harness.run()
     assert await calendar_harness.link(booking_id) is None
-    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    assert [status for status, _ in await calendar_harness.jobs()] == ["pending"]
     assert len(calendar_harness.entries()) == 1
     await calendar_harness.later()
     assert await calendar_harness.link(booking_id) is not None

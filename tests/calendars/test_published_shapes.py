@@ -82,7 +82,7 @@ async def test_account_without_google_meet_gets_entries_without_meeting(
     await calendar_harness.run()
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
     assert await calendar_harness.link(booking_id) is None
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
     synced = await calendar_harness.sync(calendar_harness.coach, booking_id)
     assert (synced.status_code, synced.json()["meeting_link"]) == (200, None)
     await moved(calendar_harness, booking_id, days=4, hour=15)
@@ -215,7 +215,7 @@ async def test_connecting_another_account_adds_all_upcoming_bookings(calendar_ha
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
     assert str(await calendar_harness.link(booking_id)) in str(the_entry(calendar_harness))
     assert len(before) == 1
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -278,7 +278,7 @@ async def test_booking_cancelled_before_its_first_sync_is_never_added(calendar_h
     await calendar_harness.client.delete(f"/booking/{booking_id}")
     await calendar_harness.run()
     assert calendar_harness.calendar.events == {}
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
 
 async def test_booking_cancelled_while_access_failed_is_removed_after_reconnecting(

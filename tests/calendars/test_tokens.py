@@ -37,7 +37,7 @@ async def test_rejected_access_token_is_refreshed_once_and_the_call_repeated(
     await calendar_harness.run()
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
     assert calendar_harness.calendar.grants.refreshed == 1
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
 
 async def test_provider_that_rejects_a_fresh_token_is_retried_later(
@@ -48,7 +48,7 @@ async def test_provider_that_rejects_a_fresh_token_is_retried_later(
     rejected = faults.saying(faults.as_json({"error": {"code": "InvalidAuthenticationToken"}}, 401))
     calendar_harness.calendar.faults.next += [rejected, rejected]
     await calendar_harness.run()
-    [(status, error)] = await calendar_harness.owed()
+    [(status, error)] = await calendar_harness.jobs()
     assert status == "pending"
     assert error is not None
     assert "a token that it just gave" in error
@@ -63,7 +63,7 @@ async def test_rotated_refresh_token_is_stored(calendar_harness: CalendarHarness
         await calendar_harness.run()
     assert len(calendar_harness.entries()) == 3
     assert calendar_harness.calendar.grants.refreshed == 3
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -99,12 +99,12 @@ async def test_without_lease_concurrent_callers_refresh_many_times(calendar_harn
 
     several = asyncio.Barrier(2)
 
-    async def once_asked_twice(serve: faults.Serve, _writer: asyncio.StreamWriter) -> bytes:
+    async def after_two_calls(serve: faults.Serve, _writer: asyncio.StreamWriter) -> bytes:
         async with asyncio.timeout(30):
             await several.wait()
         return serve()
 
-    calendar_harness.calendar.grants.faults.next.extend([once_asked_twice] * 2)
+    calendar_harness.calendar.grants.faults.next.extend([after_two_calls] * 2)
     await calendar_harness.records.execute(
         """CREATE FUNCTION forget_lease() RETURNS trigger LANGUAGE plpgsql AS
            $$ BEGIN NEW.refreshing_until = NULL; RETURN NEW; END $$;
@@ -144,7 +144,7 @@ async def test_revoked_consent_is_reported_once_and_calls_stop(
     await calendar_harness.run()
     await calendar_harness.later()
     assert calendar_harness.calendar.grants.refreshed == 1
-    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
     connections = (await calendar_harness.coach.get("/calendar/connections")).json()
     assert [each["status"] for each in connections] == ["reconnect"]
     mails = await calendar_harness.records.fetch(
@@ -194,7 +194,7 @@ async def test_temporary_refresh_failure_keeps_the_connection(calendar_harness: 
     await ends(calendar_harness)
     calendar_harness.calendar.grants.faults.next.append(faults.server_error)
     await calendar_harness.run()
-    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    assert [status for status, _ in await calendar_harness.jobs()] == ["pending"]
     assert await calendar_harness.records.fetchval("SELECT status FROM calendar_connections") == "active"
     await calendar_harness.later()
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]

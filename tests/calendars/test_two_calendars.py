@@ -24,7 +24,7 @@ def other_calendar(other: FakeCalendar) -> dict[str, str]:
     return other.settings
 
 
-def once_both_are_asked() -> faults.Fault:
+def after_both_calls() -> faults.Fault:
     both = asyncio.Barrier(2)
 
     async def wait(serve: faults.Serve, _writer: Any) -> bytes:
@@ -45,7 +45,7 @@ async def test_both_calendars_share_one_meeting_and_it_survives_disconnecting_on
     await beside.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     # Both are asked before either has answered.
-    wait = once_both_are_asked()
+    wait = after_both_calls()
     calendar_harness.calendar.faults.next.append(wait)
     other.faults.next.append(wait)
     await calendar_harness.run()

@@ -182,7 +182,7 @@ PARTS = [
 _PARAMETER = re.compile(r"<\w+>")
 
 
-def unwalked(module: str) -> list[str]:
+def uncalled(module: str) -> list[str]:
     """The endpoints that the module ought to have walked and that did not serve it once."""
     name = module.rpartition(".")[2]
     ought = [endpoint for part in PARTS if part.walk == name for endpoint in part.endpoints]

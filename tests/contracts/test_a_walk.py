@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.people import PASSWORD, People, Person
 from tests.support.shapes import NUMBER, Instant, Uuid, misfits
 
@@ -245,8 +245,8 @@ async def test_my_bookings_are_an_array_with_the_newest_first(
         "date_time": ahead["start_datetime"],
         "event_type": "session",
     }
-    told = [(each["event"]["id"], each["status"], each["is_upcoming"]) for each in answer.json()]
-    assert told == [
+    listed = [(each["event"]["id"], each["status"], each["is_upcoming"]) for each in answer.json()]
+    assert listed == [
         (cancelled["id"], "cancelled", True),
         (begun["id"], "confirmed", False),
         (ahead["id"], "confirmed", True),
@@ -375,4 +375,4 @@ async def test_list_is_paginated_with_a_link_header(people: People, path: str) -
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -5,7 +5,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.people import PASSWORD, People, Person
 from tests.support.shapes import Instant, Nullable, Uuid, misfits
 
@@ -265,4 +265,4 @@ async def test_health_check_reports_a_connected_database(shared_api: httpx.Async
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.people import People, Person
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
 
@@ -272,8 +272,8 @@ async def test_14_concurrent_cancellations_succeed_once(john: Person, ada: Perso
     booking = await ada.books(event["id"])
     answers = await asyncio.gather(*(ada.post(f"/bookings/{booking['id']}/cancel") for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
-    told = refused("Booking is already cancelled", "booking_already_cancelled")
-    assert not [misfit for one in answers if one.status_code == 400 for misfit in misfits(told, one.json())]
+    expected = refused("Booking is already cancelled", "booking_already_cancelled")
+    assert not [misfit for one in answers if one.status_code == 400 for misfit in misfits(expected, one.json())]
     assert (await john.get(f"/events/{event['id']}")).json()["current_participants"] == 0
 
 
@@ -388,4 +388,4 @@ async def test_only_the_facilitator_of_the_event_can_refund(
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.people import People, Person, event
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
 
@@ -433,12 +433,12 @@ async def test_10_deleting_an_event_cancels_its_bookings_and_keeps_the_rows(
     assert not misfits(Instant, kept["cancelled_at"])
     assert kept["event"]["id"] == created["id"]
     assert booking["id"] in [one["id"] for one in (await ada.get("/bookings")).json()["bookings"]]
-    owed = await shared_database.fetch(
+    rows = await shared_database.fetch(
         "SELECT destination, fact FROM outbox WHERE lane IN ($1, $2) AND fact NOT LIKE '%_created'",
         f"booking:{booking['id']}",
         f"event:{created['id']}",
     )
-    assert {tuple(row) for row in owed} == {
+    assert {tuple(row) for row in rows} == {
         ("crm", "event_cancelled"),
         ("crm", "booking_cancelled"),
         ("email", "booking_cancelled"),
@@ -467,4 +467,4 @@ async def _begin(database: asyncpg.Connection, event_id: int, *, hours_ago: floa
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

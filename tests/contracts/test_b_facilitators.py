@@ -4,7 +4,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.contracts.test_b_events import EVENT, NO_EVENT, NO_IDS, NOT_ALLOWED, NOT_YOURS, UNAUTHENTICATED
 from tests.support.people import People, Person
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
@@ -89,14 +89,14 @@ async def test_19_cancelling_an_event_cancels_its_bookings(
     shown = (await john.get(f"/events/{event['id']}")).json()
     assert (shown["is_active"], shown["current_participants"]) == (False, 0)
     assert (await ada.get(f"/bookings/{booking['id']}")).json()["status"] == "cancelled"
-    told = await shared_database.fetch(
+    rows = await shared_database.fetch(
         "SELECT lane, destination FROM outbox WHERE snapshot->>'reason' = 'event_cancelled' "
         "AND lane IN ($1, $2) ORDER BY destination",
         f"booking:{booking['id']}",
         f"booking:{given_up['id']}",
     )
     ordering_key = f"booking:{booking['id']}"
-    assert [tuple(row) for row in told] == [(ordering_key, "crm"), (ordering_key, "email"), (ordering_key, "realtime")]
+    assert [tuple(row) for row in rows] == [(ordering_key, "crm"), (ordering_key, "email"), (ordering_key, "realtime")]
 
 
 async def test_19_cancelled_event_cannot_be_cancelled_again(john: Person) -> None:
@@ -142,4 +142,4 @@ async def test_18_19_unknown_event_returns_404(john: Person, event_id: str) -> N
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

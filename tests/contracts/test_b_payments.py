@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings
-from tests.contracts.documents import unwalked
-from tests.payments.razorpay_harness import GatewayHarness, open_shop
+from tests.contracts.documents import uncalled
+from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
 from tests.support.shapes import misfits
 
 BOOKING = {"id": int, "booking_reference": str, "payment_status": str}
@@ -25,7 +25,7 @@ def invalid(field: str) -> dict[str, object]:
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -46,7 +46,7 @@ async def test_15_signed_success_completes_the_payment(gateway_harness: GatewayH
         assert answer.status_code == 200
         shape = {"message": "Payment processed successfully", "booking": BOOKING | of_the_booking}
         assert not misfits(shape, answer.json())
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
 
 
 async def test_15_each_invalid_success_returns_its_error(gateway_harness: GatewayHarness) -> None:
@@ -104,4 +104,4 @@ async def test_16_each_invalid_failure_returns_its_error(gateway_harness: Gatewa
 
 
 async def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -4,7 +4,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.contracts.sessions import USER, an_account, invalid, refused
 from tests.support.people import PASSWORD, Person
 from tests.support.shapes import Instant, misfits
@@ -103,4 +103,4 @@ async def test_health_needs_no_token(shared_api: httpx.AsyncClient) -> None:
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

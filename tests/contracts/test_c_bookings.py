@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.contracts.sessions import (
     DASHBOARD,
     FACILITATOR_BOOKING,
@@ -112,8 +112,8 @@ async def test_facilitator_lists_the_bookings_of_all_own_sessions(people: People
     answer = await john.get("/api/facilitator/bookings")
     assert answer.status_code == 200
     assert not misfits([FACILITATOR_BOOKING], answer.json())
-    told = [(each["id"], each["session"]["id"], each["booking_status"], each["notes"]) for each in answer.json()]
-    assert told == [(newer, second, "cancelled", None), (older, first, "confirmed", "User notes")]
+    listed = [(each["id"], each["session"]["id"], each["booking_status"], each["notes"]) for each in answer.json()]
+    assert listed == [(newer, second, "cancelled", None), (older, first, "confirmed", "User notes")]
     assert answer.json()[0]["user"] == {"id": ada.id, "name": "Ada", "email": ada.email}
 
 
@@ -197,8 +197,8 @@ async def test_facilitator_lists_all_own_sessions(people: People, database: asyn
     answer = await john.get("/api/facilitator/sessions")
     assert answer.status_code == 200
     assert not misfits([OWN_SESSION], answer.json())
-    told = [(each["id"], each["status"], each["bookings_count"], each["available_spots"]) for each in answer.json()]
-    assert told == [(cancelled, "cancelled", 0, 10), (ahead, "active", 2, 8), (past, "active", 0, 10)]
+    listed = [(each["id"], each["status"], each["bookings_count"], each["available_spots"]) for each in answer.json()]
+    assert listed == [(cancelled, "cancelled", 0, 10), (ahead, "active", 2, 8), (past, "active", 0, 10)]
 
 
 # Get Session Bookings
@@ -214,8 +214,8 @@ async def test_facilitator_lists_the_bookings_of_a_session(john: Person, shared_
     answer = await john.get(f"/api/facilitator/sessions/{session_id}/bookings")
     assert answer.status_code == 200
     assert not misfits([SESSION_BOOKING], answer.json())
-    told = [(each["id"], each["booking_status"], each["notes"]) for each in answer.json()]
-    assert told == [(newer, "cancelled", None), (older, "confirmed", "Looking forward to this session")]
+    listed = [(each["id"], each["booking_status"], each["notes"]) for each in answer.json()]
+    assert listed == [(newer, "cancelled", None), (older, "confirmed", "Looking forward to this session")]
     assert answer.json()[1]["user"] == {"id": ada.id, "name": "Ada", "email": ada.email}
 
 
@@ -256,4 +256,4 @@ async def test_list_is_paginated_with_a_link_header(people: People, path: str) -
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

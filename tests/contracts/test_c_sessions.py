@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.contracts.sessions import (
     NO_IDS,
     NO_PROFILE,
@@ -283,4 +283,4 @@ async def test_internal_error_is_a_500_in_the_contract_shape(
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.crm.parts import a_message, running_crm, settings_for
 from tests.support.shapes import misfits
 
@@ -55,10 +55,10 @@ async def test_booking_notification_is_received(crm: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("field", ["booking_id", "user", "event"])
 async def test_missing_field_returns_400_with_its_name(crm: httpx.AsyncClient, field: str) -> None:
     answer = await crm.post("/notify", json={name: value for name, value in BOOKING.items() if name != field})
-    told = refused(
+    expected = refused(
         "Missing required fields", f"Missing required field: {field}", "missing_fields", missing_fields=[field]
     )
-    assert (answer.status_code, misfits(told, answer.json())) == (400, [])
+    assert (answer.status_code, misfits(expected, answer.json())) == (400, [])
 
 
 async def test_notifications_are_an_array_by_default(crm: httpx.AsyncClient) -> None:
@@ -144,4 +144,4 @@ async def test_unknown_path_returns_404(crm: httpx.AsyncClient) -> None:
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.crm.parts import LOGIN, MailServer, a_message, running_crm, settings_for
 from tests.support.shapes import misfits
 
@@ -54,8 +54,8 @@ async def test_22_notification_is_mailed_to_the_facilitator(crm: httpx.AsyncClie
 
 async def test_22_missing_fields_are_named(crm: httpx.AsyncClient) -> None:
     answer = await crm.post("/notify", json={"event": BOOKING["event"], "action": "payment_completed"})
-    told = refused("Missing required fields", "missing_fields", missing_fields=[str])
-    assert (answer.status_code, misfits(told, answer.json())) == (400, [])
+    expected = refused("Missing required fields", "missing_fields", missing_fields=[str])
+    assert (answer.status_code, misfits(expected, answer.json())) == (400, [])
     assert answer.json()["missing_fields"] == ["booking_id", "user"]
 
 
@@ -118,8 +118,8 @@ async def test_26_missing_or_invalid_address_returns_400(crm: httpx.AsyncClient)
     assert answer.status_code == 400
     assert answer.json()["missing_fields"] == ["to_email"]
     invalid = await crm.post("/test-email", json=MAIL | {"to_email": "nobody"})
-    told = refused("Validation error", "validation_error", details={"to_email": str})
-    assert (invalid.status_code, misfits(told, invalid.json())) == (400, [])
+    expected = refused("Validation error", "validation_error", details={"to_email": str})
+    assert (invalid.status_code, misfits(expected, invalid.json())) == (400, [])
 
 
 async def test_27_login_at_the_mail_server_is_tried(enveloped: httpx.AsyncClient) -> None:
@@ -161,4 +161,4 @@ async def test_missing_or_invalid_token_returns_401(
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.crm.parts import TOKEN, connected, running_crm, settings_for, until
 from tests.support.people import Person
 from tests.support.receivers import Receiver, receiving
@@ -113,8 +113,8 @@ async def test_missing_required_field_returns_400(
     hooked: httpx.AsyncClient, other_server: Receiver, field: str
 ) -> None:
     answer = await hooked.post("/webhook", json={name: value for name, value in EXAMPLE.items() if name != field})
-    told = refused("Missing required fields", "missing_fields", missing_fields=[str])
-    assert (answer.status_code, misfits(told, answer.json())) == (400, [])
+    expected = refused("Missing required fields", "missing_fields", missing_fields=[str])
+    assert (answer.status_code, misfits(expected, answer.json())) == (400, [])
     assert answer.json()["missing_fields"] == [field]
     assert other_server.requests == []
 
@@ -133,4 +133,4 @@ async def test_webhook_secret_defaults_to_the_crm_token(crm: httpx.AsyncClient) 
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.people import PASSWORD, People, Person, event
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
 
@@ -247,10 +247,10 @@ async def test_booking_refers_to_user_event_and_facilitator_and_is_unpaid(
     [listed] = (await ada.get("/bookings/")).json()["bookings"]
     [registered] = (await john.get(f"/facilitator/registrations/{offered['id']}")).json()["registrations"]
     assert (listed["facilitator_id"], registered["facilitator_id"]) == (john.id, john.id)
-    told = await shared_database.fetchval(
+    payload = await shared_database.fetchval(
         "SELECT snapshot FROM outbox WHERE destination = 'crm' AND lane = 'booking:' || $1::text", str(booking["id"])
     )
-    assert f'"facilitator": {{"id": {john.id},' in told
+    assert f'"facilitator": {{"id": {john.id},' in payload
 
 
 async def test_user_lists_own_bookings_with_the_filters_of_contract_d(
@@ -390,4 +390,4 @@ async def test_trailing_slashes_need_no_redirect(
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from domain.availability import Availability
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.appointments import at, books, uuid_of, wanted
 from tests.support.people import People, Person
 
@@ -53,7 +53,7 @@ async def starts(api: httpx.AsyncClient, coach: str, **query: Any) -> list[str]:
     return [slot["start"][11:16] for slot in answer.json()["available_slots"]]
 
 
-async def says(coach: Person, **said: Any) -> dict[str, Any]:
+async def configure(coach: Person, **said: Any) -> dict[str, Any]:
     answer = await coach.put("/coach/availability", json=said)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
@@ -77,11 +77,11 @@ async def test_slots_match_the_document_and_need_no_login(api: httpx.AsyncClient
 
 @pytest.mark.parametrize("end", ["23:59", "24:00", "00:00"])
 async def test_last_slot_of_a_day_is_offered(api: httpx.AsyncClient, coach: str, jane: Person, end: str) -> None:
-    said = await says(jane, weekly_hours=every_day(("21:00", end)), slot_step_minutes=60)
+    said = await configure(jane, weekly_hours=every_day(("21:00", end)), slot_step_minutes=60)
     assert said["weekly_hours"]["monday"] == [{"start": "21:00", "end": "23:59" if end == "23:59" else "24:00"}]
     assert await starts(api, coach, end_date=stamp(at(0, in_days=4))) == ["21:00", "22:00", "23:00"]
     override = {at(0).date().isoformat(): [{"start": "22:30", "end": end}]}
-    assert (await says(jane, date_overrides=override))["date_overrides"].keys() == override.keys()
+    assert (await configure(jane, date_overrides=override))["date_overrides"].keys() == override.keys()
     assert await starts(api, coach) == ["22:30"]
 
 
@@ -89,7 +89,7 @@ async def test_last_slot_of_a_day_is_offered(api: httpx.AsyncClient, coach: str,
 async def test_range_until_the_last_minute_of_a_day_contains_its_last_slot(
     api: httpx.AsyncClient, coach: str, jane: Person, last: str
 ) -> None:
-    await says(jane, weekly_hours=every_day(("21:00", "24:00")), slot_step_minutes=60)
+    await configure(jane, weekly_hours=every_day(("21:00", "24:00")), slot_step_minutes=60)
     day = at(0).date().isoformat()
     assert await starts(api, coach, end_date=f"{day}T{last}Z") == ["21:00", "22:00", "23:00"]
     # The end of a day is that of the offset it is given in.
@@ -184,7 +184,7 @@ async def test_inactive_coach_has_no_slots(
 
 
 async def test_past_slots_are_not_offered(api: httpx.AsyncClient, jane: Person, coach: str) -> None:
-    await says(jane, weekly_hours=every_day(("00:00", "24:00")))
+    await configure(jane, weekly_hours=every_day(("00:00", "24:00")))
     now = datetime.now(UTC)
     answer = await slots(
         api, coach, start_date=stamp(now - timedelta(days=1)), end_date=stamp(now + timedelta(hours=3))
@@ -197,7 +197,7 @@ async def test_past_slots_are_not_offered(api: httpx.AsyncClient, jane: Person, 
 async def test_sessions_with_buffers_and_events_block_slots(
     api: httpx.AsyncClient, people: People, jane: Person, coach: str
 ) -> None:
-    await says(jane, buffer_after_minutes=30, slot_step_minutes=60)
+    await configure(jane, buffer_after_minutes=30, slot_step_minutes=60)
     ada = await people.user()
     booked = await books(ada, coach, at(10))
     await jane.creates_event(start_datetime=stamp(at(15)), end_datetime=stamp(at(16)))
@@ -209,7 +209,7 @@ async def test_sessions_with_buffers_and_events_block_slots(
 async def test_every_slot_can_be_booked_and_is_then_not_offered(
     api: httpx.AsyncClient, people: People, jane: Person, coach: str
 ) -> None:
-    await says(jane, weekly_hours=every_day(("09:00", "11:00")), buffer_before_minutes=15)
+    await configure(jane, weekly_hours=every_day(("09:00", "11:00")), buffer_before_minutes=15)
     ada = await people.user()
     for expected in (["09:00", "09:30", "10:00"], []):
         assert await starts(api, coach) == expected
@@ -237,11 +237,11 @@ async def test_settings_of_a_coach_stay_until_they_are_changed(jane: Person) -> 
         "currency": "INR",
         "refund_policy": [{"hours_before": 48, "percent": 100}, {"hours_before": 24, "percent": 50}],
     }
-    shown = await says(jane, **said)
+    shown = await configure(jane, **said)
     shown_night = every_day() | said["weekly_hours"] | {"monday": [{"start": "22:00", "end": "24:00"}]}
     expected = first | said | {"weekly_hours": shown_night}
     assert shown == expected
-    changed = await says(jane, bookable_days_ahead=None, buffer_after_minutes=10)
+    changed = await configure(jane, bookable_days_ahead=None, buffer_after_minutes=10)
     assert changed == expected | {"bookable_days_ahead": None, "buffer_after_minutes": 10}
     assert (await jane.get("/coach/availability")).json() == changed
 
@@ -294,7 +294,7 @@ async def test_only_coaches_have_an_availability(people: People, api: httpx.Asyn
 async def test_hours_are_in_the_time_zone_of_the_coach(
     api: httpx.AsyncClient, people: People, jane: Person, coach: str
 ) -> None:
-    await says(jane, timezone="Asia/Kathmandu", weekly_hours=every_day(("10:00", "12:00")))
+    await configure(jane, timezone="Asia/Kathmandu", weekly_hours=every_day(("10:00", "12:00")))
     assert await starts(api, coach) == ["04:15", "04:45", "05:15"]
     ada = await people.user()
     refused = await ada.post("/booking", json=wanted(coach, at(9)))
@@ -303,4 +303,4 @@ async def test_hours_are_in_the_time_zone_of_the_coach(
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.appointments import at, books, free_hour, in_status, promoted, uuid_of, wanted
 from tests.support.people import People, Person
 from tests.support.shapes import NUMBER, Instant, Nullable, Uuid, misfits
@@ -37,8 +37,17 @@ MORE = {
     "hold_until": Nullable(Instant),
 }
 NOTES = "Looking forward to discussing career transition strategies"
-NOBODY = "323e4567-e89b-12d3-a456-426614174000"
-NO_UUIDS = ["1", "abc", "323e4567e89b12d3a456426614174000", f"{{{NOBODY}}}", NOBODY[:-1], f"{NOBODY}0", "%D9%A1", "%FF"]
+UNKNOWN_UUID = "323e4567-e89b-12d3-a456-426614174000"
+NO_UUIDS = [
+    "1",
+    "abc",
+    "323e4567e89b12d3a456426614174000",
+    f"{{{UNKNOWN_UUID}}}",
+    UNKNOWN_UUID[:-1],
+    f"{UNKNOWN_UUID}0",
+    "%D9%A1",
+    "%FF",
+]
 
 
 def refused(sentence: object, code: str) -> dict[str, object]:
@@ -151,9 +160,9 @@ async def test_session_must_be_in_the_future(ada: Person, coach: str) -> None:
 async def test_overlapping_time_is_not_available(ada: Person, shared_people: People, coach: str) -> None:
     begins = free_hour()
     await books(ada, coach, begins)
-    somebody = await shared_people.user()
+    other = await shared_people.user()
     for start, minutes in [(begins, 60), (begins + timedelta(minutes=59), 15), (begins - timedelta(minutes=14), 15)]:
-        answer = await somebody.post("/booking", json=wanted(coach, start, minutes=minutes))
+        answer = await other.post("/booking", json=wanted(coach, start, minutes=minutes))
         assert answer.status_code == 400
         assert not misfits(refused("Time slot is not available", "slot_unavailable"), answer.json())
 
@@ -177,13 +186,13 @@ async def test_inactive_coach_cannot_be_booked(
 
 
 async def test_unknown_coach_returns_404(ada: Person, client: str) -> None:
-    for nobody in (NOBODY, client):
-        answer = await ada.post("/booking", json=wanted(nobody, free_hour()))
+    for unknown in (UNKNOWN_UUID, client):
+        answer = await ada.post("/booking", json=wanted(unknown, free_hour()))
         assert answer.status_code == 404
         assert not misfits(refused("Coach not found", "coach_not_found"), answer.json())
 
 
-@pytest.mark.parametrize("coach_id", ["1", "abc", "", None, 5, [], NOBODY[:-1]])
+@pytest.mark.parametrize("coach_id", ["1", "abc", "", None, 5, [], UNKNOWN_UUID[:-1]])
 async def test_coach_id_must_be_a_uuid(ada: Person, coach_id: Any) -> None:
     answer = await ada.post("/booking", json=wanted("", free_hour()) | {"coach_id": coach_id})
     assert answer.status_code == 400
@@ -204,7 +213,7 @@ async def test_invalid_notes_are_rejected(ada: Person, coach: str, notes: Any) -
 
 
 async def test_read_only_fields_are_ignored(ada: Person, client: str, coach: str) -> None:
-    forged = {"client_id": coach, "status": "confirmed", "payment_id": NOBODY, "price": -1, "meeting_link": "x"}
+    forged = {"client_id": coach, "status": "confirmed", "payment_id": UNKNOWN_UUID, "price": -1, "meeting_link": "x"}
     booking = await books(ada, coach, free_hour(), **forged)
     kept = ("client_id", "status", "payment_id", "price", "meeting_link")
     assert [booking[name] for name in kept] == [client, "pending", None, 0, None]
@@ -231,7 +240,7 @@ async def test_only_client_coach_and_admin_see_a_booking(
 
 
 @pytest.mark.parametrize("path", ["", "/history"])
-@pytest.mark.parametrize("booking_id", [NOBODY, *NO_UUIDS])
+@pytest.mark.parametrize("booking_id", [UNKNOWN_UUID, *NO_UUIDS])
 async def test_unknown_booking_returns_404(ada: Person, booking_id: str, path: str) -> None:
     answer = await ada.get(f"/booking/{booking_id}{path}")
     assert answer.status_code == 404
@@ -307,7 +316,7 @@ async def test_lists_are_visible_to_their_owner_and_admins(
         assert answer.status_code == 403
         assert not misfits(hidden, answer.json())
         # Whether there is such a person is nobody's business either.
-        assert (await owner.get(f"/booking/{path.partition('/')[0]}/{NOBODY}")).status_code == 403
+        assert (await owner.get(f"/booking/{path.partition('/')[0]}/{UNKNOWN_UUID}")).status_code == 403
     for path, sentence in (("client", "User not found"), ("coach", "Coach not found")):
         answer = await admin.get(f"/booking/{path}/abc")
         assert (answer.status_code, answer.json()["detail"]) == (404, sentence)
@@ -337,7 +346,7 @@ async def test_invalid_status_is_rejected(ada: Person, john: Person, coach: str,
     assert (await john.get(f"/booking/{booking}")).json()["status"] == "pending"
 
 
-@pytest.mark.parametrize("booking_id", [NOBODY, "abc"])
+@pytest.mark.parametrize("booking_id", [UNKNOWN_UUID, "abc"])
 async def test_unknown_booking_cannot_be_changed(ada: Person, booking_id: str) -> None:
     path = f"/booking/{booking_id}"
     answers = [
@@ -380,16 +389,16 @@ async def test_missing_token_returns_401_in_the_shape_of_the_document(
 ) -> None:
     calls = [
         ("POST", ""),
-        ("GET", f"/{NOBODY}"),
-        ("PATCH", f"/{NOBODY}"),
-        ("DELETE", f"/{NOBODY}"),
+        ("GET", f"/{UNKNOWN_UUID}"),
+        ("PATCH", f"/{UNKNOWN_UUID}"),
+        ("DELETE", f"/{UNKNOWN_UUID}"),
         ("GET", f"/client/{client}"),
         ("GET", f"/coach/{coach}"),
-        ("PATCH", f"/{NOBODY}/status"),
-        ("POST", f"/{NOBODY}/reschedule"),
-        ("GET", f"/{NOBODY}/history"),
-        ("POST", f"/{NOBODY}/pay"),
-        ("POST", f"/{NOBODY}/payment"),
+        ("PATCH", f"/{UNKNOWN_UUID}/status"),
+        ("POST", f"/{UNKNOWN_UUID}/reschedule"),
+        ("GET", f"/{UNKNOWN_UUID}/history"),
+        ("POST", f"/{UNKNOWN_UUID}/pay"),
+        ("POST", f"/{UNKNOWN_UUID}/payment"),
     ]
     for method, path in calls:
         for headers in ({}, {"Authorization": "Bearer nonsense"}):
@@ -407,4 +416,4 @@ async def test_trailing_slash_is_accepted(ada: Person, client: str, coach: str) 
 
 
 async def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

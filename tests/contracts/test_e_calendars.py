@@ -8,7 +8,7 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.appointments import at, uuid_of, wanted
 from tests.support.calendar_grants import BACK
 from tests.support.databases import a_database
@@ -130,4 +130,4 @@ async def test_calendar_endpoints_require_a_login(api: httpx.AsyncClient, method
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

@@ -12,7 +12,7 @@ import pytest
 from infrastructure.auth.oauth import WELL_KNOWN
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.contracts.documents import unwalked
+from tests.contracts.documents import uncalled
 from tests.support.google import (
     CALLBACK,
     CLIENT_ID,
@@ -221,4 +221,4 @@ async def test_c_invalid_token_is_rejected(client: httpx.AsyncClient, google: Fa
 
 
 def test_every_endpoint_of_this_part_was_called() -> None:
-    assert not unwalked(__name__)
+    assert not uncalled(__name__)

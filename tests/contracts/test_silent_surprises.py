@@ -70,11 +70,11 @@ async def test_every_list_rejects_unknown_parameters(path: str, john: Person, ad
         if answer.status_code not in (401, 403):
             break
     assert answer.status_code == 400, answer.text
-    told = answer.json()
-    assert told["code"] == "validation_error"
-    assert told["details"].keys() == {"colour"}
-    assert "Is not a parameter of this list" in told["details"]["colour"]
-    assert ("detail" in told) == path.startswith(("/booking/c", "/booking/{", "/calendar", "/coaches"))
+    body = answer.json()
+    assert body["code"] == "validation_error"
+    assert body["details"].keys() == {"colour"}
+    assert "Is not a parameter of this list" in body["details"]["colour"]
+    assert ("detail" in body) == path.startswith(("/booking/c", "/booking/{", "/calendar", "/coaches"))
 
 
 async def test_nearest_parameter_is_suggested(john: Person) -> None:

@@ -45,13 +45,13 @@ async def record(dsn: str, mail_server: MailServer, data: Path) -> dict[str, Any
 async def _story(call: Recorder) -> None:
     await call("crmHealth")
     call.client.headers.update(KEY)
-    told = await call("notify", TOKEN, _message(call))
+    stored = await call("notify", TOKEN, _message(call))
     for header in KEY:
         del call.client.headers[header]
     await call("listNotifications", TOKEN, limit=20)
     await call("listFacilitatorEvents", TOKEN, facilitator_id=2, limit=20)
-    await call("processNotification", TOKEN, notification_id=told["notification_id"])
-    await call("deleteNotification", TOKEN, notification_id=told["notification_id"])
+    await call("processNotification", TOKEN, notification_id=stored["notification_id"])
+    await call("deleteNotification", TOKEN, notification_id=stored["notification_id"])
     await call("notify", TOKEN, _message(call))
     await call("clearNotifications", TOKEN)
     await call("sendTestEmail", TOKEN, {"to_email": "test@example.com", "subject": "Test Email"})

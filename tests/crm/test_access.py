@@ -25,9 +25,9 @@ async def test_missing_or_invalid_token_returns_401(
     async with httpx.AsyncClient(base_url=refusing_crm.base_url, headers=headers) as stranger:  # type: ignore[arg-type]
         answer = await stranger.request(method, path, json=a_message())
     assert answer.status_code == 401
-    told = answer.json()
-    assert (told["error"], told["message"]) == ("Unauthorized", "Invalid or missing token")
-    assert told["code"] == "invalid_token"
+    error = answer.json()
+    assert (error["error"], error["message"]) == ("Unauthorized", "Invalid or missing token")
+    assert error["code"] == "invalid_token"
     assert answer.headers["www-authenticate"] == "Bearer"
 
 

@@ -26,12 +26,12 @@ def _beside(fragment: bytes) -> bytes:
 async def _refused(crm: httpx.AsyncClient, body: bytes) -> dict[str, object]:
     answer = await crm.post("/notify", content=body, headers=JSON)
     assert answer.status_code == 400
-    told: dict[str, object] = answer.json()
-    assert told["error"]
-    assert told["message"]
-    assert told["request_id"]
+    error: dict[str, object] = answer.json()
+    assert error["error"]
+    assert error["message"]
+    assert error["request_id"]
     assert (await crm.get("/notifications")).json() == []
-    return told
+    return error
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ async def test_malformed_body_returns_400_with_a_reason(refusing_crm: httpx.Asyn
         ({"facilitator_id": "2"}, "facilitator_id"),
         ({"event": {"date_time": "tomorrow"}}, "event.date_time"),
         *[
-            (told, field)
+            (error, field)
             for moment in (
                 "0001-01-01T00:00:00+14:00",
                 "1969-12-31T23:59:59Z",
                 "2100-01-01T00:00:00",
                 "9999-12-31T23:59:59-14:00",
             )
-            for told, field in (
+            for error, field in (
                 ({"event": {"date_time": moment}}, "event.date_time"),
                 ({"event": {"start_datetime": moment}}, "event.start_datetime"),
                 ({"event": {"end_datetime": moment}}, "event.end_datetime"),
@@ -101,10 +101,10 @@ async def test_malformed_body_returns_400_with_a_reason(refusing_crm: httpx.Asyn
 async def test_invalid_value_returns_400_with_its_field(
     refusing_crm: httpx.AsyncClient, changes: dict[str, object], field: str
 ) -> None:
-    told = await _refused(refusing_crm, json.dumps(a_message(**changes)).encode())
-    assert (told["error"], told["code"]) == ("Validation error", "validation_error")
-    assert isinstance(told["details"], dict)
-    assert told["details"].keys() == {field}
+    error = await _refused(refusing_crm, json.dumps(a_message(**changes)).encode())
+    assert (error["error"], error["code"]) == ("Validation error", "validation_error")
+    assert isinstance(error["details"], dict)
+    assert error["details"].keys() == {field}
 
 
 @pytest.mark.parametrize("number", [b"1e-99999", b"1e-16000", b"1e-401", b"0." + b"0" * 20000 + b"1"])

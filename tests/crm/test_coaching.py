@@ -22,8 +22,14 @@ KEY = {"Idempotency-Key": "m-1"}
 def a_session(**changes: Any) -> dict[str, Any]:
     event = a_message()["event"] | {"id": SESSION, "title": "Coaching with John Doe", "duration_minutes": 60}
     previous = {"start_datetime": "2026-11-30T09:00:00Z", "end_datetime": "2026-11-30T10:00:00Z"}
-    told = {"kind": "coaching", "booking_id": SESSION, "event": event, "previous": previous, "email_facilitator": False}
-    return a_message(booking_reference=..., **(told | changes))
+    payload = {
+        "kind": "coaching",
+        "booking_id": SESSION,
+        "event": event,
+        "previous": previous,
+        "email_facilitator": False,
+    }
+    return a_message(booking_reference=..., **(payload | changes))
 
 
 async def test_appointment_is_stored_once_and_not_mailed(crm: httpx.AsyncClient, mail_server: MailServer) -> None:

@@ -36,7 +36,7 @@ class AppHarness:
     server: MailServer
     database: asyncpg.Connection
 
-    async def works(self) -> None:
+    async def run_worker(self) -> None:
         for destination in (Destination.PAYMENTS, Destination.EMAIL, Destination.CRM):
             await deliver_due(self.parts.deliver_due, destination)
 
@@ -44,13 +44,13 @@ class AppHarness:
         answer = await client.post("/booking", json=wanted(await uuid_of(coach), at(10), notes="Career"))
         assert answer.status_code == 201, answer.text
         booked: dict[str, Any] = answer.json()
-        await self.works()
+        await self.run_worker()
         return booked
 
     async def presses(self, booked: dict[str, Any], button: str) -> None:
         page = booked["payment_url"].removeprefix(self.settings.public_url)
         assert (await self.api.post(f"{page}/{button}")).status_code == 303
-        await self.works()
+        await self.run_worker()
 
     def mails(self, person: Person) -> list[EmailMessage]:
         return [mail for mail in self.server.mails if mail["To"].addresses[0].addr_spec == person.email]
@@ -120,7 +120,7 @@ async def test_client_and_coach_get_mails_from_request_to_end_of_an_appointment(
     assert (await mira.patch(f"{path}/status", {"status": "confirmed"})).is_success
     moved = (await ada.post(f"{path}/reschedule", {"session_datetime": at(14).isoformat()})).json()
     assert (await ada.delete(path)).is_success
-    await harness.works()
+    await harness.run_worker()
 
     assert harness.subjects(ada) == ["Requested", "Confirmed", "Moved", "Booking cancelled"]
     assert harness.subjects(mira) == ["New request", "Confirmed", "Moved", "Booking cancelled"]
@@ -144,10 +144,10 @@ async def test_crm_stores_each_message_once_and_sends_no_mail(harness: AppHarnes
     ada, mira = await pair(harness)
     booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
-    await harness.works()
+    await harness.run_worker()
     # A worker that dies after the CRM has taken a message sends it again.
     await harness.database.execute("UPDATE outbox SET status = 'pending', due_at = now() WHERE destination = 'crm'")
-    await harness.works()
+    await harness.run_worker()
     items = (await harness.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
     assert [item["action"] for item in items] == ["booking_confirmed", "booking_created"]
     assert {item["status"] for item in items} == {"skipped"}
@@ -167,7 +167,7 @@ async def test_rejected_mailbox_does_not_block_the_other_recipient(
     harness.server.responses = {ada.email: refusal}
     booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
-    await harness.works()
+    await harness.run_worker()
     assert harness.subjects(mira) == ["New request", "Confirmed"]
     assert harness.subjects(ada) == []
     rows = await harness.database.fetch(
@@ -185,7 +185,7 @@ async def test_payment_is_mailed_to_both_and_failed_payment_to_the_client_only(h
     await harness.presses(booked, "paid")
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "cancelled"})).is_success
     for _ in range(2):
-        await harness.works()
+        await harness.run_worker()
     assert harness.subjects(ada) == ["Please pay", "Payment failed", "Receipt", "Cancelled", "Refund"]
     assert harness.subjects(mira) == ["New booking", "Paid", "Cancelled", "Refund"]
     assert await harness.database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 0
@@ -203,20 +203,20 @@ async def test_unpaid_time_is_removed_from_both_calendars(harness: AppHarness) -
     booked = await harness.books(ada, mira)
     await harness.database.execute("UPDATE coaching_bookings SET hold_until = $1", datetime.now(UTC))
     assert await harness.parts.appointment.expire_appointment_holds() == 1
-    await harness.works()
+    await harness.run_worker()
     assert harness.subjects(ada) == ["Please pay", "Booking ended"]
     assert harness.subjects(mira) == ["New booking", "Booking ended"]
     assert "Ada Lovelace did not pay in time" in " ".join(lines(harness.mails(mira)[-1]))
     assert {entry(harness.mails(person)[-1])[0] for person in (ada, mira)} == {"CANCEL"}
-    [told, _] = (await harness.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
-    assert told["action"] == "booking_cancelled"
+    [notification, _] = (await harness.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
+    assert notification["action"] == "booking_cancelled"
 
 
 async def test_event_booking_mail_shows_the_time_zone_of_the_reader(harness: AppHarness) -> None:
     ada, mira = await pair(harness)
     event = await mira.creates_event(price=0)
     await ada.books(event["id"])
-    await harness.works()
+    await harness.run_worker()
     [mail] = harness.mails(ada)
     assert any(line.startswith("When: ") and "America/New_York (UTC-0" in line for line in lines(mail))
 

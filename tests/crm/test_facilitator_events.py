@@ -14,7 +14,7 @@ from crm.notifications import Notification, read_notification
 from tests.crm.parts import MailServer, a_message, connected, until
 
 
-def told(version: int | None, **event: Any) -> dict[str, Any]:
+def event_message(version: int | None, **event: Any) -> dict[str, Any]:
     """A booking's message; without a facilitator to mail, since mails are not what is looked at here."""
     state = {**a_message()["event"], "version": version, **event}
     return a_message(facilitator=..., event={name: value for name, value in state.items() if value is not None})
@@ -28,7 +28,7 @@ async def shown(crm: httpx.AsyncClient, facilitator: int = 2) -> list[dict[str, 
 
 
 async def test_booking_updates_the_event(crm: httpx.AsyncClient) -> None:
-    await crm.post("/notify", json=told(3))
+    await crm.post("/notify", json=event_message(3))
     assert await shown(crm) == [
         {
             "id": 1,
@@ -39,7 +39,7 @@ async def test_booking_updates_the_event(crm: httpx.AsyncClient) -> None:
             "is_active": True,
         }
     ]
-    await crm.post("/notify", json=told(4, current_participants=4, title="Evening Meditation"))
+    await crm.post("/notify", json=event_message(4, current_participants=4, title="Evening Meditation"))
     [event] = await shown(crm)
     assert (event["title"], event["bookings_count"]) == ("Evening Meditation", 4)
 
@@ -59,24 +59,24 @@ async def test_event_change_is_stored_and_not_mailed(
 
 
 async def test_cancelled_event_is_not_active(crm: httpx.AsyncClient) -> None:
-    cancelled = {**told(9, is_active=False), "action": "event_cancelled"}
+    cancelled = {**event_message(9, is_active=False), "action": "event_cancelled"}
     await crm.post("/notify", json=cancelled)
-    await crm.post("/notify", json=told(8))
+    await crm.post("/notify", json=event_message(8))
     assert [event["is_active"] for event in await shown(crm)] == [False]
 
 
 async def test_stale_or_equal_version_changes_nothing(crm: httpx.AsyncClient) -> None:
-    await crm.post("/notify", json=told(5, current_participants=5))
+    await crm.post("/notify", json=event_message(5, current_participants=5))
     for version in (1, 4, 5):
-        answer = await crm.post("/notify", json=told(version, current_participants=9, title="Stale"))
+        answer = await crm.post("/notify", json=event_message(version, current_participants=9, title="Stale"))
         assert answer.status_code == 200
     [event] = await shown(crm)
     assert (event["title"], event["bookings_count"]) == ("Morning Meditation", 5)
 
 
 async def test_message_without_version_does_not_overwrite_a_versioned_event(crm: httpx.AsyncClient) -> None:
-    await crm.post("/notify", json=told(1))
-    await crm.post("/notify", json=told(None, title="Hearsay"))
+    await crm.post("/notify", json=event_message(1))
+    await crm.post("/notify", json=event_message(None, title="Hearsay"))
     assert (await shown(crm))[0]["title"] == "Morning Meditation"
 
 
@@ -105,14 +105,14 @@ async def test_event_without_valid_id_is_stored_but_not_listed(
 
 async def test_repeated_message_changes_nothing(crm: httpx.AsyncClient) -> None:
     for _ in range(2):
-        await crm.post("/notify", json=told(3), headers={"Idempotency-Key": "m-3"})
+        await crm.post("/notify", json=event_message(3), headers={"Idempotency-Key": "m-3"})
     assert len(await shown(crm)) == 1
 
 
 async def test_pages_of_events_are_linked(crm: httpx.AsyncClient) -> None:
     for number in range(1, 6):
-        await crm.post("/notify", json=told(1, id=number))
-    await crm.post("/notify", json={**told(1, id=9, facilitator_id=3), "facilitator_id": 3})
+        await crm.post("/notify", json=event_message(1, id=number))
+    await crm.post("/notify", json={**event_message(1, id=9, facilitator_id=3), "facilitator_id": 3})
     seen, address = [], "/api/facilitator/events/2?limit=2"
     while address:
         answer = await crm.get(address)
@@ -126,7 +126,7 @@ async def test_concurrent_messages_leave_the_newest_version(crm: httpx.AsyncClie
     versions = list(range(1, 41))
     random.Random(7).shuffle(versions)
     answers = await asyncio.gather(
-        *(crm.post("/notify", json=told(version, current_participants=version)) for version in versions)
+        *(crm.post("/notify", json=event_message(version, current_participants=version)) for version in versions)
     )
     assert {answer.status_code for answer in answers} == {200}
     assert [event["bookings_count"] for event in await shown(crm)] == [40]
@@ -138,11 +138,11 @@ Remember = Callable[[Any, Notification], Coroutine[Any, Any, None]]
 async def _overtaken(dsn: str, remember: Remember) -> int:
     """The version known after a newer message commits while a stale one already waits for its row."""
     async with connected(dsn) as newer, connected(dsn) as stale, connected(dsn) as watch:
-        await remember(newer, read_notification(told(1)))
+        await remember(newer, read_notification(event_message(1)))
         transaction = newer.transaction()
         await transaction.start()
-        await remember(newer, read_notification(told(7)))
-        late = asyncio.create_task(remember(stale, read_notification(told(6))))
+        await remember(newer, read_notification(event_message(7)))
+        late = asyncio.create_task(remember(stale, read_notification(event_message(6))))
 
         async def waits() -> bool:
             return bool(await watch.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))

@@ -46,6 +46,6 @@ async def test_list_is_filtered_by_message_and_by_booking(crm: httpx.AsyncClient
 async def test_health_check_reports_a_healthy_service(crm: httpx.AsyncClient) -> None:
     answer = await crm.get("/")
     assert answer.status_code == 200
-    told = answer.json()
-    assert (told["message"], told["status"]) == ("CRM Service is running!", "healthy")
-    assert told["timestamp"].endswith("Z")
+    health = answer.json()
+    assert (health["message"], health["status"]) == ("CRM Service is running!", "healthy")
+    assert health["timestamp"].endswith("Z")

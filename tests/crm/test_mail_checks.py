@@ -66,9 +66,9 @@ async def test_rejected_mail_returns_502_and_deferred_mail_503(crm: httpx.AsyncC
     for verdict, status, code in (("550 no", 502, "email_refused"), ("451 later", 503, "email_not_sent")):
         mail_server.recipient_verdict = verdict
         answer = await crm.post("/test-email", json=MAIL)
-        told = answer.json()
-        assert (answer.status_code, told["code"], told["email_sent"]) == (status, code, False)
-        assert verdict[:3] in told["error"]
+        error = answer.json()
+        assert (answer.status_code, error["code"], error["email_sent"]) == (status, code, False)
+        assert verdict[:3] in error["error"]
 
 
 async def test_unavailable_mail_server_returns_503(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
@@ -99,9 +99,9 @@ async def test_successful_login_at_the_mail_server(dsn: str, mail_server: MailSe
 
 async def test_rejected_login_returns_502(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
     answer = await _login(dsn, tmp_path, _address(mail_server, LOGIN[0], "wrong-word"))
-    told = answer.json()
-    assert (answer.status_code, told["code"], told["authenticated"]) == (502, "smtp_login_refused", False)
-    assert "535" in told["error"]
+    error = answer.json()
+    assert (answer.status_code, error["code"], error["authenticated"]) == (502, "smtp_login_refused", False)
+    assert "535" in error["error"]
     assert "wrong-word" not in answer.text
 
 
@@ -114,6 +114,6 @@ async def test_login_at_an_unavailable_server_returns_503(dsn: str, mail_server:
 @pytest.mark.parametrize("smtp_url", ["", "smtp://127.0.0.1:25"])
 async def test_without_login_settings_503_names_the_setting(dsn: str, tmp_path: Path, smtp_url: str) -> None:
     answer = await _login(dsn, tmp_path, smtp_url)
-    told = answer.json()
-    assert (answer.status_code, told["code"]) == (503, "smtp_not_configured")
-    assert "SMTP_URL" in told["error"]
+    error = answer.json()
+    assert (answer.status_code, error["code"]) == (503, "smtp_not_configured")
+    assert "SMTP_URL" in error["error"]

@@ -20,9 +20,9 @@ async def test_booking_is_stored_and_its_facilitator_mailed(crm: httpx.AsyncClie
     plain, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
     assert plain is not None
     assert html is not None
-    for told in ("Ada Lovelace booked a place in Morning Meditation.", "Tuesday, 1 December 2026, 09:00 to 10:00 UTC"):
-        assert told in plain.get_content()
-        assert told in html.get_content()
+    for text in ("Ada Lovelace booked a place in Morning Meditation.", "Tuesday, 1 December 2026, 09:00 to 10:00 UTC"):
+        assert text in plain.get_content()
+        assert text in html.get_content()
     for fact in ("BK2026000012", "3 of 10", "pending (INR 25)", "Studio A", "Ada Lovelace <ada@example.com>"):
         assert fact in plain.get_content()
 
@@ -104,12 +104,12 @@ async def test_older_message_does_not_restore_an_old_address(crm: httpx.AsyncCli
 async def test_missing_fields_are_named(crm: httpx.AsyncClient, body: dict[str, object], missing: list[str]) -> None:
     answer = await crm.post("/notify", json=body)
     assert answer.status_code == 400
-    told = answer.json()
-    assert told["error"] == "Missing required fields"
-    assert told["missing_fields"] == missing
-    assert told["code"] == "missing_fields"
-    assert told["message"].endswith(", ".join(missing))
-    assert told["request_id"] == answer.headers["x-request-id"]
+    error = answer.json()
+    assert error["error"] == "Missing required fields"
+    assert error["missing_fields"] == missing
+    assert error["code"] == "missing_fields"
+    assert error["message"].endswith(", ".join(missing))
+    assert error["request_id"] == answer.headers["x-request-id"]
 
 
 async def test_message_about_an_event_needs_no_booking(crm: httpx.AsyncClient, mail_server: MailServer) -> None:

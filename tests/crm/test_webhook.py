@@ -112,17 +112,17 @@ async def test_webhook_is_stored_and_forwarded_unchanged(
     body = (
         b' {"event": 7,  "booking_id": 15, "user": {"name": "Al\\u0069ce", "name": "\xc3\x84"}, "facilitator_id": 3}\n'
     )
-    told = (await hooked.post("/webhook", content=body, headers=JSON)).json()
-    assert told["forwarding"] is True
-    assert told["reporting_payment"] is False
+    received = (await hooked.post("/webhook", content=body, headers=JSON)).json()
+    assert received["forwarding"] is True
+    assert received["reporting_payment"] is False
     [delivery] = await settled(crm_dsn, "sent")
     [request] = elsewhere.requests
     assert (request.method, request.path, request.body) == ("POST", "/receive", body)
     assert request.headers["authorization"] == f"Bearer {FORWARD_TOKEN}"
     assert request.headers["content-type"] == "application/json"
-    assert request.message_id == told["webhook_id"]
+    assert request.message_id == received["webhook_id"]
     [stored] = await rows(crm_dsn, "crm_bookings")
-    assert str(stored["id"]) == told["webhook_id"]
+    assert str(stored["id"]) == received["webhook_id"]
     columns = ("booking_id", "user_id", "user_name", "event_id", "facilitator_id", "payment_status")
     assert [stored[column] for column in columns] == [15, None, "Ä", 7, 3, None]
     assert delivery["response"] == "Forward taken: 200 OK: {}"
@@ -140,14 +140,14 @@ async def test_webhook_is_stored_and_forwarded_unchanged(
 async def test_payment_is_reported_to_the_booking_api(
     hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, body: dict[str, object]
 ) -> None:
-    told = (await hooked.post("/webhook", json=body)).json()
-    assert told["reporting_payment"] is True
+    received = (await hooked.post("/webhook", json=body)).json()
+    assert received["reporting_payment"] is True
     await settled(crm_dsn, "sent", "sent")
     [request] = booking_api.requests
     assert (request.method, request.path) == ("POST", "/service/offline-payments")
     assert request.json == {"booking_id": 15, "user_id": 12, "event_id": 7}
     assert request.headers["authorization"] == f"Bearer {SERVICE_TOKEN}"
-    assert request.message_id == told["webhook_id"]
+    assert request.message_id == received["webhook_id"]
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ async def test_payment_is_reported_to_the_booking_api(
 async def test_unpaid_or_incomplete_webhook_is_not_reported(
     hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, changes: dict[str, object]
 ) -> None:
-    told = await hooked.post("/webhook", json={**EXAMPLE, **changes})
-    assert (told.status_code, told.json()["reporting_payment"]) == (200, False)
+    response = await hooked.post("/webhook", json={**EXAMPLE, **changes})
+    assert (response.status_code, response.json()["reporting_payment"]) == (200, False)
     await settled(crm_dsn, "sent")
     assert booking_api.requests == []
 
@@ -172,8 +172,8 @@ async def test_without_url_nothing_is_forwarded_and_without_token_reports_wait(
     dsn: str, tmp_path: Path, booking_api: Receiver
 ) -> None:
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path), BOOKING_API_URL=booking_api.url)) as client:
-        told = (await client.post("/webhook", json=PAID)).json()
-        assert (told["forwarding"], told["reporting_payment"]) == (False, True)
+        received = (await client.post("/webhook", json=PAID)).json()
+        assert (received["forwarding"], received["reporting_payment"]) == (False, True)
         [delivery] = await rows(dsn)
         assert (delivery["destination"], delivery["status"], delivery["attempts"]) == ("payment", "pending", 0)
     given = {"BOOKING_API_URL": booking_api.url, "BACKEND_SERVICE_TOKEN": SERVICE_TOKEN}
@@ -351,9 +351,9 @@ async def test_server_without_a_timely_answer_is_unavailable(elsewhere: Receiver
 async def test_missing_fields_are_named(
     refusing_crm: httpx.AsyncClient, body: dict[str, object], missing: list[str]
 ) -> None:
-    told = await refusing_crm.post("/webhook", json=body)
-    assert told.status_code == 400
-    assert (told.json()["error"], told.json()["missing_fields"]) == ("Missing required fields", missing)
+    response = await refusing_crm.post("/webhook", json=body)
+    assert response.status_code == 400
+    assert (response.json()["error"], response.json()["missing_fields"]) == ("Missing required fields", missing)
 
 
 @pytest.mark.parametrize(
@@ -371,9 +371,9 @@ async def test_missing_fields_are_named(
 async def test_invalid_value_returns_400_with_its_field(
     refusing_crm: httpx.AsyncClient, changes: dict[str, object], field: str
 ) -> None:
-    told = await refusing_crm.post("/webhook", json={**EXAMPLE, **changes})
-    assert told.status_code == 400
-    assert told.json()["details"].keys() == {field}
+    response = await refusing_crm.post("/webhook", json={**EXAMPLE, **changes})
+    assert response.status_code == 400
+    assert response.json()["details"].keys() == {field}
 
 
 @pytest.mark.parametrize("fragment", [b'"x": 1e-99999', b'"x": "a\\u0000b"', b'"x": 9223372036854775808', b'"x":'])

@@ -33,6 +33,6 @@ def test_every_message_type_has_a_route_and_bookings_go_to_crm_and_email() -> No
 
 def test_destination_that_is_not_served_has_no_routes() -> None:
     assert Destination.NOTIFICATION in ROUTES[MessageType.BOOKING_CREATED]
-    assert {each for owed in routes_for(ALWAYS_SERVED).values() for each in owed} == ALWAYS_SERVED
+    assert {each for destinations in routes_for(ALWAYS_SERVED).values() for each in destinations} == ALWAYS_SERVED
     assert routes_for(set(Destination)) == ROUTES
     assert not any(routes_for(()).values())

@@ -37,7 +37,7 @@ class SlowLook(PostgresUsers):
 
 
 @asynccontextmanager
-async def a_house(
+async def opened_container(
     settings: Settings, units: type[UnitsOfWork]
 ) -> AsyncIterator[tuple[container.UseCases, UnitsOfWork]]:
     """Its use cases, and units of work to give to them."""
@@ -48,7 +48,7 @@ async def a_house(
 
 
 async def sign_in_at_once(settings: Settings) -> set[int]:
-    async with a_house(settings, units_with(users=SlowLook)) as (use_cases, open_work):
+    async with opened_container(settings, units_with(users=SlowLook)) as (use_cases, open_work):
         sign_in = replace(use_cases.sign_in_with_id_token.sign_in, open_work=open_work)
         logged_in = await asyncio.gather(*(sign_in(ADA) for _ in range(AT_ONCE)))
     return {each.user.id for each in logged_in}
@@ -68,7 +68,7 @@ async def test_concurrent_first_logins_of_one_person_make_one_account(
 
 
 async def refresh_at_once(settings: Settings, units: type[UnitsOfWork]) -> Counter[type]:
-    async with a_house(settings, units) as (use_cases, open_work):
+    async with opened_container(settings, units) as (use_cases, open_work):
         first = await use_cases.sign_in_with_id_token.sign_in(ADA)
         refresh = replace(use_cases.refresh, open_work=open_work)
         answers = await asyncio.gather(*(refresh(first.refresh_token) for _ in range(AT_ONCE)), return_exceptions=True)

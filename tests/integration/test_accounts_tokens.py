@@ -253,10 +253,10 @@ async def test_admin_manages_all_events_and_bookings(
 ) -> None:
     event = await john.creates_event()
     booking = await ada.books(event["id"])
-    somebody = await shared_people.user()
-    assert await use_cases.grant_role(email=somebody.email, role=Role.ADMIN)
-    tokens = (await log_in(shared_api, somebody.email)).json()
-    admin = Person(shared_api, somebody.id, somebody.name, somebody.email, tokens["access_token"], "")
+    member = await shared_people.user()
+    assert await use_cases.grant_role(email=member.email, role=Role.ADMIN)
+    tokens = (await log_in(shared_api, member.email)).json()
+    admin = Person(shared_api, member.id, member.name, member.email, tokens["access_token"], "")
     assert (await admin.get(f"/bookings/{booking['id']}")).status_code == 200
     assert (await admin.get(f"/facilitator/events/{event['id']}/bookings")).status_code == 200
     assert (await admin.post(f"/bookings/{booking['id']}/cancel")).status_code == 200

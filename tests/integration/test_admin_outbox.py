@@ -11,11 +11,11 @@ from tests.support.messages import add_message
 from tests.support.people import People, Person
 from tests.support.rows import stored_row
 
-NOBODYS = "01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b"
+UNKNOWN_ID = "01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b"
 CALLS = [
     ("GET", "/admin/outbox"),
-    ("GET", f"/admin/outbox/{NOBODYS}"),
-    ("POST", f"/admin/outbox/{NOBODYS}/replay"),
+    ("GET", f"/admin/outbox/{UNKNOWN_ID}"),
+    ("POST", f"/admin/outbox/{UNKNOWN_ID}/replay"),
     ("POST", "/admin/outbox/replay"),
 ]
 
@@ -116,7 +116,7 @@ async def test_message_is_shown_with_its_attempts_and_not_cached(root: Person, d
     assert (made["attempt"], made["status_code"], made["probe"]) == (1, 400, True)
 
 
-@pytest.mark.parametrize("wrong", [NOBODYS, "12", "not-an-id"])
+@pytest.mark.parametrize("wrong", [UNKNOWN_ID, "12", "not-an-id"])
 async def test_unknown_message_is_not_found(root: Person, wrong: str) -> None:
     for answer in (await root.get(f"/admin/outbox/{wrong}"), await root.post(f"/admin/outbox/{wrong}/replay")):
         assert (answer.status_code, answer.json()["code"]) == (404, "message_not_found")
@@ -135,13 +135,13 @@ async def test_replay_makes_the_message_due_and_a_second_replay_is_rejected(
 
 
 async def test_messages_are_replayed_once_by_destination_and_time(root: Person, database: asyncpg.Connection) -> None:
-    told, mail, old = await dead(database), await dead(database, destination="email"), await dead(database)
+    message, mail, old = await dead(database), await dead(database, destination="email"), await dead(database)
     await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
     order = {"destination": "crm", "since": "2026-01-02T00:00:00Z"}
     for count in (1, 0):
         answer = await root.post("/admin/outbox/replay", json=order)
         assert (answer.status_code, answer.json()) == (200, {"replayed": count})
-    assert [await status_of(database, each) for each in (told, mail, old)] == ["pending", "dead", "dead"]
+    assert [await status_of(database, each) for each in (message, mail, old)] == ["pending", "dead", "dead"]
     answer = await root.post("/admin/outbox/replay", json={"since": "2025-01-01"})
     assert (answer.status_code, answer.json()) == (200, {"replayed": 2})
 

@@ -30,24 +30,24 @@ from tests.domain.test_appointment_changes import TRANSITIONS
 from tests.support.load import many_users
 
 HOUR = timedelta(hours=1)
-NEWS = ["crm", "email", "email", "realtime"]
+DESTINATIONS = ["crm", "email", "email", "realtime"]
 """A mail for the client and one for the coach."""
 
 EXPECTED: dict[str, tuple[str, str | None, list[str], int, bool]] = {
     # transition: entry of the history, message, destinations, calendar jobs, whether reminders change
-    "booked": ("created", "booking_created", NEWS, 2, True),
-    "confirmed": ("confirmed", "booking_confirmed", NEWS, 2, False),
+    "booked": ("created", "booking_created", DESTINATIONS, 2, True),
+    "confirmed": ("confirmed", "booking_confirmed", DESTINATIONS, 2, False),
     "completed": ("completed", "booking_completed", ["crm"], 0, False),
-    "cancelled": ("cancelled", "booking_cancelled", NEWS, 2, True),
-    "rescheduled_by_coach": ("rescheduled", "booking_rescheduled", NEWS, 2, True),
-    "rescheduled_by_client": ("rescheduled", "booking_rescheduled", NEWS, 2, True),
+    "cancelled": ("cancelled", "booking_cancelled", DESTINATIONS, 2, True),
+    "rescheduled_by_coach": ("rescheduled", "booking_rescheduled", DESTINATIONS, 2, True),
+    "rescheduled_by_client": ("rescheduled", "booking_rescheduled", DESTINATIONS, 2, True),
     "with_notes": ("notes_changed", None, [], 0, False),
     "with_meeting_link": ("linked", None, [], 2, False),
     "with_attachment": ("attachment_added", None, [], 0, False),
     "without_attachment": ("attachment_removed", None, [], 0, False),
-    "paid": ("paid", "payment_completed", NEWS, 2, False),
+    "paid": ("paid", "payment_completed", DESTINATIONS, 2, False),
     "payment_failed": ("payment_failed", "payment_failed", ["crm", "email", "realtime"], 0, False),
-    "reinstated": ("reinstated", "payment_completed", NEWS, 2, True),
+    "reinstated": ("reinstated", "payment_completed", DESTINATIONS, 2, True),
     "refunded": ("refunded", None, [], 0, False),
 }
 
@@ -201,7 +201,7 @@ async def test_appointments_added_together_take_as_many_statements_as_one(office
         counts.append(len(statements))
         for appointment in added:
             assert appointment is not None
-            assert await office.written(appointment) == (["created"], "booking_created", NEWS, 2)
+            assert await office.written(appointment) == (["created"], "booking_created", DESTINATIONS, 2)
             assert len(await office.reminders(appointment)) == 2, "the client and the coach"
     assert counts[0] == counts[1] == 5, "the appointments, their history, messages, calendar jobs and reminders"
 
@@ -238,7 +238,7 @@ async def test_domain_event_is_written_once(office: Office) -> None:
         await work.appointments.save(cancelled.refunded(loaded.updated_at))
         await work.commit()
     history, message, destinations, jobs = await office.written(appointment)
-    assert (history, message, destinations, jobs) == (["cancelled", "refunded"], "booking_cancelled", NEWS, 2)
+    assert (history, message, destinations, jobs) == (["cancelled", "refunded"], "booking_cancelled", DESTINATIONS, 2)
 
 
 def test_no_other_method_writes_an_appointment() -> None:

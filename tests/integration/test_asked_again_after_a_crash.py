@@ -57,11 +57,11 @@ async def coach(host: Person, shared_database_url: str) -> str:
     return uuid
 
 
-Ask = Callable[..., Any]
+SendTwice = Callable[..., Any]
 
 
 @pytest.fixture
-def asked_twice(harness: httpx.AsyncClient, shared_database: asyncpg.Connection) -> Ask:
+def send_twice(harness: httpx.AsyncClient, shared_database: asyncpg.Connection) -> SendTwice:
     """Posts, dies before the answer is kept, and posts the same again: both answers."""
 
     async def twice(person: Person | None, path: str, body: Any = None, **given: Any) -> list[httpx.Response]:
@@ -85,7 +85,7 @@ def same(answers: list[httpx.Response]) -> Any:
     return first.json()
 
 
-async def a_paid_place(host: Person, guest: Person) -> tuple[int, int]:
+async def a_paid_seat(host: Person, guest: Person) -> tuple[int, int]:
     """Event and booking, paid on the spot."""
     created = await host.creates_event(price=30)
     booking = await guest.books(created["id"])
@@ -93,24 +93,24 @@ async def a_paid_place(host: Person, guest: Person) -> tuple[int, int]:
     return created["id"], booking["id"]
 
 
-async def test_cancelled_booking_is_returned_after_a_crash(host: Person, guest: Person, asked_twice: Ask) -> None:
-    _, booking = await a_paid_place(host, guest)
-    told = same(await asked_twice(guest, f"/bookings/{booking}/cancel"))
-    assert told["refund"]["amount"] == 30
+async def test_cancelled_booking_is_returned_after_a_crash(host: Person, guest: Person, send_twice: SendTwice) -> None:
+    _, booking = await a_paid_seat(host, guest)
+    answer = same(await send_twice(guest, f"/bookings/{booking}/cancel"))
+    assert answer["refund"]["amount"] == 30
     free = await guest.books((await host.creates_event(price=0))["id"])
-    assert same(await asked_twice(guest, f"/bookings/{free['id']}/cancel"))["refund"] is None
+    assert same(await send_twice(guest, f"/bookings/{free['id']}/cancel"))["refund"] is None
 
 
-async def test_refund_is_returned_after_a_crash(host: Person, guest: Person, asked_twice: Ask) -> None:
-    _, booking = await a_paid_place(host, guest)
-    told = same(await asked_twice(host, f"/bookings/{booking}/refund", {"amount": 12.5}))
-    assert told["refund"]["amount"] == 12.5
-    rest = same(await asked_twice(host, f"/bookings/{booking}/refund"))
+async def test_refund_is_returned_after_a_crash(host: Person, guest: Person, send_twice: SendTwice) -> None:
+    _, booking = await a_paid_seat(host, guest)
+    answer = same(await send_twice(host, f"/bookings/{booking}/refund", {"amount": 12.5}))
+    assert answer["refund"]["amount"] == 12.5
+    rest = same(await send_twice(host, f"/bookings/{booking}/refund"))
     assert rest["refund"]["amount"] == 17.5
 
 
 async def test_review_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection
+    host: Person, guest: Person, send_twice: SendTwice, shared_database: asyncpg.Connection
 ) -> None:
     created = await host.creates_event(price=0)
     await guest.books(created["id"])
@@ -119,15 +119,15 @@ async def test_review_is_returned_after_a_crash(
         created["id"],
     )
     body = {"rating": 4, "comment": "  Calm.  "}
-    told = same(await asked_twice(guest, f"/events/{created['id']}/reviews", body))
-    assert (told["review"]["rating"], told["review"]["comment"]) == (4, "Calm.")
+    answer = same(await send_twice(guest, f"/events/{created['id']}/reviews", body))
+    assert (answer["review"]["rating"], answer["review"]["comment"]) == (4, "Calm.")
     assert len((await guest.get(f"/events/{created['id']}/reviews")).json()["reviews"]) == 1
 
 
 @pytest.mark.parametrize("path", ["/auth/register", "/api/register", "/api/auth/register"])
-async def test_account_is_returned_after_a_crash(harness: httpx.AsyncClient, asked_twice: Ask, path: str) -> None:
+async def test_account_is_returned_after_a_crash(harness: httpx.AsyncClient, send_twice: SendTwice, path: str) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Died Young", "role": "facilitator"}
-    first, again = [answer.json() for answer in await asked_twice(None, path, body)]
+    first, again = [answer.json() for answer in await send_twice(None, path, body)]
     assert again["user"] == first["user"]
     if "access_token" in first:
         for token in {first["access_token"], again["access_token"]}:
@@ -171,70 +171,70 @@ async def test_concurrent_registrations_with_one_key_make_one_account_and_store_
 
 
 async def test_offline_payment_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask, coach: str
+    host: Person, guest: Person, send_twice: SendTwice, coach: str
 ) -> None:
     created = await host.creates_event(price=30)
     booking = await guest.books(created["id"])
-    told = same(await asked_twice(host, f"/facilitator/bookings/{booking['id']}/payment"))
-    assert told["payment_status"] == "completed"
+    answer = same(await send_twice(host, f"/facilitator/bookings/{booking['id']}/payment"))
+    assert answer["payment_status"] == "completed"
     session = (await guest.post("/booking", wanted(coach, at(8)))).json()["id"]
-    assert same(await asked_twice(host, f"/booking/{session}/payment"))["payment_status"] == "completed"
+    assert same(await send_twice(host, f"/booking/{session}/payment"))["payment_status"] == "completed"
 
 
 async def test_payment_reported_by_a_service_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask
+    host: Person, guest: Person, send_twice: SendTwice
 ) -> None:
     created = await host.creates_event(price=30)
     booking = await guest.books(created["id"])
     body = {"booking_id": booking["id"], "user_id": guest.id, "event_id": created["id"]}
     token = {"Authorization": "Bearer a-service-token-of-the-tests"}
-    assert same(await asked_twice(None, "/service/offline-payments", body, headers=token))["payment_status"]
+    assert same(await send_twice(None, "/service/offline-payments", body, headers=token))["payment_status"]
 
 
 async def test_participant_cancelled_by_the_facilitator_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask
+    host: Person, guest: Person, send_twice: SendTwice
 ) -> None:
-    _, booking = await a_paid_place(host, guest)
-    answer = same(await asked_twice(host, f"/facilitator/bookings/{booking}/cancel"))
+    _, booking = await a_paid_seat(host, guest)
+    answer = same(await send_twice(host, f"/facilitator/bookings/{booking}/cancel"))
     assert answer["refund"]["amount"] == 30
     free = await guest.books((await host.creates_event(price=0))["id"])
-    assert same(await asked_twice(host, f"/facilitator/bookings/{free['id']}/cancel"))["refund"] is None
+    assert same(await send_twice(host, f"/facilitator/bookings/{free['id']}/cancel"))["refund"] is None
 
 
 async def test_invitation_and_its_withdrawal_are_returned_after_a_crash(
-    host: Person, asked_twice: Ask, shared_database: asyncpg.Connection
+    host: Person, send_twice: SendTwice, shared_database: asyncpg.Connection
 ) -> None:
     event_id = (await host.creates_event())["id"]
     body = {"name": "Rosa Parks", "email": f"{uuid4()}@example.com"}
-    held = same(await asked_twice(host, f"/facilitator/events/{event_id}/bookings", body))["invitation"]
+    held = same(await send_twice(host, f"/facilitator/events/{event_id}/bookings", body))["invitation"]
     assert await shared_database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 1
-    gone = same(await asked_twice(host, f"/facilitator/invitations/{held['id']}/cancel"))["invitation"]
+    gone = same(await send_twice(host, f"/facilitator/invitations/{held['id']}/cancel"))["invitation"]
     assert (gone["id"], gone["status"]) == (held["id"], "withdrawn")
     assert await shared_database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 0
 
 
 async def test_message_to_participants_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection
+    host: Person, guest: Person, send_twice: SendTwice, shared_database: asyncpg.Connection
 ) -> None:
-    event_id, booking = await a_paid_place(host, guest)
+    event_id, booking = await a_paid_seat(host, guest)
     path, body = f"/facilitator/events/{event_id}/messages", {"subject": "Tonight", "text": "Bring tea"}
-    assert same(await asked_twice(host, path, body))["recipients"] == 1
+    assert same(await send_twice(host, path, body))["recipients"] == 1
     sent = "SELECT count(*) FROM outbox WHERE lane = $1 AND fact = 'participant_message'"
     assert await shared_database.fetchval(sent, f"booking:{booking}") == 1
 
 
 @pytest.mark.parametrize("path", ["/facilitator/events/{}/cancel", "/facilitator/cancel/{}", "/api/sessions/{}/cancel"])
 async def test_cancelled_event_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask, path: str
+    host: Person, guest: Person, send_twice: SendTwice, path: str
 ) -> None:
-    created, _ = await a_paid_place(host, guest)
-    told = same(await asked_twice(host, path.format(created)))
-    if "refunds_processed" in told:
-        assert (told["refunds_processed"], told["total_refund_amount"]) == (1, 30)
+    created, _ = await a_paid_seat(host, guest)
+    answer = same(await send_twice(host, path.format(created)))
+    if "refunds_processed" in answer:
+        assert (answer["refunds_processed"], answer["total_refund_amount"]) == (1, 30)
 
 
 @pytest.mark.parametrize("path", ["/events", "/api/sessions"])
-async def test_event_is_returned_after_a_crash(host: Person, asked_twice: Ask, path: str) -> None:
+async def test_event_is_returned_after_a_crash(host: Person, send_twice: SendTwice, path: str) -> None:
     body = event()
     if path != "/events":
         body = {
@@ -245,39 +245,39 @@ async def test_event_is_returned_after_a_crash(host: Person, asked_twice: Ask, p
             "capacity": 5,
             "price": 10,
         }
-    same(await asked_twice(host, path, body))
+    same(await send_twice(host, path, body))
 
 
 @pytest.mark.parametrize(("path", "field"), [("/bookings", "event_id"), ("/api/bookings", "session_id")])
 async def test_booking_is_returned_after_a_crash(
-    host: Person, guest: Person, asked_twice: Ask, path: str, field: str
+    host: Person, guest: Person, send_twice: SendTwice, path: str, field: str
 ) -> None:
-    same(await asked_twice(guest, path, {field: (await host.creates_event())["id"]}))
+    same(await send_twice(guest, path, {field: (await host.creates_event())["id"]}))
 
 
 async def test_appointment_and_its_rescheduling_are_returned_after_a_crash(
-    guest: Person, coach: str, asked_twice: Ask
+    guest: Person, coach: str, send_twice: SendTwice
 ) -> None:
-    session = same(await asked_twice(guest, "/booking", wanted(coach, at(10))))["id"]
+    session = same(await send_twice(guest, "/booking", wanted(coach, at(10))))["id"]
     body = {"session_datetime": at(12).isoformat()}
-    assert same(await asked_twice(guest, f"/booking/{session}/reschedule", body))["sequence"] == 1
+    assert same(await send_twice(guest, f"/booking/{session}/reschedule", body))["sequence"] == 1
 
 
-async def test_series_is_returned_after_a_crash(guest: Person, coach: str, asked_twice: Ask) -> None:
+async def test_series_is_returned_after_a_crash(guest: Person, coach: str, send_twice: SendTwice) -> None:
     first = at(14)
     assert (await guest.post("/booking", wanted(coach, first + timedelta(days=1)))).status_code == 201
     body = wanted(coach, first) | {"rrule": "FREQ=DAILY;COUNT=3", "skip_conflicts": True}
-    told = same(await asked_twice(guest, "/booking/recurring", body))
-    assert (len(told["bookings"]), len(told["refused"])) == (2, 1)
+    answer = same(await send_twice(guest, "/booking/recurring", body))
+    assert (len(answer["bookings"]), len(answer["refused"])) == (2, 1)
 
 
 async def test_attachment_sent_with_a_new_form_boundary_is_returned_after_a_crash(
-    guest: Person, coach: str, asked_twice: Ask
+    guest: Person, coach: str, send_twice: SendTwice
 ) -> None:
     """Every client draws a new boundary for it."""
     session = (await guest.post("/booking", wanted(coach, at(18)))).json()["id"]
     file = {"file": ("plan.txt", b"Run, rest, run", "text/plain")}
-    same(await asked_twice(guest, f"/booking/{session}/attachments", files=file))
+    same(await send_twice(guest, f"/booking/{session}/attachments", files=file))
     assert len((await guest.get(f"/booking/{session}/attachments")).json()["attachments"]) == 1
 
 
@@ -309,7 +309,7 @@ ELSEWHERE = {
     **dict.fromkeys(("connectGoogleCalendar", "connectOutlook", "syncBooking"), "tests/calendars/"),
     **dict.fromkeys(("confirmPayment", "reportFailedPayment"), "tests/payments/"),
 }
-SAYS_IT_ANYHOW = {
+RETRY_IS_SAFE = {
     **dict.fromkeys(("stripeWebhook", "razorpayWebhook"), "its inbox knows an event by the gateway's id"),
     **dict.fromkeys(("payBooking", "payCoaching"), "commits nothing: the gateway knows the payment's id"),
     **dict.fromkeys(("replayOutbox", "replayOutboxMessage"), "replays what is dead, and that is not dead any more"),
@@ -322,4 +322,4 @@ SAYS_IT_ANYHOW = {
 
 def test_every_post_operation_is_tested() -> None:
     posts = {each.operation["operationId"] for each in operations() if each.method == "POST"}
-    assert posts == SHOWN_ABOVE | ELSEWHERE.keys() | SAYS_IT_ANYHOW.keys()
+    assert posts == SHOWN_ABOVE | ELSEWHERE.keys() | RETRY_IS_SAFE.keys()

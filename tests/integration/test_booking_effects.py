@@ -29,7 +29,7 @@ from tests.support.load import many_users
 MONEY = Money.from_minor_units(3000, "INR")
 NOW = SystemClock().now().replace(microsecond=0)
 AHEAD = NOW + timedelta(days=9)
-NEWS = ["crm", "email", "realtime"]
+DESTINATIONS = ["crm", "email", "realtime"]
 
 Transition = Callable[[Booking], Booking]
 TRANSITIONS: dict[str, tuple[BookingChange, Transition]] = {
@@ -48,18 +48,18 @@ TRANSITIONS: dict[str, tuple[BookingChange, Transition]] = {
 
 EXPECTED: dict[str, tuple[str | None, str | None, list[str], int, int, bool]] = {
     # transition: message, its reason, destinations, seats more, versions more, whether reminders change
-    "cancelled": ("booking_cancelled", None, NEWS, -1, 1, True),
-    "cancelled_by_organiser": ("booking_cancelled", "by_organiser", NEWS, -1, 1, True),
-    "expired": ("booking_cancelled", "payment_expired", NEWS, -1, 1, True),
-    "paid": ("payment_completed", None, NEWS, 0, 1, False),
-    "payment_failed": ("payment_failed", None, NEWS, 0, 0, False),
-    "reinstated": ("payment_completed", None, NEWS, 1, 1, True),
+    "cancelled": ("booking_cancelled", None, DESTINATIONS, -1, 1, True),
+    "cancelled_by_organiser": ("booking_cancelled", "by_organiser", DESTINATIONS, -1, 1, True),
+    "expired": ("booking_cancelled", "payment_expired", DESTINATIONS, -1, 1, True),
+    "paid": ("payment_completed", None, DESTINATIONS, 0, 1, False),
+    "payment_failed": ("payment_failed", None, DESTINATIONS, 0, 0, False),
+    "reinstated": ("payment_completed", None, DESTINATIONS, 1, 1, True),
     "refunded": (None, None, [], 0, 0, False),
 }
 
 
 @dataclass(frozen=True)
-class Studio:
+class BookingHarness:
     open_work: UnitsOfWork
     records: asyncpg.Connection
     facilitator: int
@@ -114,7 +114,7 @@ class Studio:
 
 
 @pytest.fixture(scope="module")
-async def studio(shared_database_url: str, shared_database: asyncpg.Connection) -> AsyncIterator[Studio]:
+async def harness(shared_database_url: str, shared_database: asyncpg.Connection) -> AsyncIterator[BookingHarness]:
     (facilitator,) = await many_users(shared_database, 1, role="facilitator")
     database = Database(shared_database_url)
     units = UnitsOfWork(
@@ -124,7 +124,7 @@ async def studio(shared_database_url: str, shared_database: asyncpg.Connection) 
         lambda: None,
         reminder_offsets=(timedelta(days=1), timedelta(hours=1)),
     )
-    yield Studio(units, shared_database, facilitator.id)
+    yield BookingHarness(units, shared_database, facilitator.id)
     await database.close()
 
 
@@ -139,51 +139,53 @@ def test_tables_contain_every_transition_and_every_change() -> None:
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
-async def test_saving_writes_every_effect(studio: Studio, transition: str) -> None:
+async def test_saving_writes_every_effect(harness: BookingHarness, transition: str) -> None:
     change, apply = TRANSITIONS[transition]
     message, reason, destinations, seats, versions, reminders_change = EXPECTED[transition]
-    booking_id = await studio.before(transition)
-    booked, version, reminders = await studio.state(booking_id)
-    async with studio.open_work() as work:
+    booking_id = await harness.before(transition)
+    booked, version, reminders = await harness.state(booking_id)
+    async with harness.open_work() as work:
         _, booking = await lock_booking(work, booking_id)
         changed = apply(booking)
         assert [(event.change, event.after) for event in changed.events] == [(change, changed)]
         await work.bookings.save(changed)
         await work.commit()
-    async with studio.open_work() as work:
+    async with harness.open_work() as work:
         assert await work.bookings.get(booking_id) == changed
-    assert await studio.messages(booking_id) == [(message, reason, destination) for destination in destinations]
-    now_booked, now_version, now_reminders = await studio.state(booking_id)
+    assert await harness.messages(booking_id) == [(message, reason, destination) for destination in destinations]
+    now_booked, now_version, now_reminders = await harness.state(booking_id)
     assert (now_booked - booked, now_version - version) == (seats, versions)
     assert (now_reminders != reminders) is reminders_change
 
 
-async def test_accepted_invitation_writes_the_same_as_a_booking(studio: Studio) -> None:
-    booking_id = await studio.invited(await studio.event())
-    assert await studio.messages(booking_id) == [("booking_created", None, destination) for destination in NEWS]
-    booked, _, reminders = await studio.state(booking_id)
+async def test_accepted_invitation_writes_the_same_as_a_booking(harness: BookingHarness) -> None:
+    booking_id = await harness.invited(await harness.event())
+    assert await harness.messages(booking_id) == [
+        ("booking_created", None, destination) for destination in DESTINATIONS
+    ]
+    booked, _, reminders = await harness.state(booking_id)
     assert (booked, len(reminders)) == (1, 2)
 
 
-async def test_booking_changed_without_a_transition_cannot_be_saved(studio: Studio) -> None:
-    booking_id = await studio.before("cancelled")
-    async with studio.open_work() as work:
+async def test_booking_changed_without_a_transition_cannot_be_saved(harness: BookingHarness) -> None:
+    booking_id = await harness.before("cancelled")
+    async with harness.open_work() as work:
         _, booking = await lock_booking(work, booking_id)
         for changed in (booking, replace(booking, status=BookingStatus.CANCELLED, cancelled_at=NOW)):
             with pytest.raises(UnrecordedChange):
                 await work.bookings.save(changed)
 
 
-async def test_domain_event_is_written_once(studio: Studio) -> None:
-    booking_id = await studio.before("cancelled")
-    async with studio.open_work() as work:
+async def test_domain_event_is_written_once(harness: BookingHarness) -> None:
+    booking_id = await harness.before("cancelled")
+    async with harness.open_work() as work:
         _, booking = await lock_booking(work, booking_id)
         cancelled = booking.expired(NOW)
         await work.bookings.save(cancelled)
         await work.bookings.save(cancelled.refunded())
         await work.commit()
-    assert [fact for fact, _, _ in await studio.messages(booking_id)] == ["booking_cancelled"] * 3
-    assert (await studio.state(booking_id))[0] == 0
+    assert [fact for fact, _, _ in await harness.messages(booking_id)] == ["booking_cancelled"] * 3
+    assert (await harness.state(booking_id))[0] == 0
 
 
 def test_no_other_method_writes_messages_or_reminders_of_one_booking() -> None:

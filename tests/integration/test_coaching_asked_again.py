@@ -31,7 +31,7 @@ async def coach(people: People, database_url: str) -> str:
     return host
 
 
-async def asks(person: Person, path: str, body: dict[str, Any], key: str) -> httpx.Response:
+async def post_with_key(person: Person, path: str, body: dict[str, Any], key: str) -> httpx.Response:
     return await person.api.post(path, json=body, headers=person.headers | {"Idempotency-Key": key})
 
 
@@ -39,7 +39,7 @@ async def test_concurrent_requests_with_one_key_make_one_appointment(
     people: People, coach: str, database: asyncpg.Connection
 ) -> None:
     guest, key = await people.user(), str(uuid4())
-    answers = await asyncio.gather(*(asks(guest, "/booking", wanted(coach, at(10)), key) for _ in range(6)))
+    answers = await asyncio.gather(*(post_with_key(guest, "/booking", wanted(coach, at(10)), key) for _ in range(6)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.content for answer in answers}) == 1
     assert await database.fetchval("SELECT count(*) FROM coaching_bookings") == 1

@@ -57,7 +57,7 @@ class Scene:
         update = self.harness.worker.use_cases.update_event
         await update(self.coach, event, lambda details: replace(details, interval=a_plan(hour).interval))
 
-    async def somebody_waits(self, *, people: int = 1) -> None:
+    async def until_blocked(self, *, people: int = 1) -> None:
         """For a lock of another transaction. Seen a hundred times in a row: a write may also wait for a moment for
         what maintains it, and goes on."""
         waiting = (
@@ -71,7 +71,7 @@ class Scene:
                 await asyncio.sleep(0.01)
 
     async def through_or_waiting(self, task: asyncio.Task[Any]) -> None:
-        waits = asyncio.create_task(self.somebody_waits())
+        waits = asyncio.create_task(self.until_blocked())
         await asyncio.wait([task, waits], return_when=asyncio.FIRST_COMPLETED)
         waits.cancel()
         with suppress(asyncio.CancelledError):
@@ -245,7 +245,7 @@ async def test_of_two_waiting_for_one_time_one_gets_it_and_one_gets_unavailable(
             *(two[0].reserved.id, at(10), at(11)),
         )
         moves = [asyncio.create_task(scene.appointment_harness.move(scene.coach, new, 10)) for new in two]
-        await scene.somebody_waits(people=2)
+        await scene.until_blocked(people=2)
         await taking.rollback()
         outcomes = await asyncio.gather(*moves, return_exceptions=True)
         await third.close()

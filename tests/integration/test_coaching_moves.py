@@ -50,12 +50,12 @@ async def test_rescheduling_to_the_same_time_changes_nothing_and_sends_nothing(
 ) -> None:
     booking = await in_status("confirmed", ada, john, coach)
     old = (await ada.get(f"/booking/{booking}")).json()
-    owed = await shared_database.fetchval("SELECT count(*) FROM outbox")
+    messages = await shared_database.fetchval("SELECT count(*) FROM outbox")
     for person in (ada, john):
         answer = await moves(person, booking, datetime.fromisoformat(old["session_datetime"]), duration_minutes=60)
         assert (answer.status_code, answer.json()) == (200, old)
     assert len((await ada.get(f"/booking/{booking}/history")).json()["history"]) == 2
-    assert await shared_database.fetchval("SELECT count(*) FROM outbox") == owed
+    assert await shared_database.fetchval("SELECT count(*) FROM outbox") == messages
 
 
 async def test_started_appointment_cannot_be_rescheduled_by_the_client(

@@ -6,7 +6,7 @@ import pytest
 from tests.support.appointments import books, free_hour, promoted, uuid_of, wanted
 from tests.support.people import People, Person
 
-WHO = ("client", "coach", "admin", "other_client", "other_coach", "nobody")
+WHO = ("client", "coach", "admin", "other_client", "other_coach", "anonymous")
 FREE = "There is nothing to pay for this booking"
 
 # `{id}` is a fresh booking of the client's with the coach; the numbers are in the order of WHO.
@@ -27,7 +27,7 @@ CALLS = [
 
 
 @pytest.fixture(scope="module")
-async def everybody(
+async def by_role(
     ada: Person, john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> dict[str, Person]:
     return {
@@ -43,9 +43,9 @@ async def everybody(
     ("method", "path", "body", "expected"), CALLS, ids=lambda part: part if isinstance(part, str) else ""
 )
 async def test_every_endpoint_for_every_role(
-    everybody: dict[str, Person], method: str, path: str, body: dict[str, str] | None, expected: tuple[int, ...]
+    by_role: dict[str, Person], method: str, path: str, body: dict[str, str] | None, expected: tuple[int, ...]
 ) -> None:
-    client, coach = everybody["client"], await uuid_of(everybody["coach"])
+    client, coach = by_role["client"], await uuid_of(by_role["coach"])
     for who, status in zip(WHO, expected, strict=True):
         made = await books(client, coach, free_hour())
         del made["payment_url"]
@@ -53,31 +53,31 @@ async def test_every_endpoint_for_every_role(
         asked = wanted(coach, free_hour()) if path == "/booking" else body
         if asked and "{free}" in asked.values():
             asked = {"session_datetime": free_hour().isoformat()}
-        headers = everybody[who].headers if who in everybody else {}
+        headers = by_role[who].headers if who in by_role else {}
         answer = await client.api.request(method, address, headers=headers, json=asked)
         assert answer.status_code == status, f"{who}: {answer.text}"
         if status in {401, 403} or method == "GET":
             assert (await client.get(f"/booking/{made['id']}")).json() == made
 
 
-async def test_each_refusal_has_its_message(everybody: dict[str, Person]) -> None:
-    client, coach = everybody["client"], everybody["coach"]
+async def test_each_refusal_has_its_message(by_role: dict[str, Person]) -> None:
+    client, coach = by_role["client"], by_role["coach"]
     booking = (await books(client, await uuid_of(coach), free_hour()))["id"]
-    told = {
-        (await everybody["other_client"].get(f"/booking/{booking}")).json()["detail"],
-        (await everybody["other_client"].get(f"/booking/{booking}/history")).json()["detail"],
-        (await everybody["other_coach"].post(f"/booking/{booking}/pay")).json()["detail"],
+    details = {
+        (await by_role["other_client"].get(f"/booking/{booking}")).json()["detail"],
+        (await by_role["other_client"].get(f"/booking/{booking}/history")).json()["detail"],
+        (await by_role["other_coach"].post(f"/booking/{booking}/pay")).json()["detail"],
     }
-    assert told == {"Unauthorized to view this booking"}
+    assert details == {"Unauthorized to view this booking"}
     assert (await client.post(f"/booking/{booking}/pay")).json()["detail"] == FREE
     assert (await coach.post(f"/booking/{booking}/pay")).json()["detail"] == "Only the client can pay for this booking"
     answer = await client.post(f"/booking/{booking}/payment")
     assert answer.json()["detail"] == "Only the coach or an admin can record a payment"
 
 
-async def test_admin_can_be_booked_as_a_coach(everybody: dict[str, Person]) -> None:
-    client, admin = everybody["client"], everybody["admin"]
+async def test_admin_can_be_booked_as_a_coach(by_role: dict[str, Person]) -> None:
+    client, admin = by_role["client"], by_role["admin"]
     booking = (await books(client, await uuid_of(admin), free_hour()))["id"]
     answer = await admin.patch(f"/booking/{booking}/status", {"status": "confirmed"})
     assert (answer.status_code, answer.json()["coach_name"]) == (200, admin.name)
-    assert (await everybody["coach"].get(f"/booking/{booking}")).status_code == 403
+    assert (await by_role["coach"].get(f"/booking/{booking}")).status_code == 403

@@ -49,7 +49,7 @@ async def test_series_is_booked_completely_or_not_at_all_with_refused_times(
 ) -> None:
     await books(ada, coach, at(10) + timedelta(weeks=1))
     before = await shared_database.fetchval("SELECT count(*) FROM coaching_bookings")
-    owed = await shared_database.fetchval("SELECT count(*) FROM outbox")
+    messages = await shared_database.fetchval("SELECT count(*) FROM outbox")
     answer = await recurs(ada, coach, "FREQ=WEEKLY;COUNT=3")
     moment = f"{at(10) + timedelta(weeks=1):%Y-%m-%dT%H:%M:%SZ}"
     assert answer.status_code == 400
@@ -57,7 +57,7 @@ async def test_series_is_booked_completely_or_not_at_all_with_refused_times(
     assert answer.json()["details"] == {moment: "Time slot is not available"}
     assert answer.json()["code"] == "series_refused"
     assert await shared_database.fetchval("SELECT count(*) FROM coaching_bookings") == before
-    assert await shared_database.fetchval("SELECT count(*) FROM outbox") == owed
+    assert await shared_database.fetchval("SELECT count(*) FROM outbox") == messages
 
 
 async def test_skip_conflicts_books_the_free_times(ada: Person, coach: str) -> None:

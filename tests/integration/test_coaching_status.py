@@ -117,8 +117,8 @@ async def test_concurrent_confirmation_and_cancellation_end_in_one_state(
         history = (await john.get(f"/booking/{booking}/history")).json()["history"]
         ways = {200: ["created", "confirmed", "cancelled"], 400: ["created", "cancelled"]}
         assert [entry["change"] for entry in history] == ways[confirmed.status_code]
-        owed = await shared_database.fetch(
+        messages = await shared_database.fetch(
             "SELECT fact FROM outbox WHERE destination = 'crm' AND snapshot -> 'coaching' ->> 'id' = $1 ORDER BY id",
             booking,
         )
-        assert [row["fact"] for row in owed] == [f"booking_{entry['change']}" for entry in history]
+        assert [row["fact"] for row in messages] == [f"booking_{entry['change']}" for entry in history]

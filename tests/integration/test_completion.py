@@ -21,7 +21,7 @@ from infrastructure.settings import Settings
 from tests.support.appointments import books, free_hour, promoted, uuid_of
 from tests.support.load import many_users
 from tests.support.people import People, Person
-from tests.support.reminder_harness import DAY, HOUR, MINUTE, Hands, Inbox, ReminderHarness
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, Inbox, ReminderHarness, SettableClock
 from tests.support.rows import stored_row
 from tests.support.without_locks import PAUSE
 
@@ -31,7 +31,7 @@ async def harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[ReminderHarness]:
     """Without a mail server."""
-    clock = Hands()
+    clock = SettableClock()
     parts = container.build(make_settings(), container.Substitutes(clock=clock))
     yield ReminderHarness(parts, database, clock, Inbox(), "")
     await parts.close()
@@ -46,7 +46,7 @@ async def completions(harness: ReminderHarness) -> list[tuple[str, int]]:
 
 
 async def test_bookings_are_completed_after_their_event_ends(harness: ReminderHarness) -> None:
-    person, booking = await harness.place(DAY)
+    person, booking = await harness.a_booking(DAY)
     harness.clock.moment += DAY + HOUR - MINUTE
     assert await harness.complete() == 0
     harness.clock.moment += MINUTE
@@ -102,7 +102,7 @@ async def test_without_the_lock_workers_complete_the_same_event(harness: Reminde
 @pytest.mark.parametrize("payment_status", ["pending", "failed", "completed", "refunded"])
 async def test_booking_is_completed_whatever_its_payment_status(harness: ReminderHarness, payment_status: str) -> None:
     """Only a hold that is still open is waited for: of money on the spot nobody may tell for days."""
-    _, booking = await harness.place(HOUR)
+    _, booking = await harness.a_booking(HOUR)
     await harness.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
     harness.clock.moment += DAY
     assert await harness.complete() == 1
@@ -149,8 +149,8 @@ async def test_more_events_than_one_batch_are_completed_in_one_run(harness: Remi
 
 
 async def test_open_hold_delays_completion_of_its_own_event_only(harness: ReminderHarness) -> None:
-    _, held = await harness.place(HOUR)
-    _, free = await harness.place(HOUR)
+    _, held = await harness.a_booking(HOUR)
+    _, free = await harness.a_booking(HOUR)
     await harness.records.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", held)
     harness.clock.moment += DAY
     assert await harness.complete() == 1
@@ -175,9 +175,9 @@ async def test_cancelled_event_has_no_completed_bookings(harness: ReminderHarnes
 
 
 async def test_migration_plans_reminders_for_existing_bookings(harness: ReminderHarness, database_url: str) -> None:
-    _, booking = await harness.place(3 * DAY)
-    _, soon = await harness.place(2 * HOUR)
-    cancels, cancelled = await harness.place(3 * DAY)
+    _, booking = await harness.a_booking(3 * DAY)
+    _, soon = await harness.a_booking(2 * HOUR)
+    cancels, cancelled = await harness.a_booking(3 * DAY)
     await harness.parts.use_cases.cancel_booking(cancels, cancelled)
     session = await harness.session(await harness.person(), await harness.coach(), 3 * DAY)
     await asyncio.to_thread(migrations.downgrade, database_url, "0006")
@@ -241,7 +241,7 @@ async def test_only_client_coach_and_admin_see_reminders_of_an_appointment(
 
 async def test_reminders_planned_over_a_minute_ago_are_late(harness: ReminderHarness) -> None:
     for seconds, status in ((70, "planned"), (80, "planned"), (50, "planned"), (-3600, "planned"), (80, "sent")):
-        _, booking = await harness.place(30 * MINUTE)
+        _, booking = await harness.a_booking(30 * MINUTE)
         await harness.records.execute(
             """INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at, status)
                SELECT id, user_id, '1 h', now(), now() - make_interval(secs => $2), $3 FROM bookings WHERE id = $1""",

@@ -133,8 +133,8 @@ async def test_receiver_verifies_with_either_secret_during_rotation(crm: Receive
     [request] = crm.requests
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
     own = base64.b64encode(hmac.digest(base64.b64decode(key), signed, "sha256")).decode()
-    told = [each.removeprefix("v1,") for each in request.headers["webhook-signature"].split()]
-    assert any(hmac.compare_digest(own, each) for each in told) is verifies
+    signatures = [each.removeprefix("v1,") for each in request.headers["webhook-signature"].split()]
+    assert any(hmac.compare_digest(own, each) for each in signatures) is verifies
 
 
 async def test_without_secrets_requests_are_not_signed(crm: Receiver, sender: CrmSender) -> None:

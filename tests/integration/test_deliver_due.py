@@ -157,9 +157,9 @@ async def test_retry_after_is_respected(
 async def test_two_concurrent_workers_deliver_each_message_once(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    owed = {str(await add_message(database)) for _ in range(200)}
+    ids = {str(await add_message(database)) for _ in range(200)}
     await run_once(relay(), relay())
-    assert Counter(crm.message_ids) == Counter(owed)
+    assert Counter(crm.message_ids) == Counter(ids)
 
 
 async def test_without_skip_locked_the_same_race_delivers_twice(
@@ -338,13 +338,13 @@ async def test_graceful_stop_releases_unfinished_messages(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.behave = hang
-    owed = [await add_message(database) for _ in range(3)]
+    ids = [await add_message(database) for _ in range(3)]
     worker = Deliveries(relay(), [Destination.CRM], grace=0.1)
     serving = asyncio.create_task(worker.serve())
     await until(lambda: len(crm.requests) == 3)
     worker.close()
     await serving
-    for message_id in owed:
+    for message_id in ids:
         kept = await row(database, message_id)
         assert (kept["status"], kept["attempts"], kept["claimed_by"]) == ("pending", 0, None)
         assert kept["due_in"] <= timedelta(0)

@@ -29,7 +29,7 @@ async def wake_ups(redis: EmbeddedRedis) -> AsyncIterator[RedisWakeUps]:
 
 
 @pytest.fixture
-async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
+async def woken(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
     """Set whenever a worker hears the bell."""
     event = asyncio.Event()
     arq_worker = ArqWorker(lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05)
@@ -39,15 +39,15 @@ async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
     await cancel([listening])
 
 
-async def hears_a_nudge(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
-    rung.clear()
+async def expect_wake_up(wake_ups: RedisWakeUps, woken: asyncio.Event) -> None:
+    woken.clear()
     wake_ups.notify()
-    await until(rung.is_set)
+    await until(woken.is_set)
 
 
-async def test_each_wake_up_reaches_the_worker(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
+async def test_each_wake_up_reaches_the_worker(wake_ups: RedisWakeUps, woken: asyncio.Event) -> None:
     for _ in range(40):
-        await hears_a_nudge(wake_ups, rung)
+        await expect_wake_up(wake_ups, woken)
 
 
 async def test_closed_wake_ups_do_not_restart() -> None:
@@ -73,17 +73,17 @@ async def test_many_wake_ups_are_coalesced_and_an_unread_queue_stays_short(
 
 
 async def test_wake_ups_continue_after_a_restart_of_redis(
-    redis: EmbeddedRedis, wake_ups: RedisWakeUps, rung: asyncio.Event
+    redis: EmbeddedRedis, wake_ups: RedisWakeUps, woken: asyncio.Event
 ) -> None:
-    await hears_a_nudge(wake_ups, rung)
+    await expect_wake_up(wake_ups, woken)
     redis.stop()
     for _ in range(20):
         wake_ups.notify()
         await asyncio.sleep(0.01)
-    rung.clear()
+    woken.clear()
     redis.start()
-    await until(rung.is_set)
-    await hears_a_nudge(wake_ups, rung)
+    await until(woken.is_set)
+    await expect_wake_up(wake_ups, woken)
 
 
 async def test_outage_is_logged_once(redis: EmbeddedRedis, wake_ups: RedisWakeUps) -> None:

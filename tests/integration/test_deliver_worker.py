@@ -108,15 +108,15 @@ async def is_delivered(database: asyncpg.Connection, message_id: UUID) -> bool:
 async def test_worker_without_redis_delivers_everywhere_and_stops_cleanly(
     database_url: str, database: asyncpg.Connection, crm: Receiver, start: Start, tmp_path: Path
 ) -> None:
-    told, mailed = await add_message(database), await add_message(database, destination="email")
+    sent, mailed = await add_message(database), await add_message(database, destination="email")
     worker = await start(database_url)
-    for message_id in (told, mailed, await add_message(database)):
+    for message_id in (sent, mailed, await add_message(database)):
         await until(partial(is_delivered, database, message_id))
     log = await worker.stop()
     assert len(crm.requests) == 2
     assert len(await asyncio.to_thread(lambda: list((tmp_path / "mail").glob("*.eml")))) == 1
     assert [line["event"] for line in log].count("redis_unavailable") == 1
-    [line] = [line for line in log if line.get("message_id") == str(told)]
+    [line] = [line for line in log if line.get("message_id") == str(sent)]
     assert line["event"] == "message_delivered"
     known = {name: line[name] for name in ("request_id", "destination", "attempt", "result", "status_code")}
     assert known == {

@@ -32,12 +32,12 @@ async def test_every_destination_has_statistics_and_an_idle_one_has_zeros(reader
 async def test_pending_and_dead_messages_are_counted_by_destination(
     database: asyncpg.Connection, reader: PostgresDeliveryStatistics
 ) -> None:
-    late, later, dead, told = [await add_message(database) for _ in range(4)]
+    late, later, dead, delivered = [await add_message(database) for _ in range(4)]
     await add_message(database, destination="email")
     await database.execute("UPDATE outbox SET due_at = now() - interval '90 s' WHERE id = $1", late)
     await database.execute("UPDATE outbox SET due_at = now() + interval '1 h' WHERE id = $1", later)
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
-    await database.execute("UPDATE outbox SET status = 'delivered' WHERE id = $1", told)
+    await database.execute("UPDATE outbox SET status = 'delivered' WHERE id = $1", delivered)
     crm = await figures_of(reader, Destination.CRM)
     assert (crm.pending, crm.dead) == (2, 1)
     assert crm.oldest_due_seconds is not None

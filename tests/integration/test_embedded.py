@@ -199,11 +199,11 @@ def test_two_systems_on_one_data_directory_are_rejected(tmp_path: Path) -> None:
 
 
 def test_other_commands_find_a_running_system_only(tmp_path: Path) -> None:
-    told = {"DATABASE_URL": "postgresql://convene@/convene?host=/x", "ODD": 'it\'s a \\ "quote" $HOME'}
+    published = {"DATABASE_URL": "postgresql://convene@/convene?host=/x", "ODD": 'it\'s a \\ "quote" $HOME'}
     with owned(tmp_path) as data:
-        publish(data, told)
+        publish(data, published)
         assert stat.S_IMODE((data / "run.env").stat().st_mode) == 0o600
-        assert running_environ(data) == told
+        assert running_environ(data) == published
         left = (data / "run.env").read_text()
     assert not (tmp_path / "run.env").exists()
     (tmp_path / "run.env").write_text(left)

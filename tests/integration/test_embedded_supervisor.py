@@ -42,11 +42,11 @@ except EmbeddedError as error:
 BEGIN = """
 import os, signal, sys, time
 home, name = os.environ["HOME_OF_TEST"], os.environ["NAME"]
-def told(*_):
+def stopped(*_):
     with open(home + "/order", "a") as order:
         order.write(name + "\\n")
     sys.exit()
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, stopped)
 open(home + "/" + name + ".up", "w").close()
 """
 LASTING = BEGIN + "print('at work'); time.sleep(600)"

@@ -78,7 +78,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Studio:
+class EventHarness:
     open_work: UnitsOfWork
     records: asyncpg.Connection
     facilitator: UserId
@@ -141,11 +141,11 @@ class Studio:
 
 
 @pytest.fixture(scope="module")
-async def studio(shared_database_url: str, shared_database: asyncpg.Connection) -> AsyncIterator[Studio]:
+async def harness(shared_database_url: str, shared_database: asyncpg.Connection) -> AsyncIterator[EventHarness]:
     (facilitator,) = await many_users(shared_database, 1, role="facilitator")
     database = Database(shared_database_url)
     units = UnitsOfWork(database, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None, reminder_offsets=(HOUR,))
-    yield Studio(units, shared_database, UserId(facilitator.id))
+    yield EventHarness(units, shared_database, UserId(facilitator.id))
     await database.close()
 
 
@@ -164,32 +164,32 @@ def details(transition: str, old: EventDetails) -> EventDetails:
 
 
 @pytest.mark.parametrize("transition", EXPECTED)
-async def test_saving_writes_all_that_follows(studio: Studio, transition: str) -> None:
+async def test_saving_writes_all_that_follows(harness: EventHarness, transition: str) -> None:
     expected = EXPECTED[transition]
     starts_in = -DAY if transition.endswith("afterwards") else 7 * DAY
-    event_id = await studio.event(starts_in)
-    before = await studio.state(event_id)
-    async with studio.open_work() as work:
+    event_id = await harness.event(starts_in)
+    before = await harness.state(event_id)
+    async with harness.open_work() as work:
         changed = await work.events.get(event_id)
         if transition.startswith("other"):
             changed = changed.with_details(details(transition, changed.details), NOW)
         if transition.startswith("cancelled"):
-            changed = changed.cancelled(NOW, by=studio.facilitator)
+            changed = changed.cancelled(NOW, by=harness.facilitator)
         if transition.endswith("deleted"):
-            changed = changed.deleted(NOW, by=studio.facilitator)
+            changed = changed.deleted(NOW, by=harness.facilitator)
         await work.events.save(changed)
         assert len(work.refunds.requested) == expected.cancelled
         await work.commit()
-    async with studio.open_work() as work:
+    async with harness.open_work() as work:
         assert await work.events.get_including_deleted(event_id) == changed
 
-    messages = await studio.messages()
+    messages = await harness.messages()
     assert [each[1::2] for each in messages if each[0] == "event"] == list(expected.event)
     assert sorted(each[1:] for each in messages if each[0] == "booking") == sorted(2 * list(expected.bookings))
     jobs = [each[1] for each in messages if each[0] == "payment"]
     assert jobs == (["checkout_ended", "refund_promised"] if expected.cancelled else [])
 
-    after = await studio.state(event_id)
+    after = await harness.state(event_id)
     starts_at = changed.details.interval.starts_at
     a, b, c = ("confirmed", "completed"), ("confirmed", "pending"), ("cancelled", "pending")
     if expected.cancelled:
@@ -205,45 +205,45 @@ async def test_saving_writes_all_that_follows(studio: Studio, transition: str) -
     assert (after.planned != before.planned) is (expected.start or expected.cancelled)
 
 
-async def test_a_new_event_is_announced(studio: Studio) -> None:
-    await studio.records.execute("DELETE FROM outbox")
+async def test_a_new_event_is_announced(harness: EventHarness) -> None:
+    await harness.records.execute("DELETE FROM outbox")
     starts_at = NOW + 90 * DAY
     offered = EventDetails("Yoga", Interval(starts_at, starts_at + HOUR), 5, Money.from_minor_units(0, "INR"))
-    async with studio.open_work() as work:
-        await work.events.add(studio.facilitator, offered, NOW)
+    async with harness.open_work() as work:
+        await work.events.add(harness.facilitator, offered, NOW)
         await work.commit()
-    assert await studio.messages() == [("event", "event_created", None, "crm")]
+    assert await harness.messages() == [("event", "event_created", None, "crm")]
 
 
-async def test_an_ended_event_is_completed_with_its_bookings(studio: Studio) -> None:
-    event_id = await studio.event(-DAY)
-    await studio.records.execute("UPDATE events SET completed_at = now() WHERE id <> $1", event_id)
-    async with studio.open_work() as work:
+async def test_an_ended_event_is_completed_with_its_bookings(harness: EventHarness) -> None:
+    event_id = await harness.event(-DAY)
+    await harness.records.execute("UPDATE events SET completed_at = now() WHERE id <> $1", event_id)
+    async with harness.open_work() as work:
         assert await work.events.complete_ended(NOW, limit=20) == 0, "a seat is still held for a payment"
-    await studio.records.execute("UPDATE bookings SET hold_until = NULL WHERE event_id = $1", event_id)
+    await harness.records.execute("UPDATE bookings SET hold_until = NULL WHERE event_id = $1", event_id)
     for number in (1, 0):
-        async with studio.open_work() as work:
+        async with harness.open_work() as work:
             assert await work.events.complete_ended(NOW, limit=20) == number
             await work.commit()
-    assert await studio.messages() == [("booking", "booking_completed", None, "crm")] * 2
-    statuses = [status for status, _ in (await studio.state(event_id)).statuses.values()]
+    assert await harness.messages() == [("booking", "booking_completed", None, "crm")] * 2
+    statuses = [status for status, _ in (await harness.state(event_id)).statuses.values()]
     assert statuses == ["completed", "completed", "cancelled"]
 
 
-async def test_an_event_changed_past_its_transitions_cannot_be_saved(studio: Studio) -> None:
-    event_id = await studio.event(7 * DAY)
-    async with studio.open_work() as work:
+async def test_an_event_changed_past_its_transitions_cannot_be_saved(harness: EventHarness) -> None:
+    event_id = await harness.event(7 * DAY)
+    async with harness.open_work() as work:
         event = await work.events.get(event_id)
         for changed in (event, replace(event, status=EventStatus.CANCELLED, booked=0)):
             with pytest.raises(UnrecordedChange):
                 await work.events.save(changed)
-        cancelled = event.cancelled(NOW, by=studio.facilitator)
+        cancelled = event.cancelled(NOW, by=harness.facilitator)
         await work.events.save(cancelled)
         with pytest.raises(UnrecordedChange):
             await work.events.save(cancelled)
-        await work.events.save(cancelled.deleted(NOW, by=studio.facilitator))
+        await work.events.save(cancelled.deleted(NOW, by=harness.facilitator))
         await work.commit()
-    assert [each[1] for each in await studio.messages()].count("event_cancelled") == 2, "one for each destination"
+    assert [each[1] for each in await harness.messages()].count("event_cancelled") == 2, "one for each destination"
 
 
 def test_no_other_method_changes_events_or_what_follows_from_it() -> None:

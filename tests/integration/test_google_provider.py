@@ -92,7 +92,7 @@ def signed_with_the_public_key_as_a_secret(google: FakeGoogle) -> str:
     return jwt.encode(google.claims(nonce=NONCE), point, algorithm="HS256", headers={"kid": "first"})
 
 
-def signed_by_somebody_else(google: FakeGoogle) -> str:
+def signed_by_another_key(google: FakeGoogle) -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     return jwt.encode(google.claims(nonce=NONCE), key, algorithm="ES256", headers={"kid": "first"})
 
@@ -136,7 +136,7 @@ FORGED: list[Callable[[FakeGoogle], str]] = [
     unsigned,
     signed_with_our_secret,
     signed_with_the_public_key_as_a_secret,
-    signed_by_somebody_else,
+    signed_by_another_key,
     signed_by_an_unknown_key,
     with_its_own_key_inside,
     with_another_algorithm,

@@ -87,9 +87,9 @@ def assert_away(answers: dict[str, httpx.Response]) -> None:
             assert answer.json()["status"] == "unhealthy"
             assert answer.json()["database"] == "disconnected"
         else:
-            told = answer.json()
-            assert (told["code"], told["request_id"]) == ("unavailable", answer.headers["x-request-id"])
-            assert told["error"] == "The service cannot reach its database. Please try again shortly"
+            error = answer.json()
+            assert (error["code"], error["request_id"]) == ("unavailable", answer.headers["x-request-id"])
+            assert error["error"] == "The service cannot reach its database. Please try again shortly"
 
 
 async def assert_normal_again(john: Person) -> None:

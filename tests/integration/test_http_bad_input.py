@@ -59,13 +59,13 @@ def route(request: pytest.FixtureRequest, created: dict[str, Any]) -> Route:
 def refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
     """The details of a refusal in the contract's shape."""
     assert answer.status_code == status, answer.text
-    told = answer.json()
-    assert told["code"] == code
-    assert told["error"]
-    assert told["request_id"] == answer.headers["x-request-id"]
+    error = answer.json()
+    assert error["code"] == code
+    assert error["error"]
+    assert error["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "Traceback" not in answer.text
-    details: dict[str, str] = told.get("details", {})
+    details: dict[str, str] = error.get("details", {})
     return details
 
 
@@ -241,8 +241,8 @@ async def test_wrong_method_returns_405_with_the_allowed_ones(
     assert answer.headers["allow"] == allowed
     if method != "HEAD":
         refused(answer, 405, "method_not_allowed")
-    told = await john.api.options(path)
-    assert (told.status_code, told.headers["allow"], told.content) == (204, allowed, b"")
+    options = await john.api.options(path)
+    assert (options.status_code, options.headers["allow"], options.content) == (204, allowed, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/events", "/profile", "/nowhere"])

@@ -107,10 +107,10 @@ async def test_process_at_its_limit_answers_in_the_format_of_the_path(
     assert probe.status == 200
     assert all(each.startswith(b"HTTP/1.1 408 ") for each in words)
     for each, answer in answers.items():
-        told: dict[str, Any] = answer.json
+        error: dict[str, Any] = answer.json
         assert (answer.status, answer.header("retry-after"), answer.header("connection")) == (503, "2", "close"), each
-        assert told.keys() == request_paths[each] | {"code", "request_id"}, each
-        assert (told["code"], told["request_id"]) == ("too_many_connections", answer.header("x-request-id"))
+        assert error.keys() == request_paths[each] | {"code", "request_id"}, each
+        assert (error["code"], error["request_id"]) == ("too_many_connections", answer.header("x-request-id"))
         assert answer.header("x-content-type-options") == "nosniff"
     # Nothing of it lasts.
     assert (await ask(service.address, _get("/"))).status == 200

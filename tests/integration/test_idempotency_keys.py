@@ -206,11 +206,11 @@ async def test_same_key_for_another_request_is_rejected_in_the_contract_shape(jo
     for path in ("/bookings", "/bookings?page=2", "/api/bookings", "/auth/logout"):
         answer = await ada.post(path, {"event_id": there["id"]}, key=key)
         assert code_of(answer) == (422, "idempotency_key_reused")
-        told = answer.json()
+        error = answer.json()
         if path.startswith("/api"):
-            assert (told["error"], told["message"]) == ("Unprocessable Entity", REUSED)
+            assert (error["error"], error["message"]) == ("Unprocessable Entity", REUSED)
         else:
-            assert told["error"] == REUSED
+            assert error["error"] == REUSED
     assert_replayed(await ada.post("/bookings", {"event_id": here["id"]}, key=key), first)
 
 

@@ -163,8 +163,8 @@ async def test_answer_does_not_reveal_whether_an_account_exists(
 
     for each, address in zip(shown, addresses, strict=True):
         assert each.keys() == INVITATION
-        told_apart = {"id", "email", "created_at", "expires_at"}
-        assert {name: value for name, value in each.items() if name not in told_apart} == {
+        differing = {"id", "email", "created_at", "expires_at"}
+        assert {name: value for name, value in each.items() if name not in differing} == {
             "event_id": event["id"],
             "name": "Rosa Parks",
             "status": "pending",
@@ -445,15 +445,15 @@ async def test_only_the_facilitator_and_admins_manage_invitations(
     ]
     for method, path, sent in asked:
 
-        async def asks(
+        async def request_as(
             person: Person | None, method: str = method, path: str = path, sent: Any = sent
         ) -> httpx.Response:
             return await john.api.request(method, path, json=sent, headers=person.headers if person else {})
 
-        assert code(await asks(None)) == (401, "invalid_token")
-        assert code(await asks(ada)) == (403, "forbidden")
-        assert code(await asks(jane)) == (403, "not_your_event")
-        assert (await asks(root)).status_code in {200, 202}
+        assert code(await request_as(None)) == (401, "invalid_token")
+        assert code(await request_as(ada)) == (403, "forbidden")
+        assert code(await request_as(jane)) == (403, "not_your_event")
+        assert (await request_as(root)).status_code in {200, 202}
     assert code(await john.get("/facilitator/events/0/invitations")) == (404, "event_not_found")
     for unknown in (str(uuid4()), "x"):
         assert code(await john.post(f"/facilitator/invitations/{unknown}/cancel")) == (404, "invitation_not_found")

@@ -32,8 +32,10 @@ async def test_coach_receives_bookings_and_cancellations(make_settings: Callable
 
         place = urlsplit(address)
         async with a_stream((str(place.hostname), place.port or 0), mira.access_token, 0) as stream:
-            news = [await stream.event() for _ in range(2)]
-    assert [name for name, _ in news] == ["booking_created", "booking_cancelled"]
-    told = [entry["data"] for _, entry in news]
-    assert {(each["kind"], each["booking_id"], each["user"]["id"]) for each in told} == {("coaching", booking, ada.id)}
-    assert [each["status"] for each in told] == ["pending", "cancelled"]
+            events = [await stream.event() for _ in range(2)]
+    assert [name for name, _ in events] == ["booking_created", "booking_cancelled"]
+    entries = [entry["data"] for _, entry in events]
+    assert {(each["kind"], each["booking_id"], each["user"]["id"]) for each in entries} == {
+        ("coaching", booking, ada.id)
+    }
+    assert [each["status"] for each in entries] == ["pending", "cancelled"]

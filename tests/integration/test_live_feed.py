@@ -15,7 +15,7 @@ from application.accounts.ports import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import Address
-from tests.support.followers import Newsroom, a_newsroom, a_socket, a_stream, closed_with, news
+from tests.support.followers import LiveUpdatePublisher, a_publisher, a_socket, a_stream, closed_with, next_update
 from tests.support.load import Member, many_users
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.settings import JWT_SECRET_KEY
@@ -42,8 +42,8 @@ async def address(api_process: ApiProcess) -> Address:
 
 
 @pytest.fixture(scope="module")
-async def newsroom(shared_database_url: str, redis_url: str) -> AsyncIterator[Newsroom]:
-    async with a_newsroom(shared_database_url, redis_url) as opened:
+async def publisher(shared_database_url: str, redis_url: str) -> AsyncIterator[LiveUpdatePublisher]:
+    async with a_publisher(shared_database_url, redis_url) as opened:
         yield opened
 
 
@@ -56,12 +56,12 @@ async def john(shared_database: asyncpg.Connection) -> Member:
 
 
 async def test_websocket_and_stream_send_the_same_updates_in_order(
-    address: Address, newsroom: Newsroom, john: Member
+    address: Address, publisher: LiveUpdatePublisher, john: Member
 ) -> None:
     async with a_socket(address, john.token) as socket, a_stream(address, john.token) as stream:
         for number in range(1, 31):
-            await newsroom.tell(john.id, number)
-        seen = [await news(socket) for _ in range(30)]
+            await publisher.publish(john.id, number)
+        seen = [await next_update(socket) for _ in range(30)]
         streamed = [await stream.event() for _ in range(30)]
         assert [entry["data"]["booking_id"] for entry in seen] == list(range(1, 31))
         assert [entry["id"] for entry in seen] == sorted({entry["id"] for entry in seen})
@@ -74,42 +74,46 @@ async def test_websocket_and_stream_send_the_same_updates_in_order(
     assert entry["data"]["event"]["price"] == 30.5
 
 
-async def test_reconnecting_client_gets_missed_updates_once(address: Address, newsroom: Newsroom, john: Member) -> None:
+async def test_reconnecting_client_gets_missed_updates_once(
+    address: Address, publisher: LiveUpdatePublisher, john: Member
+) -> None:
     async with a_socket(address, john.token) as socket:
-        await newsroom.tell(john.id, 1)
-        first = await news(socket)
+        await publisher.publish(john.id, 1)
+        first = await next_update(socket)
     for number in range(2, 251):  # more than are read at once
-        await newsroom.tell(john.id, number)
+        await publisher.publish(john.id, number)
     missed = list(range(2, 251))
     async with a_socket(address, john.token, f"?last_event_id={first['id']}") as socket:
-        assert [(await news(socket))["data"]["booking_id"] for _ in missed] == missed
-        await newsroom.tell(john.id, 251)
-        assert (await news(socket))["data"]["booking_id"] == 251
+        assert [(await next_update(socket))["data"]["booking_id"] for _ in missed] == missed
+        await publisher.publish(john.id, 251)
+        assert (await next_update(socket))["data"]["booking_id"] == 251
     async with a_stream(address, john.token, first["id"]) as stream:
         assert [(await stream.event())[1]["data"]["booking_id"] for _ in missed] == missed
 
 
-async def test_without_a_last_id_the_feed_starts_now(address: Address, newsroom: Newsroom, john: Member) -> None:
-    await newsroom.tell(john.id, 1)
+async def test_without_a_last_id_the_feed_starts_now(
+    address: Address, publisher: LiveUpdatePublisher, john: Member
+) -> None:
+    await publisher.publish(john.id, 1)
     async with a_socket(address, john.token) as socket:
-        await newsroom.tell(john.id, 2)
-        assert (await news(socket))["data"]["booking_id"] == 2
+        await publisher.publish(john.id, 2)
+        assert (await next_update(socket))["data"]["booking_id"] == 2
 
 
-async def test_future_last_id_hides_no_updates(address: Address, newsroom: Newsroom, john: Member) -> None:
+async def test_future_last_id_hides_no_updates(address: Address, publisher: LiveUpdatePublisher, john: Member) -> None:
     async with a_socket(address, john.token, f"?last_event_id={2**63 - 1}") as socket:
-        await newsroom.tell(john.id, 1)
-        assert (await news(socket))["data"]["booking_id"] == 1
+        await publisher.publish(john.id, 1)
+        assert (await next_update(socket))["data"]["booking_id"] == 1
 
 
 async def test_updates_of_others_are_not_visible(
-    address: Address, newsroom: Newsroom, john: Member, shared_database: asyncpg.Connection
+    address: Address, publisher: LiveUpdatePublisher, john: Member, shared_database: asyncpg.Connection
 ) -> None:
     (jane,) = await many_users(shared_database, 1, role="facilitator")
     async with a_socket(address, jane.token, "?last_event_id=0") as socket:
-        await newsroom.tell(john.id, 1)
-        await newsroom.tell(jane.id, 2)
-        assert (await news(socket))["data"]["facilitator_id"] == jane.id
+        await publisher.publish(john.id, 1)
+        await publisher.publish(jane.id, 2)
+        assert (await next_update(socket))["data"]["facilitator_id"] == jane.id
 
 
 # Who may follow
@@ -154,12 +158,14 @@ async def test_token_in_the_url_is_rejected_and_not_logged(
     assert john.token not in api_process.log.read_text()
 
 
-async def test_browser_sends_its_token_as_a_subprotocol(address: Address, john: Member, newsroom: Newsroom) -> None:
+async def test_browser_sends_its_token_as_a_subprotocol(
+    address: Address, john: Member, publisher: LiveUpdatePublisher
+) -> None:
     offered = ["convene.v1", f"bearer.{john.token}"]
     async with a_socket(address, None, "?last_event_id=0", subprotocols=offered, origin=PAGE) as socket:
         assert socket.subprotocol == "convene.v1"
-        await newsroom.tell(john.id, 1)
-        assert (await news(socket))["data"]["booking_id"] == 1
+        await publisher.publish(john.id, 1)
+        assert (await next_update(socket))["data"]["booking_id"] == 1
     assert await refused(address, None, subprotocols=["convene.v1"]) == (401, "invalid_token")
     assert await refused(address, None, subprotocols=["convene.v1", "bearer.nonsense"]) == (401, "invalid_token")
 
@@ -250,10 +256,12 @@ async def test_too_many_messages_close_the_connection(address: Address, john: Me
         assert await closed_with(socket, PROMISED_SECONDS) == 1008
 
 
-async def test_message_over_64_kib_closes_the_connection(address: Address, newsroom: Newsroom, john: Member) -> None:
+async def test_message_over_64_kib_closes_the_connection(
+    address: Address, publisher: LiveUpdatePublisher, john: Member
+) -> None:
     async with a_socket(address, john.token, "?last_event_id=0") as socket:
         await socket.send("x" * 65_536)
-        await newsroom.tell(john.id, 1)
-        assert (await news(socket))["data"]["booking_id"] == 1
+        await publisher.publish(john.id, 1)
+        assert (await next_update(socket))["data"]["booking_id"] == 1
         await socket.send("x" * 65_537)
         assert await closed_with(socket, PROMISED_SECONDS) == 1009

@@ -97,8 +97,8 @@ def test_payment_status_is_stated(status: str, line: str) -> None:
 
 
 def test_event_over_several_days_names_both() -> None:
-    told = when(datetime(2026, 12, 1, 10, tzinfo=UTC), datetime(2026, 12, 3, 16, tzinfo=UTC), ZoneInfo("UTC"))
-    assert told == "Tuesday, 1 December 2026, 10:00 to Thursday, 3 December 2026, 16:00 UTC"
+    text = when(datetime(2026, 12, 1, 10, tzinfo=UTC), datetime(2026, 12, 3, 16, tzinfo=UTC), ZoneInfo("UTC"))
+    assert text == "Tuesday, 1 December 2026, 10:00 to Thursday, 3 December 2026, 16:00 UTC"
 
 
 def test_invitation_field_by_field() -> None:

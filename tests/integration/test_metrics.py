@@ -136,13 +136,13 @@ async def test_pending_dead_and_held_are_reported_by_destination(
     )
     await database.execute("UPDATE outbox SET status = 'dead', settled_at = now() WHERE id = $1", dead)
     series = await scraped(site)
-    told = {
+    outbox = {
         name: value(series, f"convene_outbox_{name}", destination="crm")
         for name in ("pending", "late_seconds", "oldest_seconds", "dead")
     }
-    assert 90 <= told.pop("late_seconds") < 120
-    assert 100 <= told.pop("oldest_seconds") < 130
-    assert told == {"pending": 2, "dead": 0}
+    assert 90 <= outbox.pop("late_seconds") < 120
+    assert 100 <= outbox.pop("oldest_seconds") < 130
+    assert outbox == {"pending": 2, "dead": 0}
     assert value(series, "convene_outbox_dead", destination="email") == 1
     assert value(series, "convene_outbox_pending", destination="payments") == 0
 
@@ -169,7 +169,7 @@ async def test_reason_for_not_serving_a_destination_is_reported(
     }
 
 
-class Script:
+class ScriptedSender:
     """A courier that ends as told."""
 
     def __init__(self, *outcomes: Outcome) -> None:
@@ -183,12 +183,12 @@ async def test_attempts_and_reclaims_of_all_workers_add_up(
     site: httpx.AsyncClient, database: asyncpg.Connection, database_url: str
 ) -> None:
     schedule = RetrySchedule((timedelta(0), timedelta(hours=1)))
-    script = Script(Delivered(), Failed("away"), Failed("no such person", permanent=True))
+    sender = ScriptedSender(Delivered(), Failed("away"), Failed("no such person", permanent=True))
     own = Database(database_url)
     try:
         workers = [PostgresOutboxClaims(own), PostgresOutboxClaims(own)]
         deliver = DeliverMessages(
-            workers[0], PostgresCircuitBreakers(own), {Destination.CRM: script}, schedule, at_once=1
+            workers[0], PostgresCircuitBreakers(own), {Destination.CRM: sender}, schedule, at_once=1
         )
         for _ in range(3):
             await add_message(database)
@@ -307,8 +307,8 @@ async def test_any_process_reports_the_metrics_of_all(database_url: str, redis_u
     try:
         await until(lambda: len(children_of(process.pid)) == 2)
         await until(lambda: answers(client))
-        told = dict.fromkeys(("first", "killed"), 0.0)
-        for name in told:
+        counted = dict.fromkeys(("first", "killed"), 0.0)
+        for name in counted:
             for _ in range(30):
                 await client.get("/bookings")
             counts = [
@@ -316,12 +316,12 @@ async def test_any_process_reports_the_metrics_of_all(database_url: str, redis_u
                 for _ in range(10)
             ]
             assert len(set(counts)) == 1, counts
-            told[name] = counts[0]
+            counted[name] = counts[0]
             if name == "first":
                 before = set(children_of(process.pid))
                 os.kill(min(before), signal.SIGKILL)
                 await until(partial(_has_one_more_child, process.pid, before))
-        assert told == {"first": 30, "killed": 60}
+        assert counted == {"first": 30, "killed": 60}
     finally:
         await client.aclose()
         processes.stop(process, (signal.SIGTERM, 15))

@@ -85,7 +85,7 @@ def spans(collector: Receiver) -> list[tuple[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def a_house(environ: dict[str, str], directory: Path) -> AsyncIterator[str]:
+async def running_system(environ: dict[str, str], directory: Path) -> AsyncIterator[str]:
     """An API and a worker; the API's address."""
     worker = processes.spawn(
         [sys.executable, "-P", "-m", "interfaces.cli", "worker"], log=directory / "worker.log", environ=environ
@@ -127,7 +127,7 @@ async def test_delivery_belongs_to_the_trace_of_its_request(
             crm_service_url=crm.url,
             otel_exporter_otlp_endpoint=collector.url,
         )
-        async with a_house(environ, tmp_path) as api:
+        async with running_system(environ, tmp_path) as api:
             await books(api, **headers)
             await until(lambda: any("booking_created" in request.body.decode() for request in crm.requests))
             await until(lambda: bool(list((tmp_path / "mail").glob("*.eml"))))
@@ -138,9 +138,9 @@ async def test_delivery_belongs_to_the_trace_of_its_request(
         assert (request.name, request.parent_span_id.hex()) == ("POST /bookings", parent)
         assert set(deliveries) == {f"deliver booking_created to {name}" for name in ("crm", "email", "realtime")}
         assert {span.parent_span_id for span in deliveries.values()} == {request.span_id}
-        (told,) = [one for one in crm.requests if "booking_created" in one.body.decode()]
+        (delivered,) = [one for one in crm.requests if "booking_created" in one.body.decode()]
         to_crm = deliveries["deliver booking_created to crm"]
-        assert told.headers["traceparent"] == f"00-{trace}-{to_crm.span_id.hex()}-01"
+        assert delivered.headers["traceparent"] == f"00-{trace}-{to_crm.span_id.hex()}-01"
 
 
 async def test_unavailable_collector_blocks_nothing(database_url: str, redis_url: str, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_unavailable_collector_blocks_nothing(database_url: str, redis_url
             crm_service_url=crm.url,
             otel_exporter_otlp_endpoint="http://127.0.0.1:9",
         )
-        async with a_house(environ, tmp_path) as api:
+        async with running_system(environ, tmp_path) as api:
             await books(api)
             await until(lambda: any("booking_created" in request.body.decode() for request in crm.requests))
 

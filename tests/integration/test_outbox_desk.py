@@ -94,13 +94,13 @@ async def test_replayed_message_has_the_same_id_and_a_new_schedule(
     dead: UUID,
     deliver: Callable[[], Awaitable[None]],
 ) -> None:
-    calendar_harness = PostgresDeadLetters(own)
-    await calendar_harness.replay(dead)
+    dead_letters = PostgresDeadLetters(own)
+    await dead_letters.replay(dead)
     with pytest.raises(MessageNotDead):
-        await calendar_harness.replay(dead)
+        await dead_letters.replay(dead)
     await deliver()
     assert crm.message_ids == [str(dead)] * 2
-    kept = await calendar_harness.show(dead)
+    kept = await dead_letters.show(dead)
     assert (kept.message.status, kept.message.attempts, kept.message.last_error) == ("delivered", 1, None)
     assert [made.status_code for made in kept.attempts_made] == [400, 200]
 
@@ -118,11 +118,11 @@ async def test_of_ten_concurrent_replays_one_succeeds(own: Database, dead: UUID)
 
 async def test_without_atomic_check_concurrent_replays_all_succeed(own: Database, dead: UUID) -> None:
     """The twin."""
-    calendar_harness, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
+    dead_letters, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
 
     async def look_then_replay(message_id: UUID) -> None:
         async with asyncio.timeout(20):
-            status = (await calendar_harness.show(message_id)).message.status
+            status = (await dead_letters.show(message_id)).message.status
             await looked.wait()
         if status is not MessageStatus.DEAD:
             raise MessageNotDead
@@ -135,27 +135,27 @@ async def test_without_atomic_check_concurrent_replays_all_succeed(own: Database
 async def test_replay_by_destination_and_time_selects_dead_messages_only(
     database: asyncpg.Connection, own: Database, dead: UUID
 ) -> None:
-    calendar_harness = PostgresDeadLetters(own)
+    dead_letters = PostgresDeadLetters(own)
     pending = await add_message(database)
     mailed = await add_message(database, destination="email")
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    assert await calendar_harness.replay_all(destination=Destination.CRM, since=tomorrow) == 0
-    assert await calendar_harness.replay_all(destination=Destination.CRM, since=None) == 1
+    assert await dead_letters.replay_all(destination=Destination.CRM, since=tomorrow) == 0
+    assert await dead_letters.replay_all(destination=Destination.CRM, since=None) == 1
     states = [await status_of(database, each) for each in (dead, mailed, pending)]
     assert states == ["pending", "dead", "pending"]
 
 
 async def test_unknown_or_not_dead_message_is_rejected(database: asyncpg.Connection, own: Database) -> None:
-    calendar_harness = PostgresDeadLetters(own)
+    dead_letters = PostgresDeadLetters(own)
     pending = await add_message(database)
-    for unknown in (calendar_harness.show(uuid4()), calendar_harness.discard(uuid4())):
+    for unknown in (dead_letters.show(uuid4()), dead_letters.discard(uuid4())):
         with pytest.raises(MessageNotFound):
             await unknown
     with pytest.raises(MessageNotFound):
-        await calendar_harness.replay(uuid4())
+        await dead_letters.replay(uuid4())
     with pytest.raises(MessageNotDead):
-        await calendar_harness.discard(pending)
+        await dead_letters.discard(pending)
 
 
 async def test_list_shows_dead_messages_without_control_characters(

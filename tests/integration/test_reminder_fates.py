@@ -29,9 +29,9 @@ UNDELIVERABLE = (24, "failed", "undeliverable")
 DISCARDED = (24, "failed", "discarded")
 
 
-async def one_in_the_post(harness: ReminderHarness) -> BookingId:
+async def a_queued_reminder(harness: ReminderHarness) -> BookingId:
     """Somebody whose reminder was tried once, while mail was away."""
-    _, booking = await harness.place(DAY + MINUTE)
+    _, booking = await harness.a_booking(DAY + MINUTE)
     await harness.deliver()
     harness.inbox.away = True
     await harness.pass_(MINUTE)
@@ -42,22 +42,22 @@ async def last_try_fails(harness: ReminderHarness) -> None:
     await harness.deliver()
 
 
-async def no_worker_lives_to_tell(harness: ReminderHarness) -> None:
+async def all_workers_die(harness: ReminderHarness) -> None:
     """Each that took it up was killed over it: nobody is asked to deliver it again."""
     await harness.records.execute("UPDATE outbox SET attempts = $1 WHERE fact = 'booking_reminder'", harness.tries)
     await harness.deliver()
 
 
-@pytest.mark.parametrize("end", [last_try_fails, no_worker_lives_to_tell])
+@pytest.mark.parametrize("end", [last_try_fails, all_workers_die])
 async def test_undeliverable_reminder_is_recorded_until_it_is_sent(
     harness: ReminderHarness, end: Callable[[ReminderHarness], Awaitable[None]]
 ) -> None:
     harness.tries = 2
-    booking = await one_in_the_post(harness)
+    booking = await a_queued_reminder(harness)
     assert (await harness.rows(BookingRef(booking)))[0] == QUEUED
     await end(harness)
     assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE
-    await harness.parts.use_cases.replay_message(await harness.owed())
+    await harness.parts.use_cases.replay_message(await harness.reminder_message())
     assert (await harness.rows(BookingRef(booking)))[0] == QUEUED
     harness.inbox.away = False
     await harness.deliver()
@@ -66,18 +66,18 @@ async def test_undeliverable_reminder_is_recorded_until_it_is_sent(
 
 async def test_reminder_replayed_after_the_start_is_too_late(harness: ReminderHarness) -> None:
     harness.tries = 1
-    booking = await one_in_the_post(harness)
+    booking = await a_queued_reminder(harness)
     harness.inbox.away = False
     harness.clock.moment += DAY
-    await harness.parts.use_cases.replay_message(await harness.owed())
+    await harness.parts.use_cases.replay_message(await harness.reminder_message())
     await harness.deliver()
     assert (await harness.rows(BookingRef(booking)))[0] == (24, "skipped", "too_late")
 
 
 async def test_discarded_reminder_stays_discarded(harness: ReminderHarness) -> None:
     harness.tries = 1
-    booking = await one_in_the_post(harness)
-    await harness.parts.use_cases.dead_letters.discard(await harness.owed())
+    booking = await a_queued_reminder(harness)
+    await harness.parts.use_cases.dead_letters.discard(await harness.reminder_message())
     assert (await harness.rows(BookingRef(booking)))[0] == DISCARDED
     await harness.records.execute("DELETE FROM outbox")
     assert (await harness.rows(BookingRef(booking)))[0] == DISCARDED
@@ -85,7 +85,7 @@ async def test_discarded_reminder_stays_discarded(harness: ReminderHarness) -> N
 
 async def test_reminder_without_a_message_id_is_recorded_too(harness: ReminderHarness, database_url: str) -> None:
     harness.tries = 1
-    booking = await one_in_the_post(harness)
+    booking = await a_queued_reminder(harness)
     await asyncio.to_thread(migrations.downgrade, database_url, "0009")
     await asyncio.to_thread(migrations.upgrade, database_url)
     assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE

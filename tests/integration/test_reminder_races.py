@@ -66,7 +66,7 @@ class TrustingBook(PostgresReminderQueries):
 async def _mails_after_an_outage(
     harness: ReminderHarness, kind: type[PostgresReminders], *, looked_at: bool
 ) -> list[str]:
-    person, _ = await harness.place(2 * DAY)
+    person, _ = await harness.a_booking(2 * DAY)
     await harness.deliver()
     harness.clock.moment += 2 * DAY - MINUTE * 30
     units = harness.units(reminders=part(harness, kind))
@@ -104,7 +104,7 @@ class Slow(PostgresReminders):
         return due
 
 
-async def _moved_in_the_hands_of_a_worker(harness: ReminderHarness, *, looked_at: bool) -> tuple[User, BookingId]:
+async def _moved_during_delivery(harness: ReminderHarness, *, looked_at: bool) -> tuple[User, BookingId]:
     host, person = await harness.people(2, "facilitator")
     event = await harness.event(host, DAY + MINUTE)
     booking = await harness.book(person, event)
@@ -122,7 +122,7 @@ async def _moved_in_the_hands_of_a_worker(harness: ReminderHarness, *, looked_at
 async def test_event_moved_during_delivery_is_reminded_at_its_new_time_only(
     harness: ReminderHarness,
 ) -> None:
-    person, booking = await _moved_in_the_hands_of_a_worker(harness, looked_at=True)
+    person, booking = await _moved_during_delivery(harness, looked_at=True)
     assert [subject for subject in harness.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == [
         "New time: Yoga"
     ]
@@ -136,7 +136,7 @@ async def test_event_moved_during_delivery_is_reminded_at_its_new_time_only(
 
 
 async def test_without_check_before_sending_the_old_time_is_mailed(harness: ReminderHarness) -> None:
-    person, _ = await _moved_in_the_hands_of_a_worker(harness, looked_at=False)
+    person, _ = await _moved_during_delivery(harness, looked_at=False)
     assert "In 3 days: Yoga" in harness.inbox.subjects(person)
 
 

@@ -44,14 +44,14 @@ async def harness(
 async def test_booking_has_a_reminder_for_each_future_offset(
     harness: ReminderHarness, starts_in: timedelta, hours: Sequence[int]
 ) -> None:
-    _, booking = await harness.place(starts_in)
+    _, booking = await harness.a_booking(starts_in)
     assert await harness.rows(BookingRef(booking)) == [(hour, "planned", None) for hour in hours]
 
 
 async def test_offsets_none_plan_no_reminder(make_settings: Callable[..., Settings], harness: ReminderHarness) -> None:
     parts = container.build(make_settings(reminder_offsets="none"), container.Substitutes(clock=harness.clock))
     other = replace(harness, parts=parts)
-    _, booking = await other.place(2 * DAY)
+    _, booking = await other.a_booking(2 * DAY)
     session = await other.session(await other.person(), await other.coach(), 2 * DAY)
     assert (await other.rows(BookingRef(booking)), await other.rows(AppointmentRef(session))) == ([], [])
     await parts.close()
@@ -145,7 +145,7 @@ async def test_appointment_reminders_for_client_and_coach_follow_its_changes(har
 
 
 async def test_one_reminder_is_sent_per_offset_with_the_time_left(harness: ReminderHarness) -> None:
-    person, booking = await harness.place(2 * DAY)
+    person, booking = await harness.a_booking(2 * DAY)
     await harness.pass_(DAY - MINUTE)
     assert await harness.rows(BookingRef(booking)) == PLANNED
     for _ in range(3):
@@ -172,7 +172,7 @@ async def test_only_confirmed_appointments_are_reminded(harness: ReminderHarness
 
 
 async def test_expired_hold_is_not_reminded(harness: ReminderHarness) -> None:
-    person, booking = await harness.place(DAY + MINUTE)
+    person, booking = await harness.a_booking(DAY + MINUTE)
     held_until = harness.clock.now() + MINUTE
     await harness.records.execute("UPDATE bookings SET hold_until = $2 WHERE id = $1", booking, held_until)
     await harness.pass_(MINUTE)
@@ -192,7 +192,7 @@ async def test_expired_hold_is_not_reminded(harness: ReminderHarness) -> None:
 async def test_after_an_outage_useful_reminders_are_sent_and_others_skipped(
     harness: ReminderHarness, away: timedelta, rows: Sequence[object], subjects: Sequence[str], what: str
 ) -> None:
-    person, booking = await harness.place(2 * DAY)
+    person, booking = await harness.a_booking(2 * DAY)
     await harness.deliver()
     harness.clock.moment += DAY
     if what == "mail":
@@ -233,9 +233,9 @@ async def test_change_between_queueing_and_delivery_is_respected(
 
 async def test_sent_reminder_is_not_repeated_if_its_message_is_not_recorded(harness: ReminderHarness) -> None:
     """As when the worker dies between the two."""
-    person, booking = await harness.place(DAY + MINUTE)
+    person, booking = await harness.a_booking(DAY + MINUTE)
     await harness.pass_(MINUTE)
-    [row] = await harness.reminders_owed()
+    [row] = await harness.reminder_messages()
     message = _message(row)
     assert await harness.sender().deliver(message) == Delivered("was sent before")
     assert harness.inbox.subjects(person).count("Tomorrow: Yoga") == 1
@@ -244,17 +244,17 @@ async def test_sent_reminder_is_not_repeated_if_its_message_is_not_recorded(harn
 
 async def test_reminder_sent_twice_has_the_same_message_id(harness: ReminderHarness) -> None:
     """As when the worker dies after the server took the mail."""
-    await harness.place(DAY + MINUTE)
+    await harness.a_booking(DAY + MINUTE)
     await harness.pass_(MINUTE)
     await harness.records.execute("UPDATE reminders SET status = 'queued' WHERE status = 'sent'")
-    [row] = await harness.reminders_owed()
+    [row] = await harness.reminder_messages()
     await harness.sender().deliver(_message(row))
     first, second = [mail for mail in harness.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
     assert first["Message-ID"] == second["Message-ID"]
 
 
 async def test_invalid_address_marks_the_reminder_undeliverable(harness: ReminderHarness) -> None:
-    person, booking = await harness.place(DAY + MINUTE)
+    person, booking = await harness.a_booking(DAY + MINUTE)
     await harness.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
     await harness.pass_(MINUTE)
     assert (await harness.rows(BookingRef(booking)))[0] == (24, "failed", "undeliverable")
@@ -286,7 +286,7 @@ async def _queued_by_six_workers(harness: ReminderHarness, kind: type[PostgresRe
     units = harness.units(reminders=reminders)
     await asyncio.gather(*(harness.queue(units) for _ in range(6)))
     queued = await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'")
-    return queued, len(await harness.reminders_owed())
+    return queued, len(await harness.reminder_messages())
 
 
 async def test_concurrent_workers_queue_each_reminder_once(harness: ReminderHarness) -> None:
@@ -315,7 +315,7 @@ async def test_ten_thousand_due_reminders_are_queued_in_one_run(harness: Reminde
     )
     assert await harness.queue() == 10_000
     assert await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 10_000
-    assert len(await harness.reminders_owed()) == 10_000
+    assert len(await harness.reminder_messages()) == 10_000
     assert await harness.queue() == 0
 
 

@@ -20,7 +20,7 @@ def refused(sentence: str, code: str, **more: Any) -> dict[str, Any]:
 
 
 UNAUTHENTICATED = refused("Invalid or expired token", "invalid_token")
-TOLD = [("crm", "completed"), ("email", "completed"), ("realtime", "completed")]
+SENT_MESSAGES = [("crm", "completed"), ("email", "completed"), ("realtime", "completed")]
 NO_BOOKING = refused("Booking not found", "booking_not_found")
 
 
@@ -35,7 +35,7 @@ async def status_of(guest: Person, report: dict[str, int]) -> Any:
     return (await guest.get(f"/bookings/{report['booking_id']}")).json()["payment_status"]
 
 
-async def told(database: asyncpg.Connection, report: dict[str, int]) -> list[tuple[str, str]]:
+async def sent_messages(database: asyncpg.Connection, report: dict[str, int]) -> list[tuple[str, str]]:
     """Which of the booking's messages say that it was paid: destination and the payment's status in it."""
     rows = await database.fetch(
         """SELECT destination, snapshot::jsonb->'booking'->>'payment_status' AS status FROM outbox
@@ -70,7 +70,7 @@ async def test_reported_payment_is_recorded_and_sent(
     assert (answer.status_code, answer.json()) == (200, recorded)
     assert await status_of(ada, report) == "completed"
     assert await payments(shared_database, report) == [("offline", "completed")]
-    assert await told(shared_database, report) == TOLD
+    assert await sent_messages(shared_database, report) == SENT_MESSAGES
 
 
 async def test_repeated_report_is_recorded_once(
@@ -79,7 +79,7 @@ async def test_repeated_report_is_recorded_once(
     report = await an_unpaid_booking(john, ada)
     first, second = [await shared_api.post(PATH, json=report, headers=SERVICE) for _ in range(2)]
     assert (first.status_code, first.json()) == (second.status_code, second.json())
-    assert await told(shared_database, report) == TOLD
+    assert await sent_messages(shared_database, report) == SENT_MESSAGES
 
 
 async def test_twenty_concurrent_reports_are_recorded_once(
@@ -94,7 +94,7 @@ async def test_twenty_concurrent_reports_are_recorded_once(
     answers = await asyncio.gather(*reports)
     assert {(answer.status_code, answer.json()["payment_status"]) for answer in answers} == {(200, "completed")}
     assert await payments(shared_database, report) == [("offline", "completed")]
-    assert await told(shared_database, report) == TOLD
+    assert await sent_messages(shared_database, report) == SENT_MESSAGES
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_free_seat_has_nothing_to_pay(
     answer = await shared_api.post(PATH, json=report, headers=SERVICE)
     assert (answer.status_code, answer.json()["payment_status"]) == (200, "not_required")
     assert await payments(shared_database, report) == []
-    assert await told(shared_database, report) == []
+    assert await sent_messages(shared_database, report) == []
 
 
 async def test_cancelled_booking_has_nothing_to_pay(
@@ -160,7 +160,7 @@ async def test_cancelled_booking_has_nothing_to_pay(
         [],
     )
     assert await status_of(ada, report) == "pending"
-    assert await told(shared_database, report) == []
+    assert await sent_messages(shared_database, report) == []
 
 
 async def test_refunded_payment_stays_refunded_when_reported_again(
@@ -171,7 +171,7 @@ async def test_refunded_payment_stays_refunded_when_reported_again(
     await ada.post(f"/bookings/{report['booking_id']}/cancel")
     answer = await shared_api.post(PATH, json=report, headers=SERVICE)
     assert (answer.status_code, answer.json()["payment_status"]) == (200, "refunded")
-    assert await told(shared_database, report) == TOLD
+    assert await sent_messages(shared_database, report) == SENT_MESSAGES
 
 
 @pytest.mark.parametrize("name", ["booking_id", "user_id", "event_id"])

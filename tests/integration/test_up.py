@@ -85,9 +85,9 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
         given = {"DATABASE_URL": postgres.dsn("convene"), "REDIS_URL": redis.url, "CRM_BEARER_TOKEN": "t" * 40}
         with running_up(tmp_path / "var", **given) as up:
             assert "sample login" not in up.lines[-1]
-            told = (up.data / "run.env").read_text()
-            assert f"CRM_BEARER_TOKEN='{'t' * 40}'" in told
-            assert "convene_crm?" in told
+            run_env = (up.data / "run.env").read_text()
+            assert f"CRM_BEARER_TOKEN='{'t' * 40}'" in run_env
+            assert "convene_crm?" in run_env
             assert not (up.data / "postgres").exists()
             assert not any(re.search(rf"{REDIS}|bin/postgres", line) for line in processes_of(up.data))
             # Its accounts have published passwords.

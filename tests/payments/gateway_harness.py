@@ -38,7 +38,7 @@ class Gateway(Protocol):
 
 
 @dataclass
-class GatewayShop:
+class PaymentsHarness:
     api: httpx.AsyncClient
     parts: container.DeliveryParts
     gateway: Gateway
@@ -64,21 +64,21 @@ class GatewayShop:
     async def post(self, path: str, body: Any = None, *, by: Member | None = None) -> httpx.Response:
         return await self.api.post(path, json=body, headers=by.headers if by else {})
 
-    async def tells(self, webhooks: Sequence[Webhook]) -> None:
+    async def send_webhooks(self, webhooks: Sequence[Webhook]) -> None:
         for webhook in webhooks:
             answer = await webhook.send(self.api)
             assert answer.status_code == 200, answer.text
 
-    async def works(self) -> None:
+    async def run_worker(self) -> None:
         """The worker does every errand that is due."""
         await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
 
-    async def hears_everything(self) -> None:
+    async def process_webhooks(self) -> None:
         """All webhooks come in their order, and the worker applies them."""
         while self.gateway.webhooks:
             webhooks, self.gateway.webhooks = self.gateway.webhooks, []
-            await self.tells(webhooks)
-            await self.works()
+            await self.send_webhooks(webhooks)
+            await self.run_worker()
 
     async def time_passes(self) -> None:
         """Three minutes for the payments, and all delays of errands."""
@@ -97,12 +97,12 @@ class GatewayShop:
         assert row
         return tuple(row)
 
-    async def told(self, booked: Booked, fact: str = "payment_completed") -> int:
+    async def message_count(self, booked: Booked, message_type: str = "payment_completed") -> int:
         """How often the CRM is told."""
         count: int = await self.database.fetchval(
             "SELECT count(*) FROM outbox WHERE destination = 'crm' AND fact = $2 AND lane = 'booking:' || $1::text",
             str(booked["booking"]["id"]),
-            fact,
+            message_type,
         )
         return count
 
@@ -118,7 +118,7 @@ class GatewayShop:
         return int(kept.scaleb(decimals))
 
 
-S = TypeVar("S", bound=GatewayShop)
+S = TypeVar("S", bound=PaymentsHarness)
 
 
 @contextlib.asynccontextmanager

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 
 from infrastructure.settings import Settings
-from tests.payments.gateway_harness import Booked, GatewayShop, opened
+from tests.payments.gateway_harness import Booked, PaymentsHarness, opened
 from tests.support.gateway_server import Entity
 from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 
 
-class GatewayHarness(GatewayShop):
+class GatewayHarness(PaymentsHarness):
     gateway: FakeRazorpay
 
     @property
@@ -34,7 +34,7 @@ class GatewayHarness(GatewayShop):
 
 
 @contextlib.asynccontextmanager
-async def open_shop(
+async def open_gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, **changes: str
 ) -> AsyncIterator[GatewayHarness]:
     async with (

@@ -8,13 +8,13 @@ from typing import Any
 import asyncpg
 
 from infrastructure.settings import Settings
-from tests.payments.gateway_harness import PAID, Booked, GatewayShop, opened
+from tests.payments.gateway_harness import PAID, Booked, PaymentsHarness, opened
 from tests.support.gateway_server import Entity
 from tests.support.load import Member
 from tests.support.stripe_server import FakeStripe, fake_stripe
 
 
-class GatewayHarness(GatewayShop):
+class GatewayHarness(PaymentsHarness):
     gateway: FakeStripe
 
     @property
@@ -30,7 +30,7 @@ class GatewayHarness(GatewayShop):
         """And the intent behind it."""
         booked = await self.books(person, event_id)
         intent = self.stripe.pays(self.session_of(booked))
-        await self.hears_everything()
+        await self.process_webhooks()
         assert await self.state(booked) == PAID
         return booked, intent
 
@@ -52,7 +52,7 @@ class GatewayHarness(GatewayShop):
     async def the_hold_ends(self) -> None:
         await self.database.execute("UPDATE bookings SET hold_until = now() - '1 second'::interval")
         await self.parts.money.expire_holds()
-        await self.works()
+        await self.run_worker()
 
     async def refunds(self) -> list[tuple[str, Decimal, str]]:
         """Status, amount and reason of each."""
@@ -61,7 +61,7 @@ class GatewayHarness(GatewayShop):
 
 
 @contextlib.asynccontextmanager
-async def open_shop(
+async def open_gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, **changes: str
 ) -> AsyncIterator[GatewayHarness]:
     async with (

@@ -145,7 +145,7 @@ async def test_change_of_time_or_location_gives_earlier_bookings_a_full_refund(
 
     assert await terms(harness, ada, before.reserved.id) == (percent, Decimal(30) * percent / 100)
     assert await terms(harness, bela, after.reserved.id) == (0, Decimal(0))
-    moved = [reason for fact, reason in await harness.told(before, "email") if fact == "booking_moved"]
+    moved = [reason for fact, reason in await harness.messages(before, "email") if fact == "booking_moved"]
     assert moved == {"time": [RESCHEDULED], "place": [RESCHEDULED], "link": [None]}.get(change, moved)
     assert RESCHEDULED not in moved or percent == 100
 
@@ -183,7 +183,11 @@ async def test_payment_received_after_the_start_is_refunded(harness: AppHarness,
 
     assert await harness.booking(new) == ("cancelled", "refunded")
     assert await harness.refunds(new) == [(Decimal(30), "processed", PAID_AFTER_START)]
-    assert [fact for fact, _ in await harness.told(new)] == ["booking_created", "booking_cancelled", "booking_refunded"]
+    assert [fact for fact, _ in await harness.messages(new)] == [
+        "booking_created",
+        "booking_cancelled",
+        "booking_refunded",
+    ]
     assert await harness.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 0
     assert await harness.wrongs() == []
 
@@ -449,7 +453,7 @@ async def test_admin_cancellation_gives_a_full_refund_as_by_the_organiser(harnes
     assert row is not None
     assert tuple(row) == ("by_organiser", admin.id)
     for destination in ("crm", "email"):
-        assert (await harness.told(new, destination))[-2:] == [
+        assert (await harness.messages(new, destination))[-2:] == [
             ("booking_cancelled", "by_organiser"),
             ("booking_refunded", "by_organiser"),
         ]
@@ -473,7 +477,9 @@ async def test_appointment_moved_by_the_coach_gives_a_full_refund(harness: AppHa
     own, moved = await appointment_harness.paid(person, coach, 1), await appointment_harness.paid(person, coach, 4)
     await appointment_harness.move(person, own, 2)
     await appointment_harness.move(coach, moved, 5)
-    reasons = [reason for fact, reason in await harness.told(moved, "email", "client") if fact == "booking_rescheduled"]
+    reasons = [
+        reason for fact, reason in await harness.messages(moved, "email", "client") if fact == "booking_rescheduled"
+    ]
     assert reasons == ["by_coach"]
 
     await appointment_harness.cancel(person, own)

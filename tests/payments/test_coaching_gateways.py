@@ -40,8 +40,8 @@ async def cancels(gateway_harness: Any, client: Member, booked: dict[str, Any]) 
         f"/booking/{booked['id']}/status", json={"status": "cancelled"}, headers=headers
     )
     assert answer.status_code == 200, answer.text
-    await gateway_harness.works()
-    await gateway_harness.hears_everything()
+    await gateway_harness.run_worker()
+    await gateway_harness.process_webhooks()
 
 
 async def state(database: asyncpg.Connection) -> tuple[str, str]:
@@ -56,7 +56,7 @@ async def given_back(database: asyncpg.Connection) -> list[tuple[str, Decimal]]:
 async def test_appointment_is_paid_and_refunded_through_stripe(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with stripe_harness.open_shop(make_settings, database) as gateway_harness:
+    async with stripe_harness.open_gateway_harness(make_settings, database) as gateway_harness:
         [client] = await many_users(database, 1)
         gateway_harness.stripe.trouble("500")
         booked = await books(gateway_harness, client)
@@ -70,7 +70,7 @@ async def test_appointment_is_paid_and_refunded_through_stripe(
         assert "event_id" not in session["metadata"]
 
         gateway_harness.stripe.pays(session)
-        await gateway_harness.hears_everything()
+        await gateway_harness.process_webhooks()
         assert await state(database) == ("confirmed", "completed")
 
         await cancels(gateway_harness, client, booked)
@@ -84,7 +84,7 @@ async def test_appointment_is_paid_and_refunded_through_stripe(
 async def test_appointment_is_paid_and_refunded_through_razorpay(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, by: str
 ) -> None:
-    async with razorpay_harness.open_shop(make_settings, database) as gateway_harness:
+    async with razorpay_harness.open_gateway_harness(make_settings, database) as gateway_harness:
         [client] = await many_users(database, 1)
         gateway_harness.razorpay.trouble("500")
         booked = await books(gateway_harness, client)
@@ -100,7 +100,7 @@ async def test_appointment_is_paid_and_refunded_through_razorpay(
             gateway_harness.razorpay.pays(order["id"])
         else:
             gateway_harness.razorpay.pays_link(url)
-        await gateway_harness.hears_everything()
+        await gateway_harness.process_webhooks()
         assert await state(database) == ("confirmed", "completed")
 
         await cancels(gateway_harness, client, booked)

@@ -46,7 +46,7 @@ async def test_appointment_is_pending_until_paid_and_then_confirmed(
 
     assert await harness.booking(new) == PAID
     for to in ("client", "coach"):
-        assert await harness.told(new, "email", to) == [("booking_created", None), ("payment_completed", None)]
+        assert await harness.messages(new, "email", to) == [("booking_created", None), ("payment_completed", None)]
     assert await appointment_harness.history(new) == ["created", "paid"]
     await harness.minutes_pass(1000)
     assert await appointment_harness.expire() == 0
@@ -103,7 +103,7 @@ async def test_unpaid_appointment_expires_once_and_frees_the_time(
 
     assert await harness.booking(new) == ("cancelled", "pending")
     for to in ("client", "coach"):
-        assert (await harness.told(new, "email", to))[1:] == [("booking_cancelled", "payment_expired")]
+        assert (await harness.messages(new, "email", to))[1:] == [("booking_cancelled", "payment_expired")]
     assert harness.local_gateway.pay(order_of(new)) is None
     again = await appointment_harness.book(await harness.person(), coach)
     assert await harness.booking(again) == PENDING
@@ -196,7 +196,7 @@ async def test_late_payment_for_a_taken_time_is_refunded_once_and_reported_to_bo
     assert await harness.refunds(new) == [(PRICE, "processed", why)]
     assert harness.local_gateway.kept("INR") == 0
     for to in ("client", "coach"):
-        assert (await harness.told(new, "email", to))[-1] == ("booking_refunded", why)
+        assert (await harness.messages(new, "email", to))[-1] == ("booking_refunded", why)
     assert await harness.wrongs() == []
 
 
@@ -227,7 +227,7 @@ async def test_repeated_webhook_has_one_effect(harness: AppHarness, appointment_
     for _ in range(50 if LONG_RUN else 10):
         await asyncio.gather(*(worker.money.receive_webhook("till", *webhook) for worker in harness.workers * 10))
     await harness.until_dry()
-    assert await harness.told(new) == [("booking_created", None), ("payment_completed", None)]
+    assert await harness.messages(new) == [("booking_created", None), ("payment_completed", None)]
     assert await harness.jobs() == [("gateway_event", "delivered")]
     assert await appointment_harness.history(new) == ["created", "paid"]
 
@@ -323,8 +323,8 @@ async def test_refund_made_at_the_gateway_is_recorded_with_history(
     assert await harness.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
     assert await appointment_harness.history(new) == ["created", "paid", "refunded"]
     refunded = ("booking_refunded", "at_the_gateway")
-    assert (await harness.told(new))[-1] == refunded
-    assert [(await harness.told(new, "email", to))[-1] for to in ("client", "coach")] == [refunded] * 2
+    assert (await harness.messages(new))[-1] == refunded
+    assert [(await harness.messages(new, "email", to))[-1] for to in ("client", "coach")] == [refunded] * 2
     assert await harness.wrongs() == []
 
 
@@ -396,7 +396,7 @@ async def test_update_with_another_amount_confirms_no_appointment(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
-    report = harness.says(new, PaymentUpdate.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
+    report = harness.update(new, PaymentUpdate.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
     assert await harness.settle("till", report) is Settled.DIFFERS
     assert await harness.booking(new) == PENDING
     assert await harness.mismatches() == ["received 29.99 INR, asked for 30.00 INR"]

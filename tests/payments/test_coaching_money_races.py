@@ -39,7 +39,7 @@ class LooksTogether(PostgresCoaches):
         return found
 
 
-EVERYBODY_LOOKS_FIRST = units_with(coaches=lambda session: LooksTogether(session, "INR"))
+ALL_READ_FIRST = units_with(coaches=lambda session: LooksTogether(session, "INR"))
 
 
 @contextmanager
@@ -75,7 +75,7 @@ async def test_of_two_late_payments_for_one_time_one_is_refunded(
         await database.execute(WITHOUT_BACKSTOP)
     async with (
         running_local_gateway() as local_gateway,
-        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=EVERYBODY_LOOKS_FIRST) as harness,
+        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=ALL_READ_FIRST) as harness,
     ):
         appointment_harness = AppointmentHarness(harness)
         if not constraint:
@@ -94,7 +94,7 @@ async def test_of_two_appointments_moved_to_one_time_one_is_rejected(
 ) -> None:
     async with (
         running_local_gateway() as local_gateway,
-        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=EVERYBODY_LOOKS_FIRST) as harness,
+        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=ALL_READ_FIRST) as harness,
     ):
         appointment_harness = AppointmentHarness(harness)
         for _ in range(ROUNDS):

@@ -202,8 +202,8 @@ async def test_coach_records_an_offline_payment_once(cash: AppointmentHarness, d
         assert answer.status_code == 200
         assert not misfits({"status": "confirmed", "payment_status": "completed", "payment_id": Uuid}, answer.json())
     assert changes(await cash.history(booking)) == [("created", cash.guest.name), ("paid", cash.host.name)]
-    told = await database.fetch("SELECT fact FROM outbox WHERE destination = 'crm' ORDER BY id")
-    assert [row["fact"] for row in told] == ["booking_created", "payment_completed"]
+    messages = await database.fetch("SELECT fact FROM outbox WHERE destination = 'crm' ORDER BY id")
+    assert [row["fact"] for row in messages] == ["booking_created", "payment_completed"]
 
 
 async def test_coach_can_confirm_before_an_offline_payment(cash: AppointmentHarness) -> None:

@@ -15,7 +15,7 @@ from tests.support.load import many_users
 async def test_series_is_booked_while_the_gateway_is_unavailable(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with stripe_harness.open_shop(make_settings, database) as gateway_harness:
+    async with stripe_harness.open_gateway_harness(make_settings, database) as gateway_harness:
         [client] = await many_users(database, 1)
         coach = await name_price(
             gateway_harness.parts.money.refunds.open_work, gateway_harness.facilitator.id, "10", "INR", ()

@@ -50,11 +50,11 @@ def newman_report(api: str, report: Path) -> dict[str, Any]:
 def test_demo_pays_at_the_sandbox_and_payments_reconcile(up: RunningUp) -> None:
     """The booking is paid, its messages are delivered and it is accounted for."""
     here = bare_environ(CONVENE_DATA=str(up.data))
-    told = convene("demo", environ=here)
-    assert told.returncode == 0, told.stderr
-    assert f"Ada pays 12.50 EUR at {up.address('API')}/sandbox/pay/" in told.stdout
-    assert "The gateway's signed word reached the CRM as notification " in told.stdout
-    assert "Ada has a mail, “Receipt: Sunrise Yoga in the Garden”" in told.stdout
+    demo = convene("demo", environ=here)
+    assert demo.returncode == 0, demo.stderr
+    assert f"Ada pays 12.50 EUR at {up.address('API')}/sandbox/pay/" in demo.stdout
+    assert "The gateway's signed word reached the CRM as notification " in demo.stdout
+    assert "Ada has a mail, “Receipt: Sunrise Yoga in the Garden”" in demo.stdout
     checked = convene("payments", "check", environ=here)
     assert re.fullmatch(r"\d+ payments? compared, nothing to look at\n", checked.stdout)
 

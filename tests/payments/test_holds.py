@@ -39,7 +39,10 @@ async def test_hold_expires_once_with_several_workers(harness: AppHarness) -> No
     assert sum(expired) == 30
     for new in bookings:
         assert await harness.booking(new) == ("cancelled", "pending")
-        assert await harness.told(new, "email") == [("booking_created", None), ("booking_cancelled", "payment_expired")]
+        assert await harness.messages(new, "email") == [
+            ("booking_created", None),
+            ("booking_cancelled", "payment_expired"),
+        ]
         assert harness.local_gateway.orders[order_of(new)].state == "closed"
         assert harness.local_gateway.pay(order_of(new)) is None
     assert await harness.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 0

@@ -116,7 +116,7 @@ class Walk:
         for _ in range(self.luck.choice([0, 1, 1, 1, 2])):  # late, in time, doubled
             await self.harness.take(webhook)
 
-    async def hear_again(self) -> None:
+    async def repeat_webhook(self) -> None:
         """A webhook that is late, or comes once more."""
         if self.webhooks:
             await self.harness.take(self.luck.choice(self.webhooks))
@@ -186,7 +186,7 @@ WEIGHTS = {
     "move": 3,
     "pay": 18,
     "decline": 4,
-    "hear_again": 6,
+    "repeat_webhook": 6,
     "ask_for_the_link": 4,
     "pay_on_the_spot": 2,
     "cancel": 8,
@@ -230,18 +230,18 @@ async def test_no_order_of_operations_by_hypothesis_breaks_the_invariants(harnes
         @initialize(currency=st.sampled_from(sorted(PRICES)), luck=st.integers(0, 1000))
         def begin(self, currency: str, luck: int) -> None:
             self.walk = Walk(harness, currency, random.Random(luck), people)
-            self.tell(self.walk.begins())
+            self.run(self.walk.begins())
 
         @rule(step=st.sampled_from(STEPS_AND_WEIGHTS))
         def go_on(self, step: str) -> None:
-            self.tell(self.walk.step(step))
+            self.run(self.walk.step(step))
 
         def teardown(self) -> None:
-            self.tell(self.walk.ends())
-            assert self.tell(harness.wrongs()) == []
-            assert self.tell(harness.mismatches()) == []
+            self.run(self.walk.ends())
+            assert self.run(harness.wrongs()) == []
+            assert self.run(harness.mismatches()) == []
 
-        def tell(self, part: Coroutine[Any, Any, Any]) -> Any:
+        def run(self, part: Coroutine[Any, Any, Any]) -> Any:
             return asyncio.run_coroutine_threadsafe(part, loop).result()
 
     tries = settings(

@@ -49,16 +49,16 @@ class AppHarness:
 
     async def presses(self, page: str, button: str) -> None:
         assert (await self.api.post(f"{page}/{button}")).status_code == 303
-        await self.works()
+        await self.run_worker()
 
-    async def works(self) -> None:
+    async def run_worker(self) -> None:
         for destination in (Destination.PAYMENTS, Destination.EMAIL):
             await deliver_due(self.parts.deliver_due, destination)
 
     async def hold_ends(self, booking_id: int) -> None:
         await self.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
         assert await self.parts.money.expire_holds() == 1
-        await self.works()
+        await self.run_worker()
 
     def mails(self, person: Person) -> list[EmailMessage]:
         """The oldest first."""
@@ -113,7 +113,7 @@ def has_calendar(mail: EmailMessage) -> bool:
 async def test_hold_mail_has_a_deadline_and_payment_has_a_receipt(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     booking_id, page = await harness.books(ada, await john.creates_event(price=19.99, currency="EUR"))
-    await harness.works()
+    await harness.run_worker()
     [held] = harness.mails(ada)
     until = await harness.database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking_id)
     assert held["Subject"] == "Please pay: New Yoga Session"
@@ -164,7 +164,7 @@ async def test_late_payment_restores_the_calendar_entry(harness: AppHarness) -> 
     assert (await harness.api.post(f"{page}/paid")).status_code == 303
     await harness.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
     await harness.parts.money.expire_holds()
-    await harness.works()
+    await harness.run_worker()
     mails = harness.mails(ada)
     assert subjects(mails) == [f"{what}: New Yoga Session" for what in ("Please pay", "Booking ended", "Receipt")]
     assert "did not arrive in time" in words(mails[1])
@@ -183,8 +183,8 @@ async def test_payment_without_a_free_seat_is_explained_and_refunded(harness: Ap
     await harness.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
     await harness.parts.money.expire_holds()
     await harness.books(bela, event)
-    await harness.works()
-    await harness.works()
+    await harness.run_worker()
+    await harness.run_worker()
     refund = harness.mails(ada)[-1]
     assert refund["Subject"] == "Refund: New Yoga Session"
     assert "your place had been given up and none could be had any more" in words(refund)
@@ -199,8 +199,8 @@ async def test_cancellation_mail_states_the_refund(harness: AppHarness) -> None:
     booking_id, page = await harness.books(ada, event)
     await harness.presses(page, "paid")
     assert (await ada.post(f"/bookings/{booking_id}/cancel")).status_code == 200
-    await harness.works()
-    await harness.works()
+    await harness.run_worker()
+    await harness.run_worker()
     *_, cancelled, refund = harness.mails(ada)
     assert "as you asked" in words(cancelled)
     assert "was cancelled. We have refunded 15.00 INR." in words(refund)
@@ -213,8 +213,8 @@ async def test_cancelled_event_mail_states_the_full_refund_and_reason(harness: A
     _, page = await harness.books(ada, event)
     await harness.presses(page, "paid")
     assert (await john.post(f"/facilitator/events/{event['id']}/cancel")).status_code == 200
-    await harness.works()
-    await harness.works()
+    await harness.run_worker()
+    await harness.run_worker()
     *_, cancelled, refund = harness.mails(ada)
     assert cancelled["Subject"] == "Cancelled: New Yoga Session"
     assert "New Yoga Session will not take place. We have refunded 30.00 INR, the full amount you paid" in words(refund)
@@ -225,8 +225,8 @@ async def test_offline_payment_is_returned_by_the_facilitator(harness: AppHarnes
     booking_id, _ = await harness.books(ada, await john.creates_event())
     assert (await john.post(f"/facilitator/bookings/{booking_id}/payment")).status_code == 200
     await ada.post(f"/bookings/{booking_id}/cancel")
-    await harness.works()
-    await harness.works()
+    await harness.run_worker()
+    await harness.run_worker()
     mails = harness.mails(ada)
     [receipt] = [mail for mail in mails if mail["Subject"].startswith("Receipt")]
     assert "Paid: 30.00 INR, on the spot" in lines(receipt)
@@ -316,8 +316,8 @@ def test_mail_about_cancellation_by_the_organiser_says_so() -> None:
     mail = COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
     assert "The organiser has cancelled your booking of Morning Yoga" in words(mail)
     assert "as you asked" not in words(mail)
-    told_facilitator = words(facilitators_mail(MessageType.BOOKING_CANCELLED, **cancelled))
-    assert "The booking of Ada Lovelace for Morning Yoga was cancelled by the organiser." in told_facilitator
+    facilitator_mail = words(facilitators_mail(MessageType.BOOKING_CANCELLED, **cancelled))
+    assert "The booking of Ada Lovelace for Morning Yoga was cancelled by the organiser." in facilitator_mail
 
 
 @pytest.mark.parametrize(
@@ -338,5 +338,5 @@ async def test_expired_hold_is_mailed_once(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     booking_id, _ = await harness.books(ada, await john.creates_event())
     await harness.hold_ends(booking_id)
-    await harness.works()
+    await harness.run_worker()
     assert subjects(harness.mails(ada)) == ["Please pay: New Yoga Session", "Booking ended: New Yoga Session"]

@@ -25,7 +25,7 @@ from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
-from tests.payments.razorpay_harness import GatewayHarness, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
 from tests.support.gateway_server import Kind
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request
@@ -39,7 +39,7 @@ ALL_KINDS: tuple[Kind, ...] = ("500", "429", "hang", "reset", "lost answer")
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -214,7 +214,7 @@ async def test_unavailable_gateway_costs_the_link_but_not_the_seat(gateway_harne
     [link] = gateway_harness.razorpay.links.values()
     assert answer.json() == {"payment_url": link["short_url"]}
     gateway_harness.razorpay.pays_link(link["short_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
 
 
@@ -255,9 +255,9 @@ async def test_payment_during_hold_expiry_is_found_without_webhook(gateway_harne
     gateway_harness.razorpay.webhooks.clear()
     await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
     await gateway_harness.parts.money.expire_holds()
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PAID, "closing the link found the money"
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
 
 
 async def test_unavailable_gateway_delays_a_refund_and_it_is_paid_once(
@@ -266,20 +266,20 @@ async def test_unavailable_gateway_delays_a_refund_and_it_is_paid_once(
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
     gateway_harness.razorpay.pays_link(booked["payment_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     await gateway_harness.post(f"/bookings/{booked['booking']['id']}/cancel", by=person)
     for kind in ("500", "lost answer", "reset"):
         gateway_harness.razorpay.trouble(kind, "POST /v1/payments/.*", times=1)
-        await gateway_harness.works()
+        await gateway_harness.run_worker()
         await gateway_harness.time_passes()
     # The webhook overtakes the answer that never came.
-    await gateway_harness.hears_everything()
-    await gateway_harness.works()
+    await gateway_harness.process_webhooks()
+    await gateway_harness.run_worker()
     assert len(gateway_harness.razorpay.refunds) == 1
     rows = await gateway_harness.database.fetch("SELECT status, gateway_refund_id FROM refunds")
     assert [tuple(row) for row in rows] == [("processed", next(iter(gateway_harness.razorpay.refunds)))]
     assert await gateway_harness.state(booked) == REFUNDED
-    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 1
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
 
 

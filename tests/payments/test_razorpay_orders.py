@@ -21,7 +21,7 @@ from infrastructure.clock import SystemClock
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID
-from tests.payments.razorpay_harness import GatewayHarness, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
 from tests.support.gateway_server import Entity
 from tests.support.load import many_users
 from tests.support.process_harness import LONG_RUN
@@ -44,7 +44,7 @@ EVERY_ORDER = bool(os.environ.get("EVERY_ORDER"))
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -82,21 +82,23 @@ def story(razorpay: FakeRazorpay, unpaid: Unpaid, events: Iterable[str]) -> dict
     payment |= {"notes": [], "amount_refunded": 0}
     refund = {"id": f"rfnd_{unpaid.booking_id}", "payment_id": payment["id"], "amount": 3_000, "currency": "INR"}
     after = {"payment.created": "created", "payment.failed": "failed", "payment.authorized": "authorized"}
-    told = {}
+    webhooks = {}
     for event in events:
         snapshot = payment | {"status": after.get(event, "captured")}
         match event.partition(".")[0]:
             case "payment":
-                told[event] = razorpay.webhook(event, payment=snapshot)
+                webhooks[event] = razorpay.webhook(event, payment=snapshot)
             case "order":
-                told[event] = razorpay.webhook(event, payment=snapshot, order=order | {"status": "paid", "notes": []})
+                webhooks[event] = razorpay.webhook(
+                    event, payment=snapshot, order=order | {"status": "paid", "notes": []}
+                )
             case "refund":
                 given_back = snapshot | {"status": "refunded", "amount_refunded": 3_000}
-                told[event] = razorpay.webhook(event, payment=given_back, refund=refund | {"status": "processed"})
-    return told
+                webhooks[event] = razorpay.webhook(event, payment=given_back, refund=refund | {"status": "processed"})
+    return webhooks
 
 
-async def hears(gateway_harness: GatewayHarness, webhooks: Sequence[Webhook]) -> None:
+async def send_and_settle(gateway_harness: GatewayHarness, webhooks: Sequence[Webhook]) -> None:
     """Takes each as the API does and applies it as the worker does, whether or not it is there already."""
     money = gateway_harness.parts.money
     for webhook in webhooks:
@@ -107,12 +109,12 @@ async def hears(gateway_harness: GatewayHarness, webhooks: Sequence[Webhook]) ->
 
 def with_doubles(chance: random.Random, order: Sequence[Webhook]) -> list[Webhook]:
     """Each perhaps twice: under its id or, as a replay of the unsigned header, under another; somewhere later."""
-    told = list(order)
+    webhooks = list(order)
     for webhook in order:
         if chance.random() < 0.5:
             again = replace(webhook, id=f"{webhook.id}_again") if chance.random() < 0.5 else webhook
-            told.insert(chance.randint(told.index(webhook) + 1, len(told)), again)
-    return told
+            webhooks.insert(chance.randint(webhooks.index(webhook) + 1, len(webhooks)), again)
+    return webhooks
 
 
 async def outcomes(gateway_harness: GatewayHarness, bookings: Sequence[Unpaid]) -> set[tuple[Any, ...]]:
@@ -134,14 +136,14 @@ async def in_every_order(
     chance = random.Random(SEED)
     bookings = await unpaid_bookings(gateway_harness, len(orders))
     waiting = [
-        with_doubles(chance, [told[event] for event in order])
+        with_doubles(chance, [by_event[event] for event in order])
         for unpaid, order in zip(bookings, orders, strict=True)
-        for told in [story(gateway_harness.razorpay, unpaid, events)]
+        for by_event in [story(gateway_harness.razorpay, unpaid, events)]
     ]
 
     async def one_after_the_other() -> None:
         while waiting:
-            await hears(gateway_harness, waiting.pop())
+            await send_and_settle(gateway_harness, waiting.pop())
 
     await asyncio.gather(*(one_after_the_other() for _ in range(4)))
     return await outcomes(gateway_harness, bookings)
@@ -168,12 +170,12 @@ async def test_all_orders_without_a_refund_end_paid(gateway_harness: GatewayHarn
 async def at_once(gateway_harness: GatewayHarness, bookings: Sequence[Unpaid], settle: SettlePayment) -> int:
     """How many payments were told more than once, where their callback and two webhooks are settled at one moment."""
     for unpaid in bookings:
-        told = story(gateway_harness.razorpay, unpaid, EVENTS[3:5])
+        by_event = story(gateway_harness.razorpay, unpaid, EVENTS[3:5])
         reports = [
             gateway_harness.parts.money.gateways.named("razorpay")
             .read_webhook(each.body, {"x-razorpay-signature": each.headers["X-Razorpay-Signature"]})
             .report
-            for each in told.values()
+            for each in by_event.values()
         ]
         await asyncio.gather(*(settle("razorpay", report) for report in [*reports, *reports]))  # type: ignore[arg-type]
     return sum(int(outcome[-1]) != 1 for outcome in await outcomes(gateway_harness, bookings))
@@ -230,10 +232,10 @@ async def test_concurrent_callback_webhooks_and_worker_over_http_have_one_effect
         answers = await asyncio.gather(
             *(gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment)) for _ in range(4)),
             *(webhook.send(gateway_harness.api) for webhook in webhooks),
-            gateway_harness.works(),
+            gateway_harness.run_worker(),
         )
         assert {answer.status_code for answer in answers if answer is not None} == {200}
-        await gateway_harness.works()
+        await gateway_harness.run_worker()
         assert await gateway_harness.state(booked) == PAID
-        assert await gateway_harness.told(booked) == 1
+        assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.mismatches() == []

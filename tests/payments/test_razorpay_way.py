@@ -9,7 +9,7 @@ import pytest
 
 from infrastructure.settings import Settings, SettingsError
 from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
-from tests.payments.razorpay_harness import GatewayHarness, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
 from tests.support.crash_after_commit import died_after_the_commit
 from tests.support.razorpay_server import QUARTER_OF_AN_HOUR
 
@@ -18,7 +18,7 @@ from tests.support.razorpay_server import QUARTER_OF_AN_HOUR
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -51,7 +51,7 @@ async def test_booking_creates_an_order_and_a_link_with_its_reference(gateway_ha
 async def test_hold_shorter_than_the_minimum_expiry_still_gets_a_link(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with open_shop(make_settings, database, payment_hold_minutes="5") as gateway_harness:
+    async with open_gateway_harness(make_settings, database, payment_hold_minutes="5") as gateway_harness:
         booked, _ = await gateway_harness.a_booking()
         [link] = gateway_harness.razorpay.links.values()
         assert booked["payment_url"] == link["short_url"]
@@ -62,9 +62,9 @@ async def test_hold_shorter_than_the_minimum_expiry_still_gets_a_link(
 async def test_paid_link_completes_the_booking(gateway_harness: GatewayHarness) -> None:
     booked, _ = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays_link(booked["payment_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 3_000
     assert await gateway_harness.mismatches() == []
 
@@ -75,12 +75,12 @@ async def test_paid_order_completes_the_booking_and_closes_its_link(gateway_harn
     answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment))
     assert answer.status_code == 200, answer.text
     assert await gateway_harness.state(booked) == PAID, "at once, before any webhook"
-    await gateway_harness.hears_everything()
-    await gateway_harness.works()
+    await gateway_harness.process_webhooks()
+    await gateway_harness.run_worker()
     [link] = gateway_harness.razorpay.links.values()
     assert link["status"] == "cancelled"
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.mismatches() == []
 
 
@@ -101,38 +101,38 @@ async def test_callback_repeated_after_a_crash_returns_the_recorded_payment(
     assert await gateway_harness.state(booked) == FAILED
     await asked_twice("/payment/success", gateway_harness.razorpay.callback(gateway_harness.razorpay.pays(order["id"])))
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
 
 
 async def test_authorized_payment_is_not_completed(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"], captures=False)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     await gateway_harness.time_passes()
     assert await gateway_harness.parts.money.reconcile() == 1
     assert await gateway_harness.state(booked) == PENDING
     gateway_harness.razorpay.captures(payment)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
 
 
 async def test_failed_payment_can_still_be_authorized_and_captured(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.fails(order["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == FAILED
-    assert await gateway_harness.told(booked, "payment_failed") == 1
+    assert await gateway_harness.message_count(booked, "payment_failed") == 1
     gateway_harness.razorpay.captures(gateway_harness.razorpay.authorizes_late(payment))
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
 
 
 async def test_second_payment_succeeds_after_a_failed_one(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.fails(order["id"])
     gateway_harness.razorpay.pays(order["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
 
 
@@ -142,10 +142,10 @@ async def test_cancelled_booking_is_refunded_once(gateway_harness: GatewayHarnes
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
     gateway_harness.razorpay.pays_link(booked["payment_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     answer = await gateway_harness.post(f"/bookings/{booked['booking']['id']}/cancel", by=person)
     assert answer.json()["refund"]["amount"] == 30
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     [refund] = gateway_harness.razorpay.refunds.values()
     [row] = await gateway_harness.database.fetch("SELECT * FROM refunds")
     assert (refund["amount"], refund["notes"]["refund_id"]) == (3_000, str(row["id"]))
@@ -153,11 +153,11 @@ async def test_cancelled_booking_is_refunded_once(gateway_harness: GatewayHarnes
     assert row["status"] == ("pending" if slow else "processed")
     if slow:
         gateway_harness.razorpay.settles(refund)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert [dict(row)["status"] for row in await gateway_harness.database.fetch("SELECT status FROM refunds")] == [
         "processed"
     ]
-    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 1
     assert await gateway_harness.state(booked) == REFUNDED
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
 
@@ -167,24 +167,24 @@ async def test_refund_that_razorpay_cannot_make_is_shown_as_failed(gateway_harne
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
     gateway_harness.razorpay.pays_link(booked["payment_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     await gateway_harness.post(f"/bookings/{booked['booking']['id']}/cancel", by=person)
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     [refund] = gateway_harness.razorpay.refunds.values()
     gateway_harness.razorpay.settles(refund, "failed")
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.database.fetchval("SELECT status FROM refunds") == "failed"
-    assert await gateway_harness.told(booked, "booking_refunded") == 0
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 0
 
 
 async def test_refund_made_at_razorpay_is_recorded_once(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     refund = gateway_harness.razorpay.gives_back(payment)
     again = gateway_harness.razorpay.webhook("refund.processed", refund=refund, payment=payment)
     gateway_harness.razorpay.webhooks.append(again)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     [row] = await gateway_harness.database.fetch("SELECT * FROM refunds")
     assert (row["gateway_refund_id"], row["status"]) == (refund["id"], "processed")
     assert (await gateway_harness.state(booked))[1:] == ("refunded", "refunded")
@@ -195,11 +195,11 @@ async def test_hold_expiry_cancels_the_link(gateway_harness: GatewayHarness) -> 
     booked, _ = await gateway_harness.a_booking()
     await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
     assert await gateway_harness.parts.money.expire_holds() == 1
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     [link] = gateway_harness.razorpay.links.values()
     assert link["status"] == "cancelled"
     assert (await gateway_harness.state(booked))[0] == "cancelled"
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.mismatches() == []
 
 
@@ -208,7 +208,7 @@ async def test_payment_after_hold_expiry_reserves_the_seat_again(gateway_harness
     await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
     await gateway_harness.parts.money.expire_holds()
     payment = gateway_harness.razorpay.pays(order["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
     assert gateway_harness.razorpay.kept() == payment["amount"]
 
@@ -220,7 +220,7 @@ async def test_payment_after_the_seat_was_taken_is_refunded(gateway_harness: Gat
     await gateway_harness.parts.money.expire_holds()
     await gateway_harness.books(await gateway_harness.person(), event_id)
     gateway_harness.razorpay.pays(gateway_harness.order_of(late)["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(late) == REFUNDED
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
     assert len(gateway_harness.razorpay.refunds) == 1
@@ -231,11 +231,11 @@ async def test_second_payment_of_order_and_link_is_recorded_as_a_mismatch(
 ) -> None:
     booked, order = await gateway_harness.a_booking()
     first = gateway_harness.razorpay.pays(order["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     second = gateway_harness.razorpay.pays_link(booked["payment_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.mismatches() == [f"received {second['id']} after {first['id']}: it was paid twice"]
 
 
@@ -263,7 +263,7 @@ async def test_minor_units_are_those_of_the_currency(
     [order] = gateway_harness.razorpay.orders.values()
     assert (order["amount"], order["currency"]) == (minor_units, currency)
     gateway_harness.razorpay.pays_link(booked["payment_url"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING
-from tests.payments.razorpay_harness import GatewayHarness, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
 from tests.support.razorpay_server import KEY_SECRET, WEBHOOK_PATH, WEBHOOK_SECRET, Webhook, sign
 
 
@@ -18,7 +18,7 @@ from tests.support.razorpay_server import KEY_SECRET, WEBHOOK_PATH, WEBHOOK_SECR
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -44,7 +44,7 @@ FORGERIES: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
 async def test_forged_webhooks_are_rejected(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays(order["id"])
-    [genuine] = gateway_harness.razorpay.told("payment.captured")
+    [genuine] = gateway_harness.razorpay.webhooks_of("payment.captured")
     for name, forgery in FORGERIES.items():
         body, signature = forgery(genuine.body)
         assert body != genuine.body or signature != genuine.headers["X-Razorpay-Signature"], name
@@ -54,27 +54,27 @@ async def test_forged_webhooks_are_rejected(gateway_harness: GatewayHarness) -> 
         encoded = {header.encode(): value.encode() for header, value in headers.items()}
         answer = await gateway_harness.api.post(WEBHOOK_PATH, content=body, headers=encoded)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature"), name
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PENDING
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0
 
-    await gateway_harness.tells([genuine])
-    await gateway_harness.works()
+    await gateway_harness.send_webhooks([genuine])
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PAID, "what was forged did not take the genuine one's place"
 
 
 async def test_repeated_webhook_has_one_effect(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays(order["id"])
-    [captured] = gateway_harness.razorpay.told("payment.captured")
+    [captured] = gateway_harness.razorpay.webhooks_of("payment.captured")
     for _ in range(10):
         answers = await asyncio.gather(
-            *(captured.send(gateway_harness.api) for _ in range(20)), gateway_harness.works()
+            *(captured.send(gateway_harness.api) for _ in range(20)), gateway_harness.run_worker()
         )
         assert {answer.status_code for answer in answers if answer is not None} == {200}
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 1
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 1
 
@@ -83,17 +83,19 @@ async def test_same_body_with_different_ids_has_one_effect(gateway_harness: Gate
     """The id stands in a header that nobody signs."""
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
-    [captured] = gateway_harness.razorpay.told("payment.captured")
-    await gateway_harness.tells([Webhook(captured.event, f"evt_{number}", captured.body) for number in range(20)])
-    await gateway_harness.works()
+    [captured] = gateway_harness.razorpay.webhooks_of("payment.captured")
+    await gateway_harness.send_webhooks(
+        [Webhook(captured.event, f"evt_{number}", captured.body) for number in range(20)]
+    )
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     gateway_harness.razorpay.gives_back(payment)
-    [processed] = gateway_harness.razorpay.told("refund.processed")
-    await gateway_harness.tells(
+    [processed] = gateway_harness.razorpay.webhooks_of("refund.processed")
+    await gateway_harness.send_webhooks(
         [Webhook(processed.event, f"evt_again_{number}", processed.body) for number in range(20)]
     )
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     rows = await gateway_harness.database.fetch("SELECT gateway_refund_id, amount FROM refunds")
     assert [tuple(row) for row in rows] == [(next(iter(gateway_harness.razorpay.refunds)), 30)]
     assert await gateway_harness.mismatches() == []
@@ -107,13 +109,13 @@ async def test_wrong_amount_or_currency_is_recorded_and_not_confirmed(gateway_ha
     for changes in others:
         booked, order = await gateway_harness.a_booking()
         payment = gateway_harness.razorpay.pays(order["id"], **changes)
-        await gateway_harness.hears_everything()
+        await gateway_harness.process_webhooks()
         await gateway_harness.time_passes()
         await gateway_harness.parts.money.reconcile()
         answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment))
         assert (answer.status_code, answer.json()["code"]) == (400, "payment_differs")
         assert await gateway_harness.state(booked) == PENDING
-        assert await gateway_harness.told(booked) == 0
+        assert await gateway_harness.message_count(booked) == 0
     assert await gateway_harness.mismatches() == [
         "received 29.99 INR, asked for 30.00 INR",
         "received 30.01 INR, asked for 30.00 INR",
@@ -131,9 +133,9 @@ async def test_notes_edited_in_the_checkout_do_not_pay_another_booking(
         each["notes"] for each in gateway_harness.razorpay.links.values() if each["notes"]["order_id"] == wanted["id"]
     )
     payment = gateway_harness.razorpay.pays(order["id"], notes=link_notes)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     gateway_harness.razorpay.gives_back(payment, 100)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert (await gateway_harness.state(one))[2] == "completed"
     assert await gateway_harness.state(another) == PENDING
 
@@ -143,10 +145,10 @@ async def test_webhook_about_an_unknown_order_is_accepted_and_recorded(gateway_h
     foreign = order | {"id": "order_of_another_shop", "receipt": "TS1989", "notes": []}
     payment = {"id": "pay_1", "order_id": foreign["id"], "amount": 100, "currency": "INR", "status": "captured"}
     webhook = gateway_harness.razorpay.webhook("payment.captured", payment=payment)
-    await gateway_harness.tells(
+    await gateway_harness.send_webhooks(
         [webhook, gateway_harness.razorpay.webhook("order.paid", payment=payment, order=foreign)]
     )
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PENDING
     assert await gateway_harness.mismatches() == ["no payment of ours has this order"]
 
@@ -155,8 +157,8 @@ async def test_irrelevant_webhook_is_accepted_to_stop_retries(
     gateway_harness: GatewayHarness,
 ) -> None:
     for event in ("payment.dispute.created", "invoice.paid", "order.paid", "refund.created", "x", ""):
-        await gateway_harness.tells([gateway_harness.razorpay.webhook(event)])
-    await gateway_harness.works()
+        await gateway_harness.send_webhooks([gateway_harness.razorpay.webhook(event)])
+    await gateway_harness.run_worker()
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 6
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 0
 
@@ -186,16 +188,16 @@ async def test_signed_success_counts_while_razorpay_is_unavailable(gateway_harne
     answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment))
     assert answer.json()["booking"]["payment_status"] == "completed"
     gateway_harness.razorpay.mend()
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.mismatches() == []
 
 
 async def test_forged_failure_does_not_change_a_paid_order(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays(order["id"])
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     answer = await gateway_harness.post(
         "/payment/failure", {"razorpay_order_id": order["id"], "razorpay_payment_id": "pay_1"}
     )
@@ -229,4 +231,4 @@ async def test_failure_is_verified_with_razorpay(gateway_harness: GatewayHarness
     gateway_harness.razorpay.pays(order["id"])
     answer = await gateway_harness.post("/payment/failure", body)
     assert answer.json()["booking"]["payment_status"] == "completed", "the true state, whatever was claimed"
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1

@@ -38,8 +38,8 @@ async def test_cancellation_refunds_what_its_preview_showed(
     assert (refund.amount.amount if refund else None) == back
     assert await harness.refunds(new) == ([(back, "processed", "booking_cancelled")] if back else [])
     assert await harness.booking(new) == ("cancelled", "refunded" if back else "completed")
-    told = [fact for fact, _ in await harness.told(new)]
-    assert told == [
+    message_types = [fact for fact, _ in await harness.messages(new)]
+    assert message_types == [
         "booking_created",
         "payment_completed",
         "booking_cancelled",
@@ -62,7 +62,7 @@ async def test_facilitator_cancels_a_participant_with_a_full_refund(harness: App
     assert await harness.booking(new) == ("cancelled", "refunded")
     facts = [("booking_created", None), ("payment_completed", None), ("booking_cancelled", "by_organiser")]
     for destination in ("crm", "email"):
-        assert await harness.told(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
+        assert await harness.messages(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
     stored = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.reserved.id)
     assert (stored["cancelled_by"], stored["cancel_reason"]) == (harness.facilitator.id, "by_organiser")
     await harness.book(await harness.person(), event_id)
@@ -139,7 +139,7 @@ async def test_refund_with_lost_answers_is_paid_once(harness: AppHarness) -> Non
 
     assert harness.local_gateway.asked_for_refunds == 11
     assert len(harness.local_gateway.orders[order_of(new)].refunds) == 1
-    assert [fact for fact, _ in await harness.told(new)].count("booking_refunded") == 1
+    assert [fact for fact, _ in await harness.messages(new)].count("booking_refunded") == 1
     assert await harness.wrongs() == []
 
 
@@ -177,7 +177,7 @@ async def test_pending_refund_is_completed_once_by_its_webhook(harness: AppHarne
     await harness.until_dry()
 
     assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert [fact for fact, _ in await harness.told(new)].count("booking_refunded") == 1
+    assert [fact for fact, _ in await harness.messages(new)].count("booking_refunded") == 1
 
 
 async def test_pending_refund_is_looked_up_when_its_webhook_is_lost(harness: AppHarness) -> None:
@@ -223,7 +223,7 @@ async def test_refund_made_at_the_gateway_is_recorded(harness: AppHarness) -> No
     assert await harness.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
     assert await harness.wrongs() == []
     for destination in ("crm", "email", "realtime"):
-        assert (await harness.told(new, destination))[-2:] == [
+        assert (await harness.messages(new, destination))[-2:] == [
             ("payment_completed", None),
             ("booking_refunded", "at_the_gateway"),
         ]
@@ -243,7 +243,7 @@ async def test_refund_above_the_payment_is_recorded_as_a_mismatch(harness: AppHa
     assert await harness.refunds(new) == []
     assert len(await harness.mismatches()) == 1
     assert await harness.booking(new) == ("confirmed", "completed")
-    assert (await harness.told(new))[-1] == ("payment_completed", None)
+    assert (await harness.messages(new))[-1] == ("payment_completed", None)
 
 
 async def a_sold_out_event(harness: AppHarness) -> tuple[EventId, list[list[NewBooking]]]:
@@ -279,7 +279,7 @@ async def test_cancelling_an_event_refunds_all_payments(harness: AppHarness, how
     assert await states(free) == {("cancelled", "not_required")}
     for new in [*paid, *on_the_spot]:
         assert await harness.refunds(new) == [(Decimal(30), "processed", "event_cancelled")]
-        assert (await harness.told(new, "email"))[-2:] == [
+        assert (await harness.messages(new, "email"))[-2:] == [
             ("booking_cancelled", "event_cancelled"),
             ("booking_refunded", "event_cancelled"),
         ]

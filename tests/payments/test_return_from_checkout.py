@@ -14,7 +14,7 @@ from interfaces.http.app import create_app
 from interfaces.http.log_redaction import shown
 from tests.conftest import a_client
 from tests.payments import razorpay_harness, stripe_harness
-from tests.payments.gateway_harness import Booked, GatewayShop
+from tests.payments.gateway_harness import Booked, PaymentsHarness
 from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
 from tests.support.databases import a_database
 from tests.support.http import serving
@@ -52,7 +52,7 @@ async def redirected(api: httpx.AsyncClient, address: str) -> str:
     return location
 
 
-async def books(gateway_harness: GatewayShop, person: Member, **body: Any) -> Booked:
+async def books(gateway_harness: PaymentsHarness, person: Member, **body: Any) -> Booked:
     answer = await gateway_harness.post("/bookings", {"event_id": await gateway_harness.event()} | body, by=person)
     assert answer.status_code == 201, answer.text
     booked: Booked = answer.json()
@@ -75,7 +75,7 @@ async def test_stripe_checkout_has_a_success_and_a_cancel_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """Cancelled: the same checkout again. Paid: waiting until the webhook has come. `return_url`: the front end."""
-    async with stripe_harness.open_shop(
+    async with stripe_harness.open_gateway_harness(
         make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}"
     ) as gateway_harness:
         person = await gateway_harness.person()
@@ -94,7 +94,7 @@ async def test_stripe_checkout_has_a_success_and_a_cancel_address(
         page = await opened(gateway_harness.api, session["success_url"])
         assert "We are waiting for the confirmation of the payment" in page
         assert 'http-equiv="refresh" content="3; url=?look=1"' in page
-        await gateway_harness.hears_everything()
+        await gateway_harness.process_webhooks()
         page = await opened(gateway_harness.api, f"{session['success_url']}?look=1")
         assert "Your booking is paid and confirmed" in page
         assert "http-equiv" not in page
@@ -106,7 +106,7 @@ async def test_stripe_checkout_has_a_success_and_a_cancel_address(
         assert await redirected(gateway_harness.api, session["cancel_url"]) == f"{expected}unpaid"
         gateway_harness.stripe.pays(session)
         assert await redirected(gateway_harness.api, session["success_url"]) == f"{expected}pending"
-        await gateway_harness.hears_everything()
+        await gateway_harness.process_webhooks()
         assert await redirected(gateway_harness.api, session["success_url"]) == f"{expected}completed"
 
 
@@ -114,7 +114,7 @@ async def test_razorpay_link_has_one_callback_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """What Razorpay signs is waited for, what it does not sign is no payment; the webhook completes it."""
-    async with razorpay_harness.open_shop(
+    async with razorpay_harness.open_gateway_harness(
         make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}", payment_return_url=OTHER
     ) as gateway_harness:
         person = await gateway_harness.person()
@@ -127,7 +127,7 @@ async def test_razorpay_link_has_one_callback_address(
         assert await redirected(gateway_harness.api, link["callback_url"]) == f"{expected}unpaid"
         assert await redirected(gateway_harness.api, address.replace("pay_", "pay_x")) == f"{expected}unpaid"
         assert await redirected(gateway_harness.api, address) == f"{expected}pending"
-        await gateway_harness.hears_everything()
+        await gateway_harness.process_webhooks()
         assert await redirected(gateway_harness.api, address) == f"{expected}completed"
 
         booked = await books(gateway_harness, person, return_url=BACK)
@@ -141,7 +141,7 @@ async def test_unavailable_gateway_keeps_the_return_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """The address is kept with the payment before the gateway is asked, and another one for the same checkout."""
-    async with stripe_harness.open_shop(
+    async with stripe_harness.open_gateway_harness(
         make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}"
     ) as gateway_harness:
         person = await gateway_harness.person()

@@ -24,7 +24,7 @@ FULL_PRICE = Decimal(30)
 async def in_state(harness: AppHarness, state: str, event: EventId) -> NewBooking:
     new = await harness.book(await harness.person(), event)
     if state == "failed":
-        await harness.settle("till", harness.says(new, PaymentUpdate.FAILED))
+        await harness.settle("till", harness.update(new, PaymentUpdate.FAILED))
     if state in ("completed", "refunded"):
         await harness.settle("till", harness.received(new))
     if state == "refunded":
@@ -56,21 +56,21 @@ async def test_every_update_in_every_state(
     harness: AppHarness, state: str, report: PaymentUpdate, settled: Settled, then: str
 ) -> None:
     new = await in_state(harness, state, await harness.event())
-    told = await harness.told(new)
+    before = await harness.messages(new)
 
-    assert await harness.settle("till", harness.says(new, report)) is settled
+    assert await harness.settle("till", harness.update(new, report)) is settled
 
     assert await harness.booking(new) == ("confirmed", then)
     assert (await harness.payment(new))["status"] == then
     fact = {Settled.RECEIVED: [("payment_completed", None)], Settled.FAILED: [("payment_failed", None)]}
-    assert await harness.told(new) == told + fact.get(settled, [])
+    assert await harness.messages(new) == before + fact.get(settled, [])
 
 
 async def test_failed_payment_keeps_the_seat(harness: AppHarness) -> None:
     event = await harness.event(capacity=1)
     new = await harness.book(await harness.person(), event)
 
-    await harness.settle("till", harness.says(new, PaymentUpdate.FAILED))
+    await harness.settle("till", harness.update(new, PaymentUpdate.FAILED))
 
     assert await harness.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 1
     assert await harness.wrongs() == []
@@ -90,7 +90,7 @@ async def test_mismatch_is_recorded_once_and_not_confirmed(
     harness: AppHarness, change: dict[str, object], why: str
 ) -> None:
     new = await harness.book(await harness.person(), await harness.event())
-    report = harness.says(new, PaymentUpdate.RECEIVED, **change)
+    report = harness.update(new, PaymentUpdate.RECEIVED, **change)
 
     assert [await harness.settle("till", report) for _ in range(3)] == [Settled.DIFFERS] * 3
 
@@ -98,12 +98,12 @@ async def test_mismatch_is_recorded_once_and_not_confirmed(
     assert await harness.mismatches() == [why.format(**names)]
     assert await harness.booking(new) == ("confirmed", "pending")
     assert (await harness.payment(new))["received_at"] is None
-    assert await harness.told(new) == [("booking_created", None)]
+    assert await harness.messages(new) == [("booking_created", None)]
 
 
 async def test_unknown_order_is_recorded_for_an_operator(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
-    report = harness.says(new, PaymentUpdate.RECEIVED, order_id="another", payment_id=PaymentId(uuid4()))
+    report = harness.update(new, PaymentUpdate.RECEIVED, order_id="another", payment_id=PaymentId(uuid4()))
 
     assert [await harness.settle("till", report) for _ in range(2)] == [Settled.UNKNOWN] * 2
 
@@ -144,7 +144,7 @@ async def test_payment_after_hold_expiry_reserves_a_free_seat_again(harness: App
     assert await harness.booking(new) == PAID
     row = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.reserved.id)
     assert (row["cancelled_at"], row["cancel_reason"], row["hold_until"]) == (None, None, None)
-    assert [fact for fact, _ in await harness.told(new)] == [
+    assert [fact for fact, _ in await harness.messages(new)] == [
         "booking_created",
         "booking_cancelled",
         "payment_completed",
@@ -190,7 +190,7 @@ async def test_payment_without_a_free_seat_is_refunded_with_a_reason(
     assert await harness.booking(new) == GIVEN_BACK
     assert await harness.refunds(new) == [(FULL_PRICE, "processed", reason)]
     for destination in ("crm", "email"):
-        assert (await harness.told(new, destination))[-1] == ("booking_refunded", reason)
+        assert (await harness.messages(new, destination))[-1] == ("booking_refunded", reason)
     assert harness.local_gateway.orders[order_of(new)].refunds.keys() == {
         str(refund) for refund in [await harness.records.fetchval("SELECT id FROM refunds")]
     }
@@ -222,7 +222,7 @@ async def test_offline_payment_closes_the_checkout(
     assert harness.local_gateway.orders[order_of(new)].state == "closed"
     assert harness.local_gateway.pay(order_of(new)) is None
     assert await harness.booking(new) == PAID
-    assert [fact for fact, _ in await harness.told(new)] == ["booking_created", "payment_completed"]
+    assert [fact for fact, _ in await harness.messages(new)] == ["booking_created", "payment_completed"]
 
 
 async def test_concurrent_copies_of_a_webhook_have_one_effect(harness: AppHarness) -> None:
@@ -237,7 +237,7 @@ async def test_concurrent_copies_of_a_webhook_have_one_effect(harness: AppHarnes
 
     assert await harness.booking(new) == PAID
     for destination in ("crm", "email"):
-        assert Counter(fact for fact, _ in await harness.told(new, destination))["payment_completed"] == 1
+        assert Counter(fact for fact, _ in await harness.messages(new, destination))["payment_completed"] == 1
     assert await harness.jobs() == [("gateway_event", "delivered")]
     row = await stored_row(harness.records, "SELECT * FROM gateway_events")
     assert (row["kind"], row["outcome"], row["settled_at"] is None) == ("order", "received", False)
@@ -259,7 +259,7 @@ async def test_concurrent_callbacks_and_webhooks_have_one_effect(harness: AppHar
         await harness.until_dry()
 
         assert {answer for answer in settled if answer} <= {Settled.RECEIVED, Settled.OLD_NEWS}
-        assert [fact for fact, _ in await harness.told(new)] == ["booking_created", "payment_completed"]
+        assert [fact for fact, _ in await harness.messages(new)] == ["booking_created", "payment_completed"]
     assert await harness.wrongs() == []
 
 

@@ -19,7 +19,7 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID, PENDING, REFUNDED
-from tests.payments.stripe_harness import GatewayHarness, open_shop
+from tests.payments.stripe_harness import GatewayHarness, open_gateway_harness
 from tests.support.gateway_server import Kind
 from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 
@@ -32,7 +32,7 @@ THIRTY = Money(Decimal(30), "INR")
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -185,7 +185,7 @@ async def test_booking_made_while_stripe_is_unavailable_gets_one_session_later(
     answer = await gateway_harness.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
     assert answer.json() == {"payment_url": session["url"]}
     gateway_harness.stripe.pays(session)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
@@ -196,7 +196,7 @@ async def test_session_paid_before_its_id_is_stored_is_matched(gateway_harness: 
     gateway_harness.stripe.mend()
     session = gateway_harness.session_of(booked)
     gateway_harness.stripe.pays(session)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.database.fetchval("SELECT gateway_reference FROM payments") == session["id"]
     assert await gateway_harness.mismatches() == []
@@ -222,7 +222,7 @@ async def test_refund_retried_ten_times_is_paid_once(gateway_harness: GatewayHar
         await gateway_harness.database.execute(
             "UPDATE refunds SET status = 'pending'"
         )  # as if we had died before we wrote it
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == REFUNDED
     assert len(gateway_harness.stripe.refunds) == 1
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
@@ -236,11 +236,11 @@ async def test_refund_webhook_before_the_answer_is_one_refund(gateway_harness: G
     refund_id = RefundId(await gateway_harness.database.fetchval("SELECT id FROM refunds"))
     with pytest.raises(GatewayUnavailable):
         await gateway_harness.parts.money.refunds.pay(refund_id)
-    await gateway_harness.tells(gateway_harness.stripe.events("refund.created", "charge.refunded"))
+    await gateway_harness.send_webhooks(gateway_harness.stripe.events("refund.created", "charge.refunded"))
     gateway_harness.stripe.mend()
-    await asyncio.gather(gateway_harness.works(), gateway_harness.parts.money.refunds.pay(refund_id))
+    await asyncio.gather(gateway_harness.run_worker(), gateway_harness.parts.money.refunds.pay(refund_id))
     assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 1
     assert len(gateway_harness.stripe.refunds) == 1
 
 
@@ -249,15 +249,15 @@ async def test_pending_refund_is_open_until_its_webhook(gateway_harness: Gateway
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     gateway_harness.stripe.slow_refunds = True
     await gateway_harness.cancels(person, booked)
-    await gateway_harness.works()
-    await gateway_harness.hears_everything()
+    await gateway_harness.run_worker()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("pending", Decimal(30), "booking_cancelled")]
-    assert await gateway_harness.told(booked, "booking_refunded") == 0
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 0
     [refund] = gateway_harness.stripe.refunds.values()
     gateway_harness.stripe.settles(refund)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 1
 
 
 async def test_failed_refund_is_shown_as_failed(gateway_harness: GatewayHarness) -> None:
@@ -265,12 +265,12 @@ async def test_failed_refund_is_shown_as_failed(gateway_harness: GatewayHarness)
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     gateway_harness.stripe.slow_refunds = True
     await gateway_harness.cancels(person, booked)
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     [refund] = gateway_harness.stripe.refunds.values()
     gateway_harness.stripe.settles(refund, "failed")
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("failed", Decimal(30), "booking_cancelled")]
-    assert await gateway_harness.told(booked, "booking_refunded") == 0
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 0
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
@@ -280,31 +280,31 @@ async def test_refund_that_fails_after_its_success_is_shown_as_failed(
     person = await gateway_harness.person()
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     await gateway_harness.cancels(person, booked)
-    await gateway_harness.works()
-    await gateway_harness.hears_everything()
+    await gateway_harness.run_worker()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
     [refund] = gateway_harness.stripe.refunds.values()
     late = gateway_harness.stripe.webhook("refund.updated", dict(refund))
     gateway_harness.stripe.settles(refund, "failed")
-    await gateway_harness.hears_everything()
-    await gateway_harness.tells([late])
-    await gateway_harness.works()
+    await gateway_harness.process_webhooks()
+    await gateway_harness.send_webhooks([late])
+    await gateway_harness.run_worker()
     assert await gateway_harness.refunds() == [("failed", Decimal(30), "booking_cancelled")]
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
-    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 1
 
 
 async def test_refund_made_at_stripe_is_recorded(gateway_harness: GatewayHarness) -> None:
     booked, intent = await gateway_harness.a_paid_booking(await gateway_harness.person(), await gateway_harness.event())
     gateway_harness.stripe.gives_back(intent, 1_000)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("processed", Decimal(10), "at_the_gateway")]
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 2_000
     gateway_harness.stripe.gives_back(intent, 2_000)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
     assert (await gateway_harness.state(booked))[1:] == ("refunded", "refunded")
-    assert await gateway_harness.told(booked, "booking_refunded") == 2
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 2
     assert await gateway_harness.mismatches() == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
-from tests.payments.stripe_harness import GatewayHarness, open_shop
+from tests.payments.stripe_harness import GatewayHarness, open_gateway_harness
 
 SESSIONS = "POST /v1/checkout/sessions"
 
@@ -18,7 +18,7 @@ SESSIONS = "POST /v1/checkout/sessions"
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -51,7 +51,7 @@ async def test_booking_opens_a_session_with_its_reference(gateway_harness: Gatew
 async def test_session_outlasts_the_shortest_and_the_longest_hold(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, minutes: str
 ) -> None:
-    async with open_shop(make_settings, database, payment_hold_minutes=minutes) as gateway_harness:
+    async with open_gateway_harness(make_settings, database, payment_hold_minutes=minutes) as gateway_harness:
         booked, session = await gateway_harness.a_booking()
         assert booked["payment_url"] == session["url"]
         hold: datetime = await database.fetchval("SELECT hold_until FROM bookings")
@@ -63,18 +63,18 @@ async def test_paid_session_completes_the_booking_and_cancellation_refunds_it(
 ) -> None:
     person = await gateway_harness.person()
     booked, intent = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.database.fetchval("SELECT gateway_payment_id FROM payments") == intent["id"]
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
     refund = await gateway_harness.cancels(person, booked)
     assert refund is not None
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == REFUNDED
     assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.message_count(booked, "booking_refunded") == 1
     [made] = gateway_harness.stripe.refunds.values()
     refund_id = str(await gateway_harness.database.fetchval("SELECT id FROM refunds"))
     assert made["metadata"]["refund_id"] == refund_id
@@ -87,34 +87,34 @@ async def test_paid_session_completes_the_booking_and_cancellation_refunds_it(
 async def test_declined_card_fails_the_payment_and_another_card_completes_it(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.declines(session)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == FAILED
-    assert await gateway_harness.told(booked, "payment_failed") == 1
+    assert await gateway_harness.message_count(booked, "payment_failed") == 1
     gateway_harness.stripe.pays(session)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
 
 
 async def test_bank_debit_stays_pending_until_it_is_received(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session, at_once=False)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PENDING, "completed by the person, but not paid"
     await gateway_harness.time_passes()
     assert await gateway_harness.parts.money.reconcile() == 1
     assert await gateway_harness.state(booked) == PENDING
     gateway_harness.stripe.arrives(session)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["by webhook", "by asking"])
-async def test_failed_bank_debit_fails_the_payment(gateway_harness: GatewayHarness, told: bool) -> None:
+@pytest.mark.parametrize("by_webhook", [True, False], ids=["by webhook", "by asking"])
+async def test_failed_bank_debit_fails_the_payment(gateway_harness: GatewayHarness, by_webhook: bool) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session, at_once=False)
     gateway_harness.stripe.bounces(session)
-    if told:
-        await gateway_harness.hears_everything()
+    if by_webhook:
+        await gateway_harness.process_webhooks()
     else:
         await gateway_harness.time_passes()
         await gateway_harness.parts.money.reconcile()
@@ -141,9 +141,9 @@ async def test_hold_expiry_expires_the_session(gateway_harness: GatewayHarness) 
     booked, session = await gateway_harness.a_booking()
     await gateway_harness.the_hold_ends()
     assert session["status"] == "expired"
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert (await gateway_harness.state(booked))[0] == "cancelled"
-    assert await gateway_harness.told(booked, "booking_cancelled") == 1
+    assert await gateway_harness.message_count(booked, "booking_cancelled") == 1
 
 
 async def test_payment_during_hold_expiry_reserves_again_or_is_refunded(
@@ -165,8 +165,8 @@ async def test_payment_during_hold_expiry_reserves_again_or_is_refunded(
     await gateway_harness.parts.money.expire_holds()
     await gateway_harness.books(await gateway_harness.person(), event_id)
     gateway_harness.stripe.pays(session)
-    await gateway_harness.hears_everything()
-    await gateway_harness.works()
+    await gateway_harness.process_webhooks()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(later) == REFUNDED
     assert await gateway_harness.refunds() == [("processed", Decimal(30), "place_gone")]
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
@@ -176,7 +176,7 @@ async def test_cancelled_unpaid_booking_expires_its_session(gateway_harness: Gat
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
     assert await gateway_harness.cancels(person, booked) is None
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert gateway_harness.session_of(booked)["status"] == "expired"
 
 
@@ -203,8 +203,8 @@ async def test_amounts_are_exact_in_every_kind_of_currency(
     assert (intent["amount_received"], intent["currency"]) == (units, currency.lower())
     assert await gateway_harness.kept(decimals) == gateway_harness.stripe.kept() == units
     await gateway_harness.cancels(person, booked)
-    await gateway_harness.works()
-    await gateway_harness.hears_everything()
+    await gateway_harness.run_worker()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.refunds() == [("processed", Decimal(price), "booking_cancelled")]
     assert await gateway_harness.kept(decimals) == gateway_harness.stripe.kept() == 0
     assert await gateway_harness.mismatches() == []

@@ -18,7 +18,7 @@ from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.payments.gateway_harness import FAILED, PAID, PENDING
-from tests.payments.stripe_harness import GatewayHarness, open_shop
+from tests.payments.stripe_harness import GatewayHarness, open_gateway_harness
 from tests.support.gateway_server import Entity
 from tests.support.http import serving
 from tests.support.process_harness import LONG_RUN
@@ -38,7 +38,7 @@ RETURNS = SignedReturnAddresses("http://here", b"a key")
 async def gateway_harness(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[GatewayHarness]:
-    async with open_shop(make_settings, database) as gateway_harness:
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness
 
 
@@ -81,9 +81,9 @@ async def test_forged_webhook_is_rejected(
     answer = await gateway_harness.api.post(WEBHOOK_PATH, content=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PENDING
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PAID, "the genuine one is heard"
 
 
@@ -105,7 +105,7 @@ async def test_correctly_signed_webhook_is_accepted(
     [webhook] = gateway_harness.stripe.events("checkout.session.completed")
     answer = await webhook.send(gateway_harness.api, signature(webhook.body))
     assert (answer.status_code, answer.json()) == (200, {"status": "received"})
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PAID
 
 
@@ -150,10 +150,10 @@ async def test_without_stripe_keys_webhooks_return_503(make_settings: Callable[.
 async def test_repeated_event_has_one_effect(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session)
-    assert await _errands_of_one_event(gateway_harness, times=1_000 if LONG_RUN else 200) == 1
+    assert await _jobs_of_one_event(gateway_harness, times=1_000 if LONG_RUN else 200) == 1
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 1
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
@@ -162,10 +162,10 @@ async def test_without_inbox_key_one_event_has_many_effects(gateway_harness: Gat
     await gateway_harness.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
     _, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session)
-    assert await _errands_of_one_event(gateway_harness, times=20) == 20
+    assert await _jobs_of_one_event(gateway_harness, times=20) == 20
 
 
-async def _errands_of_one_event(gateway_harness: GatewayHarness, *, times: int) -> int:
+async def _jobs_of_one_event(gateway_harness: GatewayHarness, *, times: int) -> int:
     """It comes over 20 connections, while the worker works."""
     [webhook] = gateway_harness.stripe.events("checkout.session.completed")
     working = asyncio.create_task(_keeps_working(gateway_harness))
@@ -179,14 +179,14 @@ async def _errands_of_one_event(gateway_harness: GatewayHarness, *, times: int) 
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     assert {answer.status_code for answer in answers} == {200}
-    await gateway_harness.works()
+    await gateway_harness.run_worker()
     jobs: int = await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'")
     return jobs
 
 
 async def _keeps_working(gateway_harness: GatewayHarness) -> None:
     while True:
-        await gateway_harness.works()
+        await gateway_harness.run_worker()
         await asyncio.sleep(0.05)
 
 
@@ -197,10 +197,10 @@ async def test_events_in_any_order_and_repeated_end_in_the_same_state(gateway_ha
     gateway_harness.stripe.pays(session, at_once=False)
     gateway_harness.stripe.arrives(session)
     for webhook in reversed(gateway_harness.stripe.webhooks):
-        await gateway_harness.tells([webhook, webhook])
-        await gateway_harness.works()
+        await gateway_harness.send_webhooks([webhook, webhook])
+        await gateway_harness.run_worker()
         assert await gateway_harness.state(booked) == PAID
-    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.message_count(booked) == 1
 
 
 async def test_late_event_changes_nothing(gateway_harness: GatewayHarness) -> None:
@@ -208,10 +208,10 @@ async def test_late_event_changes_nothing(gateway_harness: GatewayHarness) -> No
     gateway_harness.stripe.declines(session)
     gateway_harness.stripe.pays(session)
     declined, completed = gateway_harness.stripe.events("payment_intent.payment_failed", "checkout.session.completed")
-    await gateway_harness.tells([completed])
-    await gateway_harness.works()
-    await gateway_harness.tells([declined])
-    await gateway_harness.works()
+    await gateway_harness.send_webhooks([completed])
+    await gateway_harness.run_worker()
+    await gateway_harness.send_webhooks([declined])
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == PAID
 
 
@@ -229,7 +229,7 @@ async def test_wrong_amount_or_currency_is_recorded_and_not_confirmed(
 ) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session, **changes)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == PENDING
     assert await gateway_harness.mismatches() == [why]
     await gateway_harness.time_passes()
@@ -250,8 +250,8 @@ async def test_other_order_is_recorded_and_not_confirmed(gateway_harness: Gatewa
     }
     unknown = stranger | {"id": "cs_test_unknown", "metadata": {"payment_id": "0198c0de-0000-7000-8000-000000000000"}}
     for about in (stranger, mixed_up, unknown):
-        await gateway_harness.tells([gateway_harness.stripe.webhook("checkout.session.completed", about)])
-    await gateway_harness.works()
+        await gateway_harness.send_webhooks([gateway_harness.stripe.webhook("checkout.session.completed", about)])
+    await gateway_harness.run_worker()
     assert await gateway_harness.state(booked) == await gateway_harness.state(other) == PENDING
     assert sorted(await gateway_harness.mismatches()) == sorted(
         [
@@ -277,7 +277,7 @@ async def test_other_order_is_recorded_and_not_confirmed(gateway_harness: Gatewa
 )
 async def test_unrelated_event_is_only_recorded(gateway_harness: GatewayHarness, kind: str, about: Entity) -> None:
     """An account is often used by others too."""
-    await gateway_harness.tells([gateway_harness.stripe.webhook(kind, about)])
+    await gateway_harness.send_webhooks([gateway_harness.stripe.webhook(kind, about)])
     assert await gateway_harness.database.fetchval("SELECT kind FROM gateway_events") == kind
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox") == 0
     assert await gateway_harness.mismatches() == []
@@ -286,7 +286,7 @@ async def test_unrelated_event_is_only_recorded(gateway_harness: GatewayHarness,
 async def test_expired_session_fails_the_payment(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.expires(session)
-    await gateway_harness.hears_everything()
+    await gateway_harness.process_webhooks()
     assert await gateway_harness.state(booked) == FAILED
 
 

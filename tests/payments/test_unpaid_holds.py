@@ -31,7 +31,7 @@ ONE_SERIES = (
 
 
 @dataclass
-class Studio:
+class HoldsHarness:
     """An API that takes payments in its sandbox."""
 
     api: httpx.AsyncClient
@@ -71,126 +71,126 @@ class Studio:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, database: asyncpg.Connection) -> AsyncIterator[Studio]:
+async def opened(settings: Settings, database: asyncpg.Connection) -> AsyncIterator[HoldsHarness]:
     async with serving(create_app(settings)) as address, a_client(address) as client:
-        yield Studio(client, database, settings.database_url)
+        yield HoldsHarness(client, database, settings.database_url)
 
 
 @pytest.fixture
-async def studio(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Studio]:
-    async with opened(make_settings(payment_provider="sandbox"), database) as studio:
-        yield studio
+async def harness(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[HoldsHarness]:
+    async with opened(make_settings(payment_provider="sandbox"), database) as harness:
+        yield harness
 
 
-async def test_sixth_unpaid_seat_is_rejected_in_each_shape_until_one_is_released(studio: Studio) -> None:
-    client, events = await studio.client(), await studio.events(7)
-    [first, *_] = await studio.books(client, events[:5])
+async def test_sixth_unpaid_seat_is_rejected_in_each_shape_until_one_is_released(harness: HoldsHarness) -> None:
+    client, events = await harness.client(), await harness.events(7)
+    [first, *_] = await harness.books(client, events[:5])
 
-    refused = await studio.book(client, events[5])
+    refused = await harness.book(client, events[5])
     assert (refused.status_code, refused.json()["error"], refused.json()["code"]) == (400, IN_ALL, CODE)
-    of_a = (await studio.post(client, "/api/bookings", {"event_id": events[5]})).json()
+    of_a = (await harness.post(client, "/api/bookings", {"event_id": events[5]})).json()
     assert (of_a["error"], of_a["message"], of_a["code"]) == ("Bad Request", IN_ALL, CODE)
-    of_c = await studio.post(client, "/api/bookings", {"session_id": events[5]})
+    of_c = await harness.post(client, "/api/bookings", {"session_id": events[5]})
     assert (of_c.status_code, of_c.json()["error"], of_c.json()["code"]) == (400, IN_ALL, CODE)
-    coach = await studio.coach()
-    of_e = await studio.session(client, coach, 9)
+    coach = await harness.coach()
+    of_e = await harness.session(client, coach, 9)
     assert (of_e.status_code, of_e.json()["detail"], of_e.json()["code"]) == (400, IN_ALL, CODE)
-    assert await studio.database.fetchval("SELECT sum(booked) FROM events") == 5
+    assert await harness.database.fetchval("SELECT sum(booked) FROM events") == 5
 
-    await studio.post(client, f"/bookings/{first.json()['booking']['id']}/cancel")
-    await studio.books(client, [events[5]])
-    assert (await studio.book(client, events[6])).json()["code"] == CODE
+    await harness.post(client, f"/bookings/{first.json()['booking']['id']}/cancel")
+    await harness.books(client, [events[5]])
+    assert (await harness.book(client, events[6])).json()["code"] == CODE
 
 
-async def test_bookings_without_hold_are_not_limited(studio: Studio) -> None:
-    client, events = await studio.client(), await studio.events(6)
-    await studio.books(client, await studio.events(7, price=0))
-    held = await studio.books(client, events[:5])
-    await studio.books(client, await studio.events(2, price=0))
-    assert (await studio.session(client, await studio.coach(price=0), 9)).status_code == 201
-    assert (await studio.book(client, events[5])).json()["code"] == CODE
+async def test_bookings_without_hold_are_not_limited(harness: HoldsHarness) -> None:
+    client, events = await harness.client(), await harness.events(6)
+    await harness.books(client, await harness.events(7, price=0))
+    held = await harness.books(client, events[:5])
+    await harness.books(client, await harness.events(2, price=0))
+    assert (await harness.session(client, await harness.coach(price=0), 9)).status_code == 201
+    assert (await harness.book(client, events[5])).json()["code"] == CODE
     # A reason of the event comes first, and another account has holds of its own.
-    assert (await studio.book(client, events[0])).json()["code"] == "already_booked"
-    await studio.books(await studio.client(), [events[5]])
+    assert (await harness.book(client, events[0])).json()["code"] == "already_booked"
+    await harness.books(await harness.client(), [events[5]])
 
     booking = held[0].json()["booking"]["id"]
-    await studio.database.execute(
+    await harness.database.execute(
         "UPDATE bookings SET payment_status = 'completed', hold_until = NULL WHERE id = $1", booking
     )
-    await studio.books(client, [events[5]])
+    await harness.books(client, [events[5]])
 
 
 async def test_offline_payments_do_not_limit_seats(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with opened(make_settings(payment_provider="offline"), database) as studio:
-        client, coach = await studio.client(), await studio.coach()
-        await studio.books(client, await studio.events(8))
-        assert [(await studio.session(client, coach, hour)).status_code for hour in range(9, 13)] == [201] * 4
+    async with opened(make_settings(payment_provider="offline"), database) as harness:
+        client, coach = await harness.client(), await harness.coach()
+        await harness.books(client, await harness.events(8))
+        assert [(await harness.session(client, coach, hour)).status_code for hour in range(9, 13)] == [201] * 4
 
 
-async def test_coach_has_at_most_two_holds_and_one_series_of_an_account(studio: Studio) -> None:
-    client, coach = await studio.client(), await studio.coach()
-    series = await studio.series(client, coach, 9)
+async def test_coach_has_at_most_two_holds_and_one_series_of_an_account(harness: HoldsHarness) -> None:
+    client, coach = await harness.client(), await harness.coach()
+    series = await harness.series(client, coach, 9)
     assert (series.status_code, len(series.json()["bookings"])) == (201, 52)
-    again = await studio.series(client, coach, 12, sessions=2)
+    again = await harness.series(client, coach, 12, sessions=2)
     assert (again.status_code, again.json()["detail"], again.json()["code"]) == (400, ONE_SERIES, CODE)
 
-    assert (await studio.session(client, coach, 14)).status_code == 201
-    refused = await studio.session(client, coach, 15)
+    assert (await harness.session(client, coach, 14)).status_code == 201
+    refused = await harness.session(client, coach, 15)
     assert (refused.status_code, refused.json()["detail"], refused.json()["code"]) == (400, WITH_COACH, CODE)
-    assert (await studio.series(client, coach, 16)).json()["detail"] == WITH_COACH
+    assert (await harness.series(client, coach, 16)).json()["detail"] == WITH_COACH
 
     # With the series and the session two of five: another coach, and two more seats.
-    assert (await studio.series(client, await studio.coach(), 9)).status_code == 201
-    events = await studio.events(3)
-    await studio.books(client, events[:2])
-    assert (await studio.book(client, events[2])).json()["error"] == IN_ALL
+    assert (await harness.series(client, await harness.coach(), 9)).status_code == 201
+    events = await harness.events(3)
+    await harness.books(client, events[:2])
+    assert (await harness.book(client, events[2])).json()["error"] == IN_ALL
 
 
 async def test_limits_are_settings(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
     settings = make_settings(payment_provider="sandbox", unpaid_holds_per_account="3", unpaid_holds_per_coach="1")
-    async with opened(settings, database) as studio:
-        client, coach, events = await studio.client(), await studio.coach(), await studio.events(3)
-        assert (await studio.session(client, coach, 9)).status_code == 201
-        assert (await studio.session(client, coach, 10)).json()["code"] == CODE
-        await studio.books(client, events[:2])
-        assert (await studio.book(client, events[2])).json()["code"] == CODE
+    async with opened(settings, database) as harness:
+        client, coach, events = await harness.client(), await harness.coach(), await harness.events(3)
+        assert (await harness.session(client, coach, 9)).status_code == 201
+        assert (await harness.session(client, coach, 10)).json()["code"] == CODE
+        await harness.books(client, events[:2])
+        assert (await harness.book(client, events[2])).json()["code"] == CODE
 
 
-async def test_ended_holds_do_not_count(studio: Studio) -> None:
+async def test_ended_holds_do_not_count(harness: HoldsHarness) -> None:
     """What the worker has given up makes room; an unpaid hold counts for as long as it keeps its seat."""
-    client, events = await studio.client(), await studio.events(6)
-    await studio.books(client, events[:5])
+    client, events = await harness.client(), await harness.events(6)
+    await harness.books(client, events[:5])
     ago = timedelta(minutes=31)
-    await studio.database.execute("UPDATE bookings SET hold_until = hold_until - $1::interval", ago)
-    assert (await studio.book(client, events[5])).json()["code"] == CODE
-    await studio.database.execute(
+    await harness.database.execute("UPDATE bookings SET hold_until = hold_until - $1::interval", ago)
+    assert (await harness.book(client, events[5])).json()["code"] == CODE
+    await harness.database.execute(
         """UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancel_reason = 'payment_expired',
                hold_until = NULL WHERE event_id = $1""",
         events[0],
     )
-    await studio.books(client, [events[5]])
+    await harness.books(client, [events[5]])
 
 
-async def test_of_many_concurrent_bookings_five_seats_are_held(studio: Studio) -> None:
-    client, events = await studio.client(), await studio.events(20)
-    answers = await asyncio.gather(*(studio.book(client, event_id) for event_id in events))
+async def test_of_many_concurrent_bookings_five_seats_are_held(harness: HoldsHarness) -> None:
+    client, events = await harness.client(), await harness.events(20)
+    answers = await asyncio.gather(*(harness.book(client, event_id) for event_id in events))
     assert Counter((answer.status_code, answer.json().get("code")) for answer in answers) == {
         (201, None): 5,
         (400, CODE): 15,
     }
 
 
-async def test_concurrent_seats_and_appointments_are_counted_together(studio: Studio) -> None:
-    client, events = await studio.client(), await studio.events(8)
-    coaches = [await studio.coach() for _ in range(4)]
-    asked = [studio.book(client, event_id) for event_id in events]
-    asked += [studio.session(client, coach, hour) for coach in coaches for hour in (9, 10, 11)]
+async def test_concurrent_seats_and_appointments_are_counted_together(harness: HoldsHarness) -> None:
+    client, events = await harness.client(), await harness.events(8)
+    coaches = [await harness.coach() for _ in range(4)]
+    asked = [harness.book(client, event_id) for event_id in events]
+    asked += [harness.session(client, coach, hour) for coach in coaches for hour in (9, 10, 11)]
     answers = await asyncio.gather(*asked)
     assert Counter(answer.status_code for answer in answers) == {201: 5, 400: 15}
     assert {answer.json()["code"] for answer in answers if answer.status_code == 400} == {CODE}
-    most = await studio.database.fetchval(
+    most = await harness.database.fetchval(
         "SELECT max(n) FROM (SELECT count(*) n FROM coaching_bookings GROUP BY coach_id)"
     )
     assert (most or 0) <= 2

@@ -17,7 +17,7 @@ KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
 @pytest.fixture
 async def api(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
     """Of a house that takes payments by Stripe."""
-    async with stripe_harness.open_shop(make_settings, database) as gateway_harness:
+    async with stripe_harness.open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness.api
 
 
@@ -106,7 +106,7 @@ async def test_currency_is_accepted_in_lower_case(api: httpx.AsyncClient) -> Non
 async def test_razorpay_has_its_own_price_rules(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with razorpay_harness.open_shop(make_settings, database) as gateway_harness:
+    async with razorpay_harness.open_gateway_harness(make_settings, database) as gateway_harness:
         john: Person = await People(gateway_harness.api).facilitator()
         why = "Razorpay takes KWD with two decimals only, not 1.234 KWD"
         said = ("Validation error", {"price": why})

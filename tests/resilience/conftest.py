@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.support.callers import Address, Answer, CalendarJob, Caller, race
+from tests.support.callers import Address, Answer, Caller, CallerJob, race
 from tests.support.databases import a_database
 from tests.support.load import Member, many_users, some_events
 from tests.support.processes import API, ApiProcess, running_apis, server_environ
@@ -71,7 +71,7 @@ class Site:
     async def all_at_once(self, requests: Sequence[bytes]) -> list[Answer]:
         """Sends each over a connection of its own, spread over the processes."""
 
-        def sending(request: bytes) -> CalendarJob:
+        def sending(request: bytes) -> CallerJob:
             async def send(caller: Caller) -> Answer:
                 return await caller(request)
 
@@ -79,7 +79,7 @@ class Site:
 
         return await race(self.addresses, [sending(request) for request in requests])
 
-    async def places(self, event_id: int) -> SeatInventory:
+    async def seats(self, event_id: int) -> SeatInventory:
         (row,) = await self.database.fetch(
             """SELECT capacity, booked,
                       (SELECT count(*) FROM bookings WHERE event_id = $1 AND status <> 'cancelled') AS live
@@ -97,7 +97,7 @@ class Site:
             event_id,
         )
 
-    async def owed(self, event_id: int) -> dict[int, list[str]]:
+    async def messages_by_booking(self, event_id: int) -> dict[int, list[str]]:
         """What is owed for each booking of the event as `destination fact`, each destination's in order."""
         rows = await self.database.fetch(
             """SELECT b.id, coalesce(array_agg(o.destination || ' ' || o.fact ORDER BY o.destination, o.seq)

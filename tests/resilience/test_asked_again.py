@@ -43,19 +43,19 @@ async def test_fifty_concurrent_requests_with_one_key_make_one_booking(site: Sit
     event = await site.event(capacity=100)
     (person,) = await site.users(1)
 
-    answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key())] * 50)
+    answers = await site.all_at_once([person.booking_request(event, key=a_key())] * 50)
 
     assert {answer.status for answer in answers} == {201}
     assert len({answer.body for answer in answers}) == 1
     assert sum(not is_replayed(answer) for answer in answers) == 1
-    assert await site.places(event) == SeatInventory(capacity=100, booked=1, live=1)
-    assert list((await site.owed(event)).values()) == [CREATED]
+    assert await site.seats(event) == SeatInventory(capacity=100, booked=1, live=1)
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED]
 
 
 async def test_fifty_concurrent_requests_with_one_key_make_one_event(site: Site) -> None:
     before = await number_of_events(site)
 
-    answers = await site.all_at_once([site.facilitator.asks("POST", "/events", event_body(), key=a_key())] * 50)
+    answers = await site.all_at_once([site.facilitator.http_request("POST", "/events", event_body(), key=a_key())] * 50)
 
     assert {answer.status for answer in answers} == {201}
     assert len({answer.body for answer in answers}) == 1
@@ -69,8 +69,8 @@ async def test_without_claim_before_work_one_key_has_many_effects(
         event = await site.event(capacity=100)
         (person,) = await site.users(1)
 
-        booked = await site.all_at_once([person.asks_for_a_place(event, key=a_key())] * 50)
-        await site.all_at_once([site.facilitator.asks("POST", "/events", event_body(), key=a_key())] * 50)
+        booked = await site.all_at_once([person.booking_request(event, key=a_key())] * 50)
+        await site.all_at_once([site.facilitator.http_request("POST", "/events", event_body(), key=a_key())] * 50)
 
         assert {answer.status for answer in booked} == {201, 400}
         assert await number_of_events(site) > 2
@@ -80,19 +80,19 @@ async def test_concurrent_requests_with_keys_do_not_oversell(site: Site) -> None
     event = await site.event(capacity=30)
     people = await site.users(100)
 
-    answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key()) for person in people])
+    answers = await site.all_at_once([person.booking_request(event, key=a_key()) for person in people])
 
     assert sorted(answer.status for answer in answers) == [201] * 30 + [400] * 70
-    assert await site.places(event) == SeatInventory(capacity=30, booked=30, live=30)
+    assert await site.seats(event) == SeatInventory(capacity=30, booked=30, live=30)
     assert await site.broken_commits(event) == []
-    assert list((await site.owed(event)).values()) == [CREATED] * 30
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED] * 30
 
 
 # After a crash
 
 
 @pytest.fixture(scope="module")
-async def doomed(
+async def crashing_site(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
     """Processes that die after any commit and before the answer, one for each test."""
@@ -114,49 +114,49 @@ async def dies_of(process: ApiProcess, request: bytes) -> None:
 
 
 async def test_booking_repeated_after_a_crash_before_the_answer_is_the_same(
-    doomed: Site, redis_url: str, tmp_path: Path
+    crashing_site: Site, redis_url: str, tmp_path: Path
 ) -> None:
-    event = await doomed.event(capacity=10, price=30)
-    (person,) = await doomed.users(1)
-    request = person.asks_for_a_place(event, key=a_key())
+    event = await crashing_site.event(capacity=10, price=30)
+    (person,) = await crashing_site.users(1)
+    request = person.booking_request(event, key=a_key())
 
-    await dies_of(doomed.processes[0], request)
-    assert await doomed.places(event) == SeatInventory(capacity=10, booked=1, live=1)
+    await dies_of(crashing_site.processes[0], request)
+    assert await crashing_site.seats(event) == SeatInventory(capacity=10, booked=1, live=1)
 
-    async with another_process(doomed, redis_url, tmp_path) as process:
+    async with another_process(crashing_site, redis_url, tmp_path) as process:
         # Nobody shortens the lease: it ends before a request is told to come back.
         answers = await asyncio.gather(*(ask(process.address, request) for _ in range(5)))
         late = await ask(process.address, request)
-        shown = await ask(process.address, person.asks("GET", "/bookings"))
+        shown = await ask(process.address, person.http_request("GET", "/bookings"))
 
     (booking,) = shown.json["bookings"]
     assert {answer.status for answer in [*answers, late]} == {201}
     assert len({answer.body for answer in [*answers, late]}) == 1
-    told = late.json["booking"]
+    late_booking = late.json["booking"]
     for field in ("id", "booking_reference", "status", "payment_status", "user", "created_at"):
-        assert told[field] == booking[field]
-    assert {name: booking["event"][name] for name in told["event"]} == told["event"]
+        assert late_booking[field] == booking[field]
+    assert {name: booking["event"][name] for name in late_booking["event"]} == late_booking["event"]
     assert booking["payment_reference"] in late.json["payment_url"]
-    assert await doomed.places(event) == SeatInventory(capacity=10, booked=1, live=1)
-    assert list((await doomed.owed(event)).values()) == [CREATED]
+    assert await crashing_site.seats(event) == SeatInventory(capacity=10, booked=1, live=1)
+    assert list((await crashing_site.messages_by_booking(event)).values()) == [CREATED]
 
 
 async def test_event_repeated_after_a_crash_before_the_answer_is_the_same(
-    doomed: Site, redis_url: str, tmp_path: Path
+    crashing_site: Site, redis_url: str, tmp_path: Path
 ) -> None:
-    before = await number_of_events(doomed)
-    request = doomed.facilitator.asks("POST", "/events", event_body(), key=a_key())
+    before = await number_of_events(crashing_site)
+    request = crashing_site.facilitator.http_request("POST", "/events", event_body(), key=a_key())
 
-    await dies_of(doomed.processes[1], request)
-    assert await number_of_events(doomed) == before + 1
+    await dies_of(crashing_site.processes[1], request)
+    assert await number_of_events(crashing_site) == before + 1
 
-    async with another_process(doomed, redis_url, tmp_path) as process:
+    async with another_process(crashing_site, redis_url, tmp_path) as process:
         answers = [await ask(process.address, request) for _ in range(2)]
     assert [answer.status for answer in answers] == [201, 201]
     assert answers[0].body == answers[1].body
     made = answers[0].json["event"]["id"]
-    assert made == await doomed.database.fetchval("SELECT max(id) FROM events")
-    assert await number_of_events(doomed) == before + 1
+    assert made == await crashing_site.database.fetchval("SELECT max(id) FROM events")
+    assert await number_of_events(crashing_site) == before + 1
 
 
 REVIEW = {"rating": 5, "comment": "Calm"}
@@ -165,13 +165,13 @@ REVIEW = {"rating": 5, "comment": "Calm"}
 async def test_other_requests_repeated_after_a_crash_return_the_same_answer(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    mortal = ("tests.support.crash_injection", "unanswered")
-    async with open_site(postgres, redis_url, tmp_path, apis=5, module=mortal) as site:
+    crashing = ("tests.support.crash_injection", "unanswered")
+    async with open_site(postgres, redis_url, tmp_path, apis=5, module=crashing) as site:
         person, host = (await site.users(1))[0], site.facilitator
         async with another_process(site, redis_url, tmp_path) as process:
             cancelled, paid, held, attended = [await site.event(capacity=10, price=30) for _ in range(4)]
             bookings = {
-                event: (await ask(process.address, person.asks_for_a_place(event))).json["booking"]["id"]
+                event: (await ask(process.address, person.booking_request(event))).json["booking"]["id"]
                 for event in (cancelled, paid, held, attended)
             }
             await site.database.execute(
@@ -180,14 +180,14 @@ async def test_other_requests_repeated_after_a_crash_return_the_same_answer(
             )
             newcomer = {"email": "newcomer@example.com", "password": PASSWORD, "name": "New Comer"}
             requests = [
-                person.asks("POST", f"/bookings/{bookings[cancelled]}/cancel", key=a_key()),
-                person.asks("POST", f"/events/{attended}/reviews", REVIEW, key=a_key()),
+                person.http_request("POST", f"/bookings/{bookings[cancelled]}/cancel", key=a_key()),
+                person.http_request("POST", f"/events/{attended}/reviews", REVIEW, key=a_key()),
                 as_bytes("POST", "/auth/register", body=newcomer, key=a_key()),
-                host.asks("POST", f"/facilitator/bookings/{bookings[paid]}/payment", key=a_key()),
-                host.asks("POST", f"/facilitator/events/{held}/cancel", key=a_key()),
+                host.http_request("POST", f"/facilitator/bookings/{bookings[paid]}/payment", key=a_key()),
+                host.http_request("POST", f"/facilitator/events/{held}/cancel", key=a_key()),
             ]
-            for mortal_process, request in zip(site.processes, requests, strict=True):
-                await dies_of(mortal_process, request)
+            for crashing_process, request in zip(site.processes, requests, strict=True):
+                await dies_of(crashing_process, request)
             await leases_end(site)
 
             twice = [
@@ -198,15 +198,15 @@ async def test_other_requests_repeated_after_a_crash_return_the_same_answer(
         for first, again in zip(*twice, strict=True):
             assert first.status in (200, 201), first.json
             assert (again.status, again.body, is_replayed(again)) == (first.status, first.body, True)
-        told = [answer.json for answer in twice[0]]
-        assert told[1]["review"]["rating"] == 5
-        assert told[2]["user"]["email"] == "newcomer@example.com"
-        assert told[3]["payment_status"] == "completed"
+        bodies = [answer.json for answer in twice[0]]
+        assert bodies[1]["review"]["rating"] == 5
+        assert bodies[2]["user"]["email"] == "newcomer@example.com"
+        assert bodies[3]["payment_status"] == "completed"
         assert await site.database.fetchval("SELECT count(*) FROM reviews") == 1
         assert await site.database.fetchval("SELECT count(*) FROM users WHERE email = 'newcomer@example.com'") == 1
         assert await site.database.fetchval("SELECT count(*) FROM payments WHERE received_at IS NOT NULL") == 1
         for event in (cancelled, held):
-            assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
+            assert list((await site.messages_by_booking(event)).values()) == [CREATED_AND_CANCELLED]
 
 
 async def test_without_recorded_result_the_answer_is_lost_after_a_crash(
@@ -218,8 +218,8 @@ async def test_without_recorded_result_the_answer_is_lost_after_a_crash(
         event = await site.event(capacity=10, price=30)
         (person,) = await site.users(1)
         async with another_process(site, redis_url, tmp_path) as process:
-            booked = await ask(process.address, person.asks_for_a_place(event))
-            cancel = person.asks("POST", f"/bookings/{booked.json['booking']['id']}/cancel", key=a_key())
+            booked = await ask(process.address, person.booking_request(event))
+            cancel = person.http_request("POST", f"/bookings/{booked.json['booking']['id']}/cancel", key=a_key())
 
             await dies_of(site.processes[0], cancel)
             await leases_end(site)
@@ -227,8 +227,8 @@ async def test_without_recorded_result_the_answer_is_lost_after_a_crash(
             for _ in range(2):
                 answer = await ask(process.address, cancel)
                 assert (answer.status, answer.json["code"]) == LOST
-        assert await site.places(event) == SeatInventory(capacity=10, booked=0, live=0)
-        assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
+        assert await site.seats(event) == SeatInventory(capacity=10, booked=0, live=0)
+        assert list((await site.messages_by_booking(event)).values()) == [CREATED_AND_CANCELLED]
 
 
 async def test_request_repeated_after_a_crash_during_a_lock_wait_makes_one_booking(
@@ -237,7 +237,7 @@ async def test_request_repeated_after_a_crash_during_a_lock_wait_makes_one_booki
     async with open_site(postgres, redis_url, tmp_path, apis=2) as site:
         event = await site.event(capacity=10)
         (person,) = await site.users(1)
-        request = person.asks_for_a_place(event, key=a_key())
+        request = person.booking_request(event, key=a_key())
         holder = await asyncpg.connect(site.dsn)
         try:
             async with holder.transaction():
@@ -253,7 +253,7 @@ async def test_request_repeated_after_a_crash_during_a_lock_wait_makes_one_booki
         # PostgreSQL learns only from its answer that nobody is there: the booking is made.
         answer = await ask(site.processes[1].address, request)
         assert answer.status == 201
-        assert list(await site.owed(event)) == [answer.json["booking"]["id"]]
+        assert list(await site.messages_by_booking(event)) == [answer.json["booking"]["id"]]
 
 
 # After a 503
@@ -267,7 +267,7 @@ async def test_requests_repeated_after_a_503_return_the_one_booking(site: Site) 
             # On a slow machine even the statements that were begun last may have given up when the last answer comes.
             while not some_wait:
                 event = await site.event(capacity=50)
-                requests = [person.asks_for_a_place(event, key=a_key()) for person in await site.users(40)]
+                requests = [person.booking_request(event, key=a_key()) for person in await site.users(40)]
                 async with holder.transaction():
                     await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
                     answers = await site.all_at_once(requests)
@@ -281,9 +281,9 @@ async def test_requests_repeated_after_a_503_return_the_one_booking(site: Site) 
     again = await site.all_at_once(requests)
 
     assert {answer.status for answer in again} == {201}
-    assert sorted(answer.json["booking"]["id"] for answer in again) == sorted(await site.owed(event))
-    assert await site.places(event) == SeatInventory(capacity=50, booked=40, live=40)
-    assert list((await site.owed(event)).values()) == [CREATED] * 40
+    assert sorted(answer.json["booking"]["id"] for answer in again) == sorted(await site.messages_by_booking(event))
+    assert await site.seats(event) == SeatInventory(capacity=50, booked=40, live=40)
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED] * 40
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -310,4 +310,4 @@ async def someone_waits(site: Site) -> bool:
 
 
 async def some_booked(site: Site, event: int) -> bool:
-    return (await site.places(event)).booked > 0
+    return (await site.seats(event)).booked > 0

@@ -46,14 +46,14 @@ class Coach:
         (member,) = await many_users(site.database, 1, role="facilitator")
         days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
         said = {"weekly_hours": {day: [{"start": "00:00", "end": "24:00"}] for day in days}} | buffers
-        (answer,) = await site.all_at_once([member.asks("PUT", "/coach/availability", said)])
+        (answer,) = await site.all_at_once([member.http_request("PUT", "/coach/availability", said)])
         assert answer.status == 200, answer
         return cls(site, member, str(await site.database.fetchval("SELECT uuid FROM users WHERE id = $1", member.id)))
 
     def wanted(self, client: Member, hour: float, minutes: int = 60) -> bytes:
         begins = MIDNIGHT + timedelta(hours=hour)
         body = {"coach_id": self.uuid, "session_datetime": begins.isoformat(), "duration_minutes": minutes}
-        return client.asks("POST", "/booking", body)
+        return client.http_request("POST", "/booking", body)
 
     async def race(self, wanted: Sequence[tuple[float, int]]) -> list[Answer]:
         """Each by a client of their own, all at once."""
@@ -133,7 +133,7 @@ async def test_booking_and_move_to_the_same_time_do_not_both_succeed(site: Site)
         client, other = await site.users(2)
         (booked,) = await site.all_at_once([coach.wanted(client, 8)])
         to = {"session_datetime": (MIDNIGHT + timedelta(hours=10)).isoformat()}
-        moves = client.asks("POST", f"/booking/{booked.json['id']}/reschedule", to)
+        moves = client.http_request("POST", f"/booking/{booked.json['id']}/reschedule", to)
         answers = await site.all_at_once([moves, coach.wanted(other, 10.5)])
         assert sorted(answer.status for answer in answers) in ([200, 400], [201, 400]), answers
         assert TAKEN in outcomes(answers)
@@ -148,7 +148,7 @@ async def test_appointment_is_not_booked_over_an_event_of_the_coach(site: Site) 
         "end_datetime": (MIDNIGHT + timedelta(hours=12)).isoformat(),
         "max_participants": 5,
     }
-    (made,) = await site.all_at_once([coach.member.asks("POST", "/events", event)])
+    (made,) = await site.all_at_once([coach.member.http_request("POST", "/events", event)])
     assert made.status == 201
     answers = await coach.race([(9, 60), (9.5, 60), (10, 60), (11.5, 60), (12, 60)])
     assert [answer.status for answer in answers].count(201) <= 2
@@ -161,7 +161,7 @@ async def test_concurrent_series_leave_no_overlap_and_no_partial_series(site: Si
     coach = await Coach.of(site)
     clients = await site.users(8)
     requests = [
-        client.asks(
+        client.http_request(
             "POST",
             "/booking/recurring",
             {

@@ -95,7 +95,7 @@ async def test_failing_crm_gets_every_message_after_recovery_and_mail_continues(
         await until(lambda: _delivered(system, "email"))
         await until(lambda: _failed(system, "crm"))
         assert booking_load.turned_away == 0
-        missed, before = await _owed(system, "crm"), len(system.crm.requests)
+        missed, before = await _pending_ids(system, "crm"), len(system.crm.requests)
     await system.recovers()
     assert missed <= set(system.crm.message_ids[before:])
     await _all_is_well(system, booking_load)
@@ -113,10 +113,10 @@ async def test_without_retries_the_crm_misses_messages_of_an_outage(
                 await add_message(database)
                 await add_message(database)
                 await until(lambda: _none_is_pending(database))
-        told = len(crm.requests)
+        before = len(crm.requests)
         after = await add_message(database)
         await until(lambda: _none_is_pending(database))
-    assert crm.message_ids[told:] == [str(after)]
+    assert crm.message_ids[before:] == [str(after)]
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 6
 
 
@@ -134,7 +134,7 @@ async def test_answer_of_ten_gigabytes_is_not_read(system: ProcessHarness) -> No
 
     async with behaving(pour)(system.crm):
         booking_load = await some_come(system)
-        await system.owes_nothing()
+        await system.until_delivered()
     assert max(poured) < MUCH
     await _all_is_well(system, booking_load)
 
@@ -177,14 +177,14 @@ async def test_invalid_mailbox_fails_only_its_own_mail(system: ProcessHarness, m
         mail.responses = {gone: "550 no such user"}
         async with booking_load.coming():
             await booking_load.more(BOOKINGS)
-        await system.owes_nothing()
+        await system.until_delivered()
         dead = await records.fetch("DELETE FROM outbox WHERE status = 'dead' RETURNING snapshot #>> '{user,email}'")
         assert {row[0] for row in dead} == {gone}
 
         async def all_have_arrived() -> bool:
             """Also that of a booking whose visitor left before the answer."""
-            owed = "SELECT count(*) FROM outbox WHERE destination = 'email' AND status <> 'dead'"
-            return bool(len({each["Message-ID"] for each in mail.mails}) == await records.fetchval(owed))
+            expected = "SELECT count(*) FROM outbox WHERE destination = 'email' AND status <> 'dead'"
+            return bool(len({each["Message-ID"] for each in mail.mails}) == await records.fetchval(expected))
 
         await until(all_have_arrived)
     assert gone not in {each["To"] for each in mail.mails}
@@ -207,7 +207,7 @@ async def _none_is_pending(database: asyncpg.Connection) -> bool:
     return not await database.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE status = 'pending')")
 
 
-async def _owed(system: ProcessHarness, destination: str) -> set[str]:
+async def _pending_ids(system: ProcessHarness, destination: str) -> set[str]:
     async with system.records() as records:
         pending = "SELECT id FROM outbox WHERE destination = $1 AND status = 'pending'"
         return {str(row["id"]) for row in await records.fetch(pending, destination)}

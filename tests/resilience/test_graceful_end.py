@@ -85,7 +85,7 @@ async def test_stopping_api_is_unready_first_and_finishes_requests(
         assert await ended(api.process) == 0
 
 
-@pytest.mark.parametrize("module", [API, ("tests.support.abrupt_shutdown",)], ids=["told", "untold"])
+@pytest.mark.parametrize("module", [API, ("tests.support.abrupt_shutdown",)], ids=["graceful", "abrupt"])
 async def test_keep_alive_clients_lose_no_request_when_a_process_stops(
     database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path, module: tuple[str, ...]
 ) -> None:
@@ -96,20 +96,20 @@ async def test_keep_alive_clients_lose_no_request_when_a_process_stops(
     people = iter(await many_users(database, 4_000))
     booked: list[int] = []
 
-    async def books_until_sent_away(address: Address, pause: float) -> None:
+    async def book_until_closed(address: Address, pause: float) -> None:
         caller = await Caller.connect(address)
-        told = None
-        while told != "close":
-            answer = await caller(next(people).asks_for_a_place(event))
+        connection = None
+        while connection != "close":
+            answer = await caller(next(people).booking_request(event))
             booked.append(answer.json["booking"]["id"])
-            told = answer.header("Connection")
+            connection = answer.header("Connection")
             await asyncio.sleep(pause)  # who is just being answered when it ends is told by the server itself
         caller.close()
 
     with an_api(server_environ(database_url, redis_url, tmp_path, drain_seconds="2"), tmp_path, module) as api:
         await api.ready()
         # No two keep in step, so that somebody is idle at any time.
-        busy = [asyncio.create_task(books_until_sent_away(api.address, 0.1 + 0.07 * n)) for n in range(8)]
+        busy = [asyncio.create_task(book_until_closed(api.address, 0.1 + 0.07 * n)) for n in range(8)]
         await until(lambda: len(booked) > 20)
         assert not any(task.done() for task in busy)
         os.kill(api.pid, signal.SIGTERM)
@@ -194,7 +194,7 @@ async def test_stopped_worker_releases_undelivered_messages_immediately(
     signals: int, database: asyncpg.Connection, crm: Receiver, launch: Launch, tmp_path: Path
 ) -> None:
     stuck = Stuck(crm)
-    owed = [await add_message(database) for _ in range(AT_ONCE + 6)]
+    ids = [await add_message(database) for _ in range(AT_ONCE + 6)]
     worker = launch()
     await until(lambda: len(crm.requests) == AT_ONCE)
     began = time.monotonic()
@@ -209,7 +209,7 @@ async def test_stopped_worker_releases_undelivered_messages_immediately(
     assert await database.fetchval("SELECT max(attempts) FROM outbox") == 0
     stuck.mended.set()
     launch()
-    await until(lambda: _delivered(database, len(owed)))
+    await until(lambda: _delivered(database, len(ids)))
     assert not [line for line in log_of(tmp_path / "worker-0.log") if line["level"] == "error"]
     assert await database.fetchval("SELECT coalesce(sum(total), 0) FROM delivery_counts WHERE what = 'rescued'") == 0
 

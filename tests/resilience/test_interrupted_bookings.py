@@ -27,7 +27,7 @@ async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
         # The row is let go only after everybody has been answered: waiting for it would be waiting for ever.
         async with asyncio.timeout(60), holder.transaction():
             await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
-            answers = await site.all_at_once([person.asks_for_a_place(event) for person in people])
+            answers = await site.all_at_once([person.booking_request(event) for person in people])
     finally:
         await holder.close()
 
@@ -36,10 +36,10 @@ async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
 
     # 503 says that it is not known, never that it is refused: a statement the API gave up waiting for may have been the
     # first to get the row. Whoever asks again has one place in either case.
-    again = await site.all_at_once([person.asks_for_a_place(event) for person in people])
+    again = await site.all_at_once([person.booking_request(event) for person in people])
     assert set(outcomes(again)) <= {(201, ""), (400, "You have already booked this event")}
-    assert await site.places(event) == SeatInventory(capacity=50, booked=40, live=40)
-    assert list((await site.owed(event)).values()) == [CREATED] * 40
+    assert await site.seats(event) == SeatInventory(capacity=50, booked=40, live=40)
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED] * 40
 
 
 async def test_processes_killed_during_bookings_lose_none_and_leave_none_partial(
@@ -62,13 +62,17 @@ async def test_processes_killed_during_bookings_lose_none_and_leave_none_partial
             process.kill()
             await asyncio.gather(*booking)
 
-        owed = {booking: messages for event in events for booking, messages in (await site.owed(event)).items()}
-        assert acknowledged <= set(owed)
-        assert all(messages == CREATED for messages in owed.values())
-        assert await site.database.fetchval("SELECT count(*) FROM outbox") == len(CREATED) * len(owed)
+        messages_by_booking = {
+            booking: messages
+            for event in events
+            for booking, messages in (await site.messages_by_booking(event)).items()
+        }
+        assert acknowledged <= set(messages_by_booking)
+        assert all(messages == CREATED for messages in messages_by_booking.values())
+        assert await site.database.fetchval("SELECT count(*) FROM outbox") == len(CREATED) * len(messages_by_booking)
         for event in events:
-            places = await site.places(event)
-            assert places.booked == places.live
+            seats = await site.seats(event)
+            assert seats.booked == seats.live
             assert await site.broken_commits(event) == []
         unpaid = "SELECT count(*) FROM bookings WHERE payment_status = 'pending'"
         asked = "SELECT count(*) FROM payments WHERE status = 'pending'"
@@ -91,8 +95,8 @@ async def test_process_killed_around_a_commit_leaves_all_or_nothing(
             person, leaving = await site.users(2)
             values = (event, leaving.id, None, datetime.now(UTC), None, "offline", None, None)
             number = await site.database.fetchval(RESERVE, *values)
-            await _dies_of(booking, person.asks_for_a_place(event))
-            await _dies_of(cancelling, leaving.asks("POST", f"/bookings/{number}/cancel"))
+            await _dies_of(booking, person.booking_request(event))
+            await _dies_of(cancelling, leaving.http_request("POST", f"/bookings/{number}/cancel"))
             await _is_quiet(site)
             assert (await _status(site, event, person) == "confirmed") in done
             assert (await _status(site, event, leaving) == "cancelled") in done
@@ -106,8 +110,8 @@ async def test_without_outbox_transaction_a_crash_loses_messages(
     async with open_site(postgres, redis_url, tmp_path, apis=1, module=module) as site:
         event = await site.event(capacity=100)
         (person,) = await site.users(1)
-        await _dies_of(site.processes[0], person.asks_for_a_place(event))
-        (booking,) = await site.owed(event)
+        await _dies_of(site.processes[0], person.booking_request(event))
+        (booking,) = await site.messages_by_booking(event)
         assert sorted(await broken_invariants(site.database)) == [
             f"booking:{booking} owes {destination} booking_created 0 times, not 1"
             for destination in ("crm", "email", "realtime")
@@ -142,7 +146,7 @@ async def _book_until_the_end(
     with contextlib.suppress(ConnectionError):
         caller = await Caller.connect(address)
         for person in people:
-            answer = await caller(person.asks_for_a_place(event))
+            answer = await caller(person.booking_request(event))
             if answer.status == 201:
                 acknowledged.add(answer.json["booking"]["id"])
                 begun.set()

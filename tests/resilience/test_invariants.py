@@ -12,18 +12,18 @@ _SESSION = """INSERT INTO coaching_bookings (client_id, coach_id, starts_at, end
         payment_status, price, currency, refund_policy, created_at, updated_at)
     SELECT u.id, f.id, now(), now() + interval '1 h', now(), now() + interval '1 h', 'confirmed', 'not_required', 0,
         'INR', '[]', now(), now() FROM users u, users f WHERE u.role = 'user' AND f.role = 'facilitator'"""
-_TOLD = """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
+_DUPLICATE = """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
     SELECT d, 'booking:' || b.id, 'booking_created', '{}', now()
     FROM bookings b, unnest(ARRAY['crm', 'email', 'realtime']) d"""
-_SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_TOLD};"
+_SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_DUPLICATE};"
 
 
 @pytest.mark.parametrize(
     ("breaking", "sentence"),
     [
         ("UPDATE events SET booked = 2", "has 1 live, 2 booked of 2"),
-        (f"UPDATE events SET capacity = 1, booked = 2; {_BOOKING}; DELETE FROM outbox; {_TOLD}", "2 booked of 1"),
-        (f"UPDATE events SET booked = 2; {_BOOKING}; DELETE FROM outbox; {_TOLD}", "has 2 places in event"),
+        (f"UPDATE events SET capacity = 1, booked = 2; {_BOOKING}; DELETE FROM outbox; {_DUPLICATE}", "2 booked of 1"),
+        (f"UPDATE events SET booked = 2; {_BOOKING}; DELETE FROM outbox; {_DUPLICATE}", "has 2 places in event"),
         (f"{_SESSION}; {_SESSION}", "has 2 live sessions"),
         (
             """INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at)
@@ -40,7 +40,7 @@ _SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_TOLD};"
         ("UPDATE outbox SET claimed_by = uuidv7(), due_at = now() - interval '6 s'", "is claimed until"),
         ("UPDATE outbox SET claimed_by = uuidv7(), due_at = now() + interval '1 min'", "is claimed until"),
         ("DELETE FROM outbox WHERE destination = 'crm'", "owes crm booking_created 0 times, not 1"),
-        (_TOLD, "owes email booking_created 2 times, not 1"),
+        (_DUPLICATE, "owes email booking_created 2 times, not 1"),
         (
             """UPDATE events SET booked = 0;
                UPDATE bookings SET status = 'cancelled', cancelled_at = now()""",

@@ -12,7 +12,7 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, SeatInventory, Site, open_site, outcomes
-from tests.support.callers import Answer, CalendarJob, Caller, race
+from tests.support.callers import Answer, Caller, CallerJob, race
 from tests.support.load import Member
 from tests.support.process_harness import LONG_RUN
 
@@ -39,15 +39,15 @@ class Coming:
     def stayed(self) -> int:
         return self.booked - self.cancelled
 
-    def jobs(self) -> list[CalendarJob]:
+    def jobs(self) -> list[CallerJob]:
         return [self._job(person) for person in self._people]
 
-    def _job(self, person: Member) -> CalendarJob:
+    def _job(self, person: Member) -> CallerJob:
         luck = random.Random(person.id)
 
         async def come_and_go(caller: Caller) -> None:
             while not self.over.is_set():
-                answer = await caller(person.asks_for_a_place(self._event))
+                answer = await caller(person.booking_request(self._event))
                 self.outcomes.update(outcomes([answer]))
                 if answer.status != 201:
                     continue
@@ -57,7 +57,7 @@ class Coming:
                 await asyncio.sleep(luck.random() * 0.01)
                 if not self.over.is_set():
                     number = answer.json["booking"]["id"]
-                    answer = await caller(person.asks("POST", f"/bookings/{number}/cancel"))
+                    answer = await caller(person.http_request("POST", f"/bookings/{number}/cancel"))
                     self.outcomes.update(outcomes([answer]))
                     self.cancelled += 1
 
@@ -80,14 +80,14 @@ async def test_race_of_300_users_for_50_seats_reserves_exactly_50(site: Site) ->
     event = await site.event(capacity=50)
     people = await site.users(300)
 
-    answers = await site.all_at_once([person.asks_for_a_place(event) for person in people])
+    answers = await site.all_at_once([person.booking_request(event) for person in people])
 
     assert outcomes(answers) == {BOOKED: 50, FULL: 250}
-    assert await site.places(event) == SeatInventory(capacity=50, booked=50, live=50)
+    assert await site.seats(event) == SeatInventory(capacity=50, booked=50, live=50)
     assert await site.broken_commits(event) == []
-    owed = await site.owed(event)
-    assert set(owed) == {answer.json["booking"]["id"] for answer in answers if answer.status == 201}
-    assert all(messages == CREATED for messages in owed.values())
+    messages_by_booking = await site.messages_by_booking(event)
+    assert set(messages_by_booking) == {answer.json["booking"]["id"] for answer in answers if answer.status == 201}
+    assert all(messages == CREATED for messages in messages_by_booking.values())
     assert await site.messages(event) == 50 * len(CREATED)
 
 
@@ -95,10 +95,10 @@ async def test_without_guard_the_same_race_oversells(without_guard: Site) -> Non
     event = await without_guard.event(capacity=50)
     people = await without_guard.users(300)
 
-    answers = await without_guard.all_at_once([person.asks_for_a_place(event) for person in people])
+    answers = await without_guard.all_at_once([person.booking_request(event) for person in people])
 
     assert outcomes(answers)[BOOKED] > 50
-    assert (await without_guard.places(event)).live > 50
+    assert (await without_guard.seats(event)).live > 50
     assert await without_guard.broken_commits(event) != []
 
 
@@ -106,18 +106,18 @@ async def test_fifty_concurrent_requests_by_one_user_reserve_one_seat(site: Site
     event = await site.event(capacity=100)
     (person,) = await site.users(1)
 
-    answers = await site.all_at_once([person.asks_for_a_place(event)] * 50)
+    answers = await site.all_at_once([person.booking_request(event)] * 50)
 
     assert outcomes(answers) == {BOOKED: 1, ALREADY_BOOKED: 49}
-    assert await site.places(event) == SeatInventory(capacity=100, booked=1, live=1)
-    assert list((await site.owed(event)).values()) == [CREATED]
+    assert await site.seats(event) == SeatInventory(capacity=100, booked=1, live=1)
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED]
 
 
 async def test_without_guard_one_user_gets_several_seats(without_guard: Site) -> None:
     event = await without_guard.event(capacity=100)
     (person,) = await without_guard.users(1)
 
-    answers = await without_guard.all_at_once([person.asks_for_a_place(event)] * 50)
+    answers = await without_guard.all_at_once([person.booking_request(event)] * 50)
 
     assert outcomes(answers)[BOOKED] > 1, answers[:2]
 
@@ -143,10 +143,10 @@ async def test_released_and_reserved_seats_never_exceed_the_capacity(site: Site)
 
     assert users.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
     assert await site.broken_commits(event) == []
-    assert await site.places(event) == SeatInventory(capacity=2, booked=users.stayed, live=users.stayed)
-    owed = list((await site.owed(event)).values())
-    assert owed.count(CREATED_AND_CANCELLED) == users.cancelled
-    assert owed.count(CREATED) == users.stayed == len(owed) - users.cancelled
+    assert await site.seats(event) == SeatInventory(capacity=2, booked=users.stayed, live=users.stayed)
+    all_messages = list((await site.messages_by_booking(event)).values())
+    assert all_messages.count(CREATED_AND_CANCELLED) == users.cancelled
+    assert all_messages.count(CREATED) == users.stayed == len(all_messages) - users.cancelled
 
 
 async def test_capacity_changed_during_bookings_is_never_exceeded(site: Site) -> None:
@@ -158,9 +158,9 @@ async def test_capacity_changed_during_bookings_is_never_exceeded(site: Site) ->
         """The facilitator offers about as many places as there are bookings, a few more or less."""
         answers = []
         for _ in range(15):
-            seen = (await caller(site.facilitator.asks("GET", f"/events/{event}"))).json["current_participants"]
+            seen = (await caller(site.facilitator.http_request("GET", f"/events/{event}"))).json["current_participants"]
             change = {"max_participants": max(1, seen + luck.randrange(-4, 8))}
-            answers.append(await caller(site.facilitator.asks("PUT", f"/events/{event}", change)))
+            answers.append(await caller(site.facilitator.http_request("PUT", f"/events/{event}", change)))
         users.over.set()
         return set(outcomes(answers))
 
@@ -170,28 +170,28 @@ async def test_capacity_changed_during_bookings_is_never_exceeded(site: Site) ->
     assert DONE in with_details
     assert with_details <= {DONE, (400, "There are more bookings than that")}
     assert await site.broken_commits(event) == []
-    places = await site.places(event)
-    assert places.booked == places.live == users.stayed
+    seats = await site.seats(event)
+    assert seats.booked == seats.live == users.stayed
 
 
 async def test_event_cancelled_during_bookings_keeps_no_booking(site: Site) -> None:
     event = await site.event(capacity=1000)
-    some_have_places = asyncio.Event()
+    some_have_seats = asyncio.Event()
     reserved = 0
 
     async def cancel(caller: Caller) -> Answer:
-        await some_have_places.wait()
-        return await caller(site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
+        await some_have_seats.wait()
+        return await caller(site.facilitator.http_request("POST", f"/facilitator/events/{event}/cancel"))
 
-    def booking(person: Member, *, late: bool) -> CalendarJob:
+    def booking(person: Member, *, late: bool) -> CallerJob:
         async def book(caller: Caller) -> Answer:
             nonlocal reserved
             if late:
-                await some_have_places.wait()
-            answer = await caller(person.asks_for_a_place(event))
+                await some_have_seats.wait()
+            answer = await caller(person.booking_request(event))
             reserved += answer.status == 201
             if reserved == 30:
-                some_have_places.set()
+                some_have_seats.set()
             return answer
 
         return book
@@ -202,9 +202,9 @@ async def test_event_cancelled_during_bookings_keeps_no_booking(site: Site) -> N
 
     assert cancelled.status == 200
     assert outcomes(booked) == {BOOKED: reserved, CANCELLED_EVENT: 300 - reserved}
-    assert await site.places(event) == SeatInventory(capacity=1000, booked=0, live=0)
+    assert await site.seats(event) == SeatInventory(capacity=1000, booked=0, live=0)
     assert await site.broken_commits(event) == []
-    assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * reserved
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED_AND_CANCELLED] * reserved
 
 
 async def test_bookings_cancelled_with_their_event_are_reported_once(site: Site) -> None:
@@ -212,17 +212,18 @@ async def test_bookings_cancelled_with_their_event_are_reported_once(site: Site)
     people = await site.users(40)
     bookings = [
         answer.json["booking"]["id"]
-        for answer in await site.all_at_once([person.asks_for_a_place(event) for person in people])
+        for answer in await site.all_at_once([person.booking_request(event) for person in people])
     ]
     requests = [
-        person.asks("POST", f"/bookings/{booking}/cancel") for person, booking in zip(people, bookings, strict=True)
+        person.http_request("POST", f"/bookings/{booking}/cancel")
+        for person, booking in zip(people, bookings, strict=True)
     ]
-    requests.insert(15, site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
+    requests.insert(15, site.facilitator.http_request("POST", f"/facilitator/events/{event}/cancel"))
 
     answers = await site.all_at_once(requests)
 
     assert answers[15].status == 200
     assert {answer.status for answer in answers} <= {200, 400}
-    assert await site.places(event) == SeatInventory(capacity=40, booked=0, live=0)
+    assert await site.seats(event) == SeatInventory(capacity=40, booked=0, live=0)
     assert await site.broken_commits(event) == []
-    assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * 40
+    assert list((await site.messages_by_booking(event)).values()) == [CREATED_AND_CANCELLED] * 40

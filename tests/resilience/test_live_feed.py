@@ -20,7 +20,7 @@ from infrastructure.embedded import EmbeddedRedis, processes
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import RECORD, PostgresLiveUpdates
 from tests.support.callers import Caller
-from tests.support.followers import a_newsroom, a_socket, a_stream, closed_with, news
+from tests.support.followers import a_publisher, a_socket, a_stream, closed_with, next_update
 from tests.support.load import Member, many_users, some_events
 from tests.support.messages import until
 from tests.support.processes import ApiProcess, running_apis, server_environ
@@ -61,9 +61,9 @@ async def test_booking_at_one_process_is_received_at_another(
             async with a_socket(other.address, john.token) as socket, a_stream(other.address, john.token) as stream:
                 caller = await Caller.connect(one.address)
                 for person in people:
-                    assert (await caller(person.asks_for_a_place(event))).status == 201
+                    assert (await caller(person.booking_request(event))).status == 201
                 caller.close()
-                seen = [await news(socket) for _ in people]
+                seen = [await next_update(socket) for _ in people]
                 assert [data for _, data in [await stream.event() for _ in people]] == seen
         finally:
             processes.stop(worker)
@@ -82,15 +82,15 @@ async def test_without_redis_updates_are_polled_and_recover(
         for api in apis:
             await api.ready()
         async with (
-            a_newsroom(database_url, own_redis.url) as newsroom,
+            a_publisher(database_url, own_redis.url) as publisher,
             a_socket(apis[0].address, john.token) as socket,
             a_stream(apis[1].address, john.token) as stream,
         ):
 
             async def are_seen(*numbers: int) -> None:
                 for number in numbers:
-                    await newsroom.tell(john.id, number)
-                assert [(await news(socket))["data"]["booking_id"] for _ in numbers] == [*numbers]
+                    await publisher.publish(john.id, number)
+                assert [(await next_update(socket))["data"]["booking_id"] for _ in numbers] == [*numbers]
                 assert [(await stream.event())[1]["data"]["booking_id"] for _ in numbers] == [*numbers]
 
             await are_seen(1, 2)
@@ -99,10 +99,10 @@ async def test_without_redis_updates_are_polled_and_recover(
             own_redis.start()
             await are_seen(5, 6)
 
-            def heard_again() -> bool:
+            def recovered() -> bool:
                 return all('"redis_recovered"' in api.log.read_text() for api in apis)
 
-            await until(heard_again)
+            await until(recovered)
             await are_seen(7, 8)
 
 
@@ -152,10 +152,10 @@ async def test_repeated_message_is_published_once(
     database: asyncpg.Connection, database_url: str, redis_url: str, john: Member
 ) -> None:
     """A worker that died after it recorded the entry leaves the message to another."""
-    async with a_newsroom(database_url, redis_url) as newsroom:
-        message = newsroom.message(john.id, 1)
-        await newsroom.sender.deliver(message)
-        await newsroom.sender.deliver(message)
+    async with a_publisher(database_url, redis_url) as publisher:
+        message = publisher.message(john.id, 1)
+        await publisher.sender.deliver(message)
+        await publisher.sender.deliver(message)
     assert await database.fetchval("SELECT count(*) FROM feed_entries") == 1
 
 
@@ -163,9 +163,9 @@ async def test_entries_are_deleted_after_30_days(
     database: asyncpg.Connection, database_url: str, redis_url: str, john: Member
 ) -> None:
     own = Database(database_url, pool_size=1)
-    async with a_newsroom(database_url, redis_url) as newsroom:
+    async with a_publisher(database_url, redis_url) as publisher:
         for number in range(3):
-            await newsroom.tell(john.id, number)
+            await publisher.publish(john.id, number)
     await database.execute(
         """INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at, recorded_at)
            SELECT $1, uuidv4(), 'booking_created', '{}', now(), now() - interval '30 days 1 minute'
@@ -224,15 +224,15 @@ async def test_two_hundred_sockets_receive_their_updates(
     facilitators = await many_users(database, 20, role="facilitator")
     with running_apis(1, server_environ(database_url, redis_url, tmp_path), tmp_path) as (api,):
         await api.ready()
-        async with a_newsroom(database_url, redis_url) as newsroom:
+        async with a_publisher(database_url, redis_url) as publisher:
             opened = await asyncio.gather(
                 *(_opened(api, each, "?last_event_id=0") for each in facilitators for _ in range(10))
             )
             for number in range(5):
                 for each in facilitators:
-                    await newsroom.tell(each.id, number)
+                    await publisher.publish(each.id, number)
             for owner, socket in opened:
-                seen = [await news(socket) for _ in range(5)]
+                seen = [await next_update(socket) for _ in range(5)]
                 assert [entry["data"]["booking_id"] for entry in seen] == [0, 1, 2, 3, 4]
                 assert {entry["data"]["facilitator_id"] for entry in seen} == {owner.id}
             await asyncio.gather(*(socket.close() for _, socket in opened))
@@ -263,7 +263,7 @@ async def test_clients_that_do_not_read_use_no_memory_and_are_disconnected(
             assert most - before < 80, f"{before} MiB became {most}"
             # Their places are free again.
             async with a_socket(api.address, john.token, "?last_event_id=0") as socket:
-                assert (await news(socket))["data"]["n"] == 1
+                assert (await next_update(socket))["data"]["n"] == 1
         finally:
             for each in lazy:
                 each.close()

@@ -22,7 +22,7 @@ from tests.support.app_harness import open_app_harness
 from tests.support.local_gateway import running_local_gateway
 from tests.support.messages import until
 from tests.support.processes import server_environ
-from tests.support.reminder_harness import DAY, HOUR, Hands, Inbox, ReminderHarness
+from tests.support.reminder_harness import DAY, HOUR, Inbox, ReminderHarness, SettableClock
 
 
 class DeadlyInbox(Inbox):
@@ -48,9 +48,9 @@ async def harness(
     inbox = DeadlyInbox()
     server = Controller(inbox, hostname="127.0.0.1", port=port)
     server.start()
-    parts = container.build(make_settings(), container.Substitutes(clock=Hands()))
+    parts = container.build(make_settings(), container.Substitutes(clock=SettableClock()))
     try:
-        yield ReminderHarness(parts, database, Hands(), inbox, f"smtp://127.0.0.1:{port}?starttls=0")
+        yield ReminderHarness(parts, database, SettableClock(), inbox, f"smtp://127.0.0.1:{port}?starttls=0")
     finally:
         await parts.close()
         server.stop()
@@ -75,8 +75,8 @@ async def a_worker(harness: ReminderHarness, tmp_path: Path) -> AsyncIterator[as
 
 
 async def test_two_workers_send_one_reminder_before_each_start(harness: ReminderHarness, tmp_path: Path) -> None:
-    tomorrow, _ = await harness.place(DAY + timedelta(seconds=2))
-    soon, _ = await harness.place(HOUR + timedelta(seconds=2))
+    tomorrow, _ = await harness.a_booking(DAY + timedelta(seconds=2))
+    soon, _ = await harness.a_booking(HOUR + timedelta(seconds=2))
     async with a_worker(harness, tmp_path), a_worker(harness, tmp_path):
         sent = "SELECT count(*) = 2 FROM reminders WHERE status = 'sent'"
         await until(partial(harness.records.fetchval, sent), 60)
@@ -87,7 +87,7 @@ async def test_two_workers_send_one_reminder_before_each_start(harness: Reminder
 async def test_worker_killed_between_send_and_mark_sends_at_most_one_more_mail(
     harness: ReminderHarness, tmp_path: Path
 ) -> None:
-    person, _ = await harness.place(DAY + timedelta(seconds=2))
+    person, _ = await harness.a_booking(DAY + timedelta(seconds=2))
     assert isinstance(harness.inbox, DeadlyInbox)
     async with a_worker(harness, tmp_path) as victim:
         harness.inbox.victims.append(victim.pid)

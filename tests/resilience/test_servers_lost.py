@@ -61,21 +61,21 @@ async def test_redis_flushed_stopped_and_restarted_loses_no_booking_or_delivery(
             await _flush(own_redis)
             await booking_load.more(10)
             own_redis.stop()
-            told = len(system.crm.requests)
+            before = len(system.crm.requests)
             await booking_load.more(20)
             # By looking into the table, while nothing rings.
-            await until(lambda told=told: len(system.crm.requests) > told + 10)  # type: ignore[misc]
+            await until(lambda before=before: len(system.crm.requests) > before + 10)  # type: ignore[misc]
             own_redis.start()
             await booking_load.more(20)
     assert booking_load.turned_away == 0
-    await system.owes_nothing()
+    await system.until_delivered()
     await system.assert_sound(booking_load)
 
 
 async def test_without_wake_ups_a_worker_polls_the_outbox(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    async with _nothing_rings(WORKER, database_url, tmp_path):
+    async with _without_wake_ups(WORKER, database_url, tmp_path):
         for _ in range(3):
             message_id = await add_message(database)
             await until(lambda message_id=message_id: _is_delivered(database, message_id))  # type: ignore[misc]
@@ -85,7 +85,7 @@ async def test_without_polling_messages_without_wake_up_stay(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
     """The twin."""
-    async with _nothing_rings(faulty_worker(deaf=True), database_url, tmp_path):
+    async with _without_wake_ups(faulty_worker(no_polling=True), database_url, tmp_path):
         first = await add_message(database)
         await until(lambda: _is_delivered(database, first))  # by the look it takes when it starts
 
@@ -100,7 +100,7 @@ async def test_without_polling_messages_without_wake_up_stay(
 
 
 @contextlib.asynccontextmanager
-async def _nothing_rings(worker: Sequence[str], database_url: str, directory: Path) -> AsyncIterator[None]:
+async def _without_wake_ups(worker: Sequence[str], database_url: str, directory: Path) -> AsyncIterator[None]:
     """A worker whose Redis is not there."""
     async with receiving() as crm, ended_elsewhere() as running:
         redis_url = f"redis://127.0.0.1:{free_port()}"
@@ -134,7 +134,7 @@ async def test_postgresql_restarted_under_load_returns_503_and_loses_nothing(
     async with booking_load.coming():
         for _ in range(ROUNDS):
             await _restarted(own_postgres, booking_load, number)
-    await system.owes_nothing()
+    await system.until_delivered()
     await system.assert_sound(booking_load)
 
 

@@ -48,11 +48,11 @@ if LONG_RUN:
             [sys.executable, "-c", PROBE], cwd=ROOT, env=everywhere(moment), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        told = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines() if line)}
-        assert told.keys() == {"postgres", "timeout", "redis", "python", "child"}
-        assert told.pop("timeout") < 10, "a statement_timeout of 0.2 s"
+        clocks = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines() if line)}
+        assert clocks.keys() == {"postgres", "timeout", "redis", "python", "child"}
+        assert clocks.pop("timeout") < 10, "a statement_timeout of 0.2 s"
         there = datetime.fromisoformat(moment)
-        for name, seconds in told.items():
+        for name, seconds in clocks.items():
             assert timedelta(0) <= datetime.fromtimestamp(seconds, UTC) - there < timedelta(minutes=5), name
 
     @pytest.mark.timeout(1200)

@@ -95,13 +95,13 @@ async def test_messages_of_a_killed_worker_are_reclaimed_in_time(
     stuck = Stuck(crm)
     await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
-        (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(at_once=CLAIMS)))
+        (killed,) = running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(at_once=CLAIMS)))
         await until(lambda: len(crm.requests) == CLAIMS)
         running.enter_context(running_workers(1, environ, tmp_path, WORKER))
         await until(lambda: "worker_started" in (tmp_path / f"{WORKER[0]}-worker-0.log").read_text())
         assert await broken_invariants(database) == []
         stuck.mended.set()
-        kill(doomed)
+        kill(killed)
         await until(lambda: set(Counter(crm.message_ids).values()) == {2}, TAKEN_OVER_SECONDS)
         await until(lambda: _all(database, "delivered", CLAIMS))
     assert await number_of(database, "attempts = 2") == CLAIMS
@@ -114,10 +114,10 @@ async def test_without_short_leases_messages_of_a_killed_worker_stay_claimed(
     Stuck(crm)
     await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
-        greedy = faulty_worker(at_once=CLAIMS, lease=3600)
-        (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, greedy))
+        long_lease = faulty_worker(at_once=CLAIMS, lease=3600)
+        (killed,) = running.enter_context(running_workers(1, environ, tmp_path, long_lease))
         await until(lambda: len(crm.requests) == CLAIMS)
-        kill(doomed)
+        kill(killed)
     assert len(await broken_invariants(database)) == CLAIMS
 
 
@@ -134,11 +134,11 @@ async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
         effects = await asyncpg.connect(crm_dsn)
         for attempt in (1, 2):
             dying = faulty_worker(dies=True, lease=1)
-            (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, dying))
-            await until(lambda doomed=doomed: died_of(signal.SIGKILL, doomed))  # type: ignore[misc]
-            told = await database.fetchrow("SELECT status, attempts FROM outbox")
-            assert told is not None
-            assert tuple(told) == ("pending", attempt)
+            (killed,) = running.enter_context(running_workers(1, environ, tmp_path, dying))
+            await until(lambda killed=killed: died_of(signal.SIGKILL, killed))  # type: ignore[misc]
+            row = await database.fetchrow("SELECT status, attempts FROM outbox")
+            assert row is not None
+            assert tuple(row) == ("pending", attempt)
             assert [tuple(row) for row in await effects.fetch("SELECT message_id FROM notifications")] == [
                 (str(message_id),)
             ]

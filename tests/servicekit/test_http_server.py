@@ -107,9 +107,9 @@ class Answer:
         assert self.headers["connection"] == "close"
         assert self.headers["content-type"] == "application/json"
         assert self.headers["x-sound"] == "yes"
-        told: dict[str, Any] = json.loads(self.body)
-        assert (told["status"], told["id"]) == (self.status, self.headers["x-request-id"])
-        return told
+        error: dict[str, Any] = json.loads(self.body)
+        assert (error["status"], error["id"]) == (self.status, self.headers["x-request-id"])
+        return error
 
 
 class Peer:
@@ -460,8 +460,8 @@ async def test_over_the_connection_limit_only_probes_are_answered_and_others_get
         for each in busy:
             await each.send(request("/slow"))
         refused = await (await here.connect()).get("/events?x=1")
-        told = refused.refusal()
-        assert (told["status"], told["code"], told["path"]) == (503, "too_many_connections", "/events")
+        error = refused.refusal()
+        assert (error["status"], error["code"], error["path"]) == (503, "too_many_connections", "/events")
         assert refused.headers["retry-after"] == "2"
         head = await (await here.connect()).get("/events", method="HEAD")
         assert (head.status, head.body) == (503, b"")

@@ -178,9 +178,9 @@ class AppHarness:
     def received(self, new: Sold) -> GatewayUpdate:
         """The person pays; what the till says of it."""
         self.local_gateway.pay(order_of(new))
-        return self.says(new, PaymentUpdate.RECEIVED)
+        return self.update(new, PaymentUpdate.RECEIVED)
 
-    def says(self, new: Sold, report: PaymentUpdate, **changes: Any) -> GatewayUpdate:
+    def update(self, new: Sold, report: PaymentUpdate, **changes: Any) -> GatewayUpdate:
         order_id = order_of(new)
         price = Money(new.reserved.price, new.reserved.currency)
         received = report is PaymentUpdate.RECEIVED
@@ -244,7 +244,7 @@ class AppHarness:
         )
         return [(row["amount"], row["status"], row["reason"]) for row in rows]
 
-    async def told(self, new: Sold, destination: str = "crm", to: str = "") -> list[tuple[str, str | None]]:
+    async def messages(self, new: Sold, destination: str = "crm", to: str = "") -> list[tuple[str, str | None]]:
         """What is owed to a destination of the booking: the facts in order, with their reasons. Of a session `to` one
         of its two people."""
         kind = "booking" if isinstance(new, NewBooking) else "coaching"

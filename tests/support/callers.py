@@ -83,10 +83,10 @@ class Caller(asyncio.Protocol):
             self._awaited.set_exception(error or ConnectionResetError("the server closed the connection"))
 
 
-CalendarJob = Callable[[Caller], Awaitable[Any]]
+CallerJob = Callable[[Caller], Awaitable[Any]]
 
 
-async def race(addresses: list[Address], jobs: list[CalendarJob]) -> list[Any]:
+async def race(addresses: list[Address], jobs: list[CallerJob]) -> list[Any]:
     """Runs all errands at once, each on a connection of its own, spread over the addresses; none starts before all
     are connected. Their results, in the order given."""
     callers = [await Caller.connect(addresses[number % len(addresses)]) for number in range(len(jobs))]

@@ -42,9 +42,9 @@ def processes_of(data: Path) -> list[str]:
         if not process.name.isdecimal() or int(process.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            told = (process / "cmdline").read_bytes()
-            if str(data).encode() in told + (process / "environ").read_bytes():
-                found.append(f"{process.name} {told.replace(bytes(1), b' ').decode()}")
+            cmdline = (process / "cmdline").read_bytes()
+            if str(data).encode() in cmdline + (process / "environ").read_bytes():
+                found.append(f"{process.name} {cmdline.replace(bytes(1), b' ').decode()}")
     return found
 
 

@@ -125,15 +125,15 @@ def _unanswered(part: Any, *, named: bool) -> Any:
 def _crashing(usual: container.UseCases, point: str, database: Database) -> container.UseCases:
     book, create, cancel = usual.book_seat, usual.create_event, usual.cancel_booking
     if point in ("after", "naive"):
-        bell = DeadlyWakeUps()
+        wake_ups = DeadlyWakeUps()
         seats = (
             book.seats if point == "after" else PostgresSeatInventory(database, gateway="offline", reserve=_TAKE_ALONE)
         )
         return replace(
             usual,
-            book_seat=replace(book, seats=seats, wake_ups=bell),
-            create_event=replace(create, wake_ups=bell),
-            cancel_booking=replace(cancel, wake_ups=bell),
+            book_seat=replace(book, seats=seats, wake_ups=wake_ups),
+            create_event=replace(create, wake_ups=wake_ups),
+            cancel_booking=replace(cancel, wake_ups=wake_ups),
         )
     end = {"before": die, "amid": die_soon}[point]
     return replace(

@@ -161,7 +161,7 @@ async def _payments(call: Recorder, ada: str, john: str, razorpay: FakeRazorpay)
     failure = {"error_code": "BAD_REQUEST_ERROR", "error_description": "Payment processing failed"}
     await call("reportFailedPayment", body={"razorpay_order_id": order_id} | failure)
     await call("confirmPayment", body=razorpay.callback(razorpay.pays(order_id)))
-    [captured] = razorpay.told("payment.captured")
+    [captured] = razorpay.webhooks_of("payment.captured")
     await call.signed("razorpayWebhook", captured.body, captured.headers)
     await call("showCancellation", ada, booking_id=booking_id)
     booking_id = (await booked(15))["id"]

@@ -2,7 +2,7 @@
 
 `at_once`, `lease` and `seconds` (of an exchange with the CRM) make it greedier, or quicker to watch. `dies` is SIGKILL
 between the CRM's answer and the mark in the outbox. For twins that must go wrong: `unordered` takes out the guard of
-the lanes, `deaf` never looks into the table unless it is rung for, `gives_up` takes every failure for final.
+the lanes, `no_polling` never looks into the table unless it is rung for, `gives_up` takes every failure for final.
 """
 
 import json
@@ -25,7 +25,7 @@ from infrastructure.settings import Settings, load_settings
 from interfaces.workers import main as worker
 from interfaces.workers.delivery import Deliveries
 
-_LANE_GUARD = """
+_ORDERING_KEY_GUARD = """
       AND seq = (
           SELECT min(seq) FROM outbox AS lane
           WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)"""
@@ -79,8 +79,8 @@ def _build(settings: Settings, changes: Mapping[str, Any]) -> container.Delivery
     )
 
 
-def _forget_the_lanes() -> None:
-    without_guard = claims._CLAIM.replace(_LANE_GUARD, "")
+def _remove_ordering_key_guard() -> None:
+    without_guard = claims._CLAIM.replace(_ORDERING_KEY_GUARD, "")
     assert without_guard != claims._CLAIM, "the claim has another shape now: take its guard out here as well"
     claims._CLAIM = without_guard
 
@@ -88,7 +88,7 @@ def _forget_the_lanes() -> None:
 if __name__ == "__main__":
     wanted = json.loads(sys.argv[1])
     if wanted.get("unordered"):
-        _forget_the_lanes()
-    if wanted.get("deaf"):
+        _remove_ordering_key_guard()
+    if wanted.get("no_polling"):
         worker.Deliveries = partial(Deliveries, poll_every=math.inf)  # type: ignore[assignment, attr-defined]
     worker.run(load_settings(os.environ), lambda settings: _build(settings, wanted))

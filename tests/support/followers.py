@@ -25,23 +25,23 @@ PATIENCE = 30
 
 
 @contextlib.asynccontextmanager
-async def a_newsroom(dsn: str, redis_url: str) -> AsyncIterator["Newsroom"]:
+async def a_publisher(dsn: str, redis_url: str) -> AsyncIterator["LiveUpdatePublisher"]:
     database = Database(dsn, pool_size=2)
     sender = LiveUpdateSender(PostgresLiveUpdates(database), Redis.from_url(redis_url, socket_timeout=0.5))
     try:
-        yield Newsroom(sender)
+        yield LiveUpdatePublisher(sender)
     finally:
         await sender.close()
         await database.close()
 
 
 @dataclass
-class Newsroom:
+class LiveUpdatePublisher:
     """Delivers what a worker would."""
 
     sender: LiveUpdateSender
 
-    async def tell(
+    async def publish(
         self, facilitator_id: int, number: int = 12, message_type: MessageType = MessageType.BOOKING_CREATED
     ) -> None:
         """Of the booking with this number."""
@@ -70,7 +70,7 @@ def a_socket(address: Address, token: str | None, query: str = "", **options: An
     return connect(socket_url(address, query), additional_headers=headers, compression=None, **options)
 
 
-async def news(socket: ClientConnection) -> dict[str, Any]:
+async def next_update(socket: ClientConnection) -> dict[str, Any]:
     async with asyncio.timeout(PATIENCE):
         entry: dict[str, Any] = json.loads(await socket.recv())
     return entry

@@ -56,7 +56,7 @@ FROM outbox WHERE status = 'pending' AND claimed_by IS NOT NULL
 
 # $1 and $2 are, side by side, the facts and the destinations that are owed them. A place that was given back and, when
 # its money came late, taken again was cancelled more often than it shows.
-_OWED = """
+_DELIVERED = """
 WITH owed AS (
     SELECT * FROM unnest($1::text[], $2::text[]) AS o(fact, destination)
 ), happened AS (
@@ -95,18 +95,18 @@ async def broken_invariants(
     database: asyncpg.Connection, *, unserved: frozenset[Destination] = frozenset({Destination.NOTIFICATION})
 ) -> list[str]:
     """A sentence for each thing that must not be. `unserved`: destinations this house has not."""
-    owed = [(str(message_type), str(to)) for message_type, to in _owed_pairs(unserved)]
-    facts, destinations = [message_type for message_type, _ in owed], [to for _, to in owed]
+    routes = [(str(message_type), str(to)) for message_type, to in _routes(unserved)]
+    facts, destinations = [message_type for message_type, _ in routes], [to for _, to in routes]
     rows = [
         *await database.fetch(_SOLD),
         *await database.fetch(_PAID),
         *await database.fetch(_LEASED),
-        *await database.fetch(_OWED, facts, destinations),
+        *await database.fetch(_DELIVERED, facts, destinations),
     ]
     return [row[0] for row in rows]
 
 
-def _owed_pairs(unserved: frozenset[Destination]) -> list[tuple[MessageType, Destination]]:
+def _routes(unserved: frozenset[Destination]) -> list[tuple[MessageType, Destination]]:
     return [
         (message_type, to) for message_type, destinations in ROUTES.items() for to in destinations if to not in unserved
     ]

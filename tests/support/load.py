@@ -26,12 +26,12 @@ class Member:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    def asks(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> bytes:
+    def http_request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> bytes:
         """The bytes of their request."""
         return request(method, path, token=self.token, body=body, key=key)
 
-    def asks_for_a_place(self, event_id: int, *, key: str | None = None) -> bytes:
-        return self.asks("POST", "/bookings", {"event_id": event_id}, key=key)
+    def booking_request(self, event_id: int, *, key: str | None = None) -> bytes:
+        return self.http_request("POST", "/bookings", {"event_id": event_id}, key=key)
 
 
 async def many_users(database: asyncpg.Connection, size: int, *, role: str = "user") -> list[Member]:

@@ -55,7 +55,7 @@ class ProcessHarness:
             numbers = await some_events(records, self.facilitator.id, events, capacity=100_000, price=0)
             return BookingLoad([api.address for api in self.apis], numbers, await many_users(records, people))
 
-    async def owes_nothing(self, *, seconds: float = 60) -> None:
+    async def until_delivered(self, *, seconds: float = 60) -> None:
         """Waits until the workers have delivered everything."""
         async with self.records() as records:
             try:
@@ -80,24 +80,26 @@ class ProcessHarness:
         async with self.records() as records:
             assert await broken_invariants(records) == []
             kept = {row["id"]: row["status"] for row in await records.fetch("SELECT id, status FROM bookings")}
-            owed = {str(row["id"]) for row in await records.fetch("SELECT id FROM outbox WHERE destination = 'crm'")}
+            expected = {
+                str(row["id"]) for row in await records.fetch("SELECT id FROM outbox WHERE destination = 'crm'")
+            }
         assert booking_load.surprises == [], booking_load.surprises[:3]
         assert booking_load.acknowledged <= set(kept)
         assert {kept[booking] for booking in booking_load.given_back} <= {"cancelled"}
-        assert set(self.crm.message_ids) == owed
+        assert set(self.crm.message_ids) == expected
         for facts in received_in_order(self.crm.requests).values():
             assert facts in (["booking_created"], ["booking_created", "booking_cancelled"])
 
 
 def received_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
     """What was told of each booking, a message that came again left out."""
-    told: dict[int, list[str]] = defaultdict(list)
+    received: dict[int, list[str]] = defaultdict(list)
     seen = set()
     for request in requests:
         if request.message_id not in seen:
             seen.add(request.message_id)
-            told[request.json["booking_id"]].append(request.json["action"])
-    return told
+            received[request.json["booking_id"]].append(request.json["action"])
+    return received
 
 
 @dataclass
@@ -145,12 +147,12 @@ class BookingLoad:
         caller.close()
 
     async def _visit(self, caller: Caller, person: Member, event: int) -> None:
-        booked, unknown = await self._insist(caller, person.asks_for_a_place(event))
+        booked, unknown = await self._insist(caller, person.booking_request(event))
         if booked.status == 201:
             booking = booked.json["booking"]["id"]
             self.acknowledged.add(booking)
             if booking % 3 == 0:
-                gone, unknown = await self._insist(caller, person.asks("POST", f"/bookings/{booking}/cancel"))
+                gone, unknown = await self._insist(caller, person.http_request("POST", f"/bookings/{booking}/cancel"))
                 if gone.status == 200:
                     self.given_back.add(booking)
                 elif not (unknown and gone.status == 400):

@@ -76,19 +76,19 @@ class FakeRazorpay(FakeGateway[Webhook]):
     def pays(self, order_id: str, *, captures: bool = True, notes: Any = None, **changes: Any) -> Entity:
         """The person pays the order in a Checkout; who writes the client's code writes the notes."""
         payment = self._tries(order_id, "authorized", notes=notes, **changes)
-        self._tell("payment.authorized", payment=payment)
+        self._enqueue_webhook("payment.authorized", payment=payment)
         return self.captures(payment) if captures else payment
 
     def fails(self, order_id: str) -> Entity:
         payment = self._tries(order_id, "failed", error_code="BAD_REQUEST_ERROR")
-        self._tell("payment.failed", payment=payment)
+        self._enqueue_webhook("payment.failed", payment=payment)
         return payment
 
     def authorizes_late(self, payment: Entity) -> Entity:
         """The bank says yes after all."""
         assert payment["status"] == "failed"
         payment["status"] = "authorized"
-        self._tell("payment.authorized", payment=payment)
+        self._enqueue_webhook("payment.authorized", payment=payment)
         return payment
 
     def captures(self, payment: Entity) -> Entity:
@@ -96,8 +96,8 @@ class FakeRazorpay(FakeGateway[Webhook]):
         assert order["status"] != "paid", "Razorpay captures one payment of an order"
         payment |= {"status": "captured", "captured": True}
         order |= {"status": "paid", "amount_paid": payment["amount"], "amount_due": 0}
-        self._tell("payment.captured", payment=payment)
-        self._tell("order.paid", payment=payment, order=order)
+        self._enqueue_webhook("payment.captured", payment=payment)
+        self._enqueue_webhook("order.paid", payment=payment, order=order)
         return payment
 
     def pays_link(self, url: str) -> Entity:
@@ -107,7 +107,9 @@ class FakeRazorpay(FakeGateway[Webhook]):
         link["order_id"] = self._order(link["amount"], link["currency"], link["reference_id"], link["notes"])["id"]
         payment = self.pays(link["order_id"], notes=link["notes"])
         link |= {"status": "paid", "amount_paid": link["amount"]}
-        self._tell("payment_link.paid", payment_link=link, order=self.orders[link["order_id"]], payment=payment)
+        self._enqueue_webhook(
+            "payment_link.paid", payment_link=link, order=self.orders[link["order_id"]], payment=payment
+        )
         return payment
 
     def sends_back(self, url: str) -> str:
@@ -126,7 +128,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
 
     def settles(self, refund: Entity, status: str = "processed") -> None:
         refund["status"] = status
-        self._tell(f"refund.{status}", refund=refund, payment=self.payments[refund["payment_id"]])
+        self._enqueue_webhook(f"refund.{status}", refund=refund, payment=self.payments[refund["payment_id"]])
 
     def signature(self, payment: Entity) -> str:
         """What the Checkout hands to the client."""
@@ -139,7 +141,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
             "razorpay_signature": self.signature(payment),
         }
 
-    def told(self, *events: str) -> list[Webhook]:
+    def webhooks_of(self, *events: str) -> list[Webhook]:
         """Those webhooks, in the order of their names."""
         return [next(each for each in self.webhooks if each.event == event) for event in events]
 
@@ -211,7 +213,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
         if link["status"] != "created":
             return _refused(400, f"payment link cannot be cancelled, it is {link['status']}")
         link["status"] = "cancelled"
-        self._tell("payment_link.cancelled", payment_link=link)
+        self._enqueue_webhook("payment_link.cancelled", payment_link=link)
         return _json(link)
 
     def _asked_to_refund(self, payment: Entity, request: Request) -> bytes:
@@ -257,12 +259,12 @@ class FakeRazorpay(FakeGateway[Webhook]):
         refund = {"id": self._id("rfnd"), "entity": "refund", "payment_id": payment["id"], "amount": amount}
         refund |= {"currency": payment["currency"], "notes": notes, "status": "pending", "speed_requested": "normal"}
         self.refunds[refund["id"]] = refund
-        self._tell("refund.created", refund=refund, payment=payment)
+        self._enqueue_webhook("refund.created", refund=refund, payment=payment)
         if not self.slow_refunds:
             self.settles(refund)
         return refund
 
-    def _tell(self, event: str, **entities: Entity) -> None:
+    def _enqueue_webhook(self, event: str, **entities: Entity) -> None:
         """The payload is a snapshot of the moment."""
         self.webhooks.append(self.webhook(event, **json.loads(json.dumps(entities))))
 

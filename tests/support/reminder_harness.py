@@ -50,7 +50,7 @@ Row = tuple[float, str, str | None]
 
 
 @dataclass
-class Hands:
+class SettableClock:
     """A clock that stands still until it is set."""
 
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -86,7 +86,7 @@ class ReminderHarness:
 
     parts: Container
     records: asyncpg.Connection
-    clock: Hands
+    clock: SettableClock
     inbox: Inbox
     smtp_url: str
     tries: int = 50
@@ -113,7 +113,7 @@ class ReminderHarness:
     async def book(self, person: User, event_id: EventId) -> BookingId:
         return (await self.parts.use_cases.book_seat(person.id, event_id, None)).reserved.id
 
-    async def place(self, starts_in: timedelta) -> tuple[User, BookingId]:
+    async def a_booking(self, starts_in: timedelta) -> tuple[User, BookingId]:
         """Somebody with a place in an event of their own."""
         event_id = await self.event(await self.person("facilitator"), starts_in)
         person = await self.person()
@@ -180,12 +180,12 @@ class ReminderHarness:
         book = book or PostgresReminderQueries(self.parts.database)
         return MailWithReminders(EmailSender(COMPOSER, SmtpTransport(smtp_server(self.smtp_url))), book, self.clock)
 
-    async def reminders_owed(self) -> Sequence[Any]:
+    async def reminder_messages(self) -> Sequence[Any]:
         return await self.records.fetch("SELECT * FROM outbox WHERE fact = 'booking_reminder' ORDER BY seq")
 
-    async def owed(self) -> MessageId:
+    async def reminder_message(self) -> MessageId:
         """The message of the only reminder that was queued."""
-        [row] = await self.reminders_owed()
+        [row] = await self.reminder_messages()
         return MessageId(row["id"])
 
     async def pass_(self, time: timedelta) -> None:
@@ -199,7 +199,7 @@ class ReminderHarness:
 async def reminder_harness(settings: Settings, records: asyncpg.Connection) -> AsyncIterator[ReminderHarness]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    inbox, clock = Inbox(), Hands()
+    inbox, clock = Inbox(), SettableClock()
     server = Controller(inbox, hostname="127.0.0.1", port=port)
     server.start()
     parts = container.build(settings, container.Substitutes(clock=clock))

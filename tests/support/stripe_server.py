@@ -85,27 +85,27 @@ class FakeStripe(FakeGateway[Webhook]):
             self._capture(session)
         else:
             intent["status"] = "processing"
-        self._tell("checkout.session.completed", session)
+        self._enqueue_webhook("checkout.session.completed", session)
         return intent
 
     def declines(self, session: Entity) -> None:
         """A card that is refused. The session stays open for another."""
         intent = self._intent(session)
         session["payment_intent"] = intent["id"]
-        self._tell("payment_intent.payment_failed", intent)
+        self._enqueue_webhook("payment_intent.payment_failed", intent)
 
     def arrives(self, session: Entity) -> None:
         """The bank debit."""
         self._capture(session)
-        self._tell("checkout.session.async_payment_succeeded", session)
+        self._enqueue_webhook("checkout.session.async_payment_succeeded", session)
 
     def bounces(self, session: Entity) -> None:
         self.intents[session["payment_intent"]]["status"] = "requires_payment_method"
-        self._tell("checkout.session.async_payment_failed", session)
+        self._enqueue_webhook("checkout.session.async_payment_failed", session)
 
     def expires(self, session: Entity) -> None:
         session |= {"status": "expired", "url": None}
-        self._tell("checkout.session.expired", session)
+        self._enqueue_webhook("checkout.session.expired", session)
 
     def gives_back(self, intent: Entity, amount: int) -> Entity:
         """Somebody refunds at Stripe's own desk."""
@@ -115,7 +115,7 @@ class FakeStripe(FakeGateway[Webhook]):
         refund["status"] = status
         if status == "failed":
             self.charges[refund["charge"]]["amount_refunded"] -= refund["amount"]
-        self._tell("refund.failed" if status == "failed" else "refund.updated", refund)
+        self._enqueue_webhook("refund.failed" if status == "failed" else "refund.updated", refund)
 
     def webhook(self, kind: str, about: Entity) -> Webhook:
         event: Entity = {"id": self._id("evt"), "object": "event", "api_version": "2026-10-28.endive", "type": kind}
@@ -229,14 +229,14 @@ class FakeStripe(FakeGateway[Webhook]):
         refund |= {"payment_intent": intent["id"], "charge": charge["id"], "metadata": metadata}
         refund["status"] = "pending" if self.slow_refunds else "succeeded"
         self.refunds[refund["id"]] = refund
-        self._tell("refund.created", refund)
-        self._tell("charge.refunded", charge)
+        self._enqueue_webhook("refund.created", refund)
+        self._enqueue_webhook("charge.refunded", charge)
         return refund
 
-    def _tell(self, kind: str, about: Entity) -> None:
+    def _enqueue_webhook(self, kind: str, about: Entity) -> None:
         """The payload is a snapshot of the moment."""
-        told = {name: value for name, value in about.items() if name != "asked"}
-        self.webhooks.append(self.webhook(kind, told))
+        payload = {name: value for name, value in about.items() if name != "asked"}
+        self.webhooks.append(self.webhook(kind, payload))
 
 
 def signature_of(body: bytes, *, secret: str = WEBHOOK_SECRET, at: int | None = None) -> str:
