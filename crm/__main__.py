@@ -31,9 +31,9 @@ from crm.api.middleware import SECURITY_HEADERS
 from crm.api.openapi import document
 from crm.app import create_app
 from crm.settings import CrmSettings, SettingsError, load_settings
-from servicekit.env_file import EnvFileError, load_env_file
 from servicekit.http_server import prepare, server_options
 from servicekit.logging import configure_logging
+from servicekit.settings_reader import load_env_file
 from servicekit.time_zones import use_newest_time_zones
 
 OLDEST_POSTGRES = 16
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _migrate(settings)
         else:
             _serve(settings, options)
-    except (EnvFileError, SettingsError, StartError) as error:
+    except (SettingsError, StartError) as error:
         sys.stderr.write(f"crm: {error}\n")
         return 1 if isinstance(error, StartError) else 2
     return 0

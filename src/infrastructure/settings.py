@@ -8,14 +8,13 @@ from typing import Literal, cast
 import msgspec
 
 from infrastructure.settings_reader import (
-    PUBLISHED_SECRETS,
     SECRETS,
     SHORTEST_SECRET,
     PaymentProvider,
     Reader,
-    SettingsError,
 )
-from servicekit.mail_transport import SmtpServer
+from servicekit.settings_reader import PUBLISHED_SECRETS, SettingsError
+from servicekit.smtp_server import SmtpServer
 
 __all__ = ["PUBLISHED_SECRETS", "SECRETS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 

@@ -1,34 +1,15 @@
-"""The environment, read as types: one variable at a time, each refusal one line that names it."""
+"""Types of settings of the backend alone; `servicekit.settings_reader` has those of both services."""
 
 import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from domain.booking_urls import PLACEHOLDER, BookingUrls
 from servicekit.links import is_web_address
-from servicekit.mail_transport import SMTP_EXAMPLE, SmtpServer, smtp_server
-from servicekit.mailboxes import UnusableAddress, sender_mailbox
-from servicekit.signatures import ADVICE, key_of
-
-PUBLISHED_SECRETS = frozenset(
-    {
-        "your-secret-key-change-in-production",
-        "super-crm-token",
-        "supersecretkey",
-        "jwtsecretkey",
-        "your-static-bearer-token-here",
-        "backend-service-token-here",
-        "crmsecrettoken",
-        "forwardsecrettoken",
-        "your-stripe-secret",
-        "your-stripe-webhook-secret",
-    }
-)
-"""The example values of the published API documents: they are public and must not be used."""
+from servicekit.settings_reader import SettingsError, SettingsReader
 
 SECRETS = frozenset(
     {
@@ -54,40 +35,16 @@ SECRETS = frozenset(
 SHORTEST_SECRET = 32
 """Bytes. HS256 asks for a key as long as its hash (RFC 7518, 3.2)."""
 
-
-class SettingsError(Exception):
-    """A setting is missing or wrong. The text is one line that names it and says what to do; it shows no secret."""
-
-
 PaymentProvider = Literal["sandbox", "stripe", "razorpay", "offline"]
-
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-class Reader:
-    """One variable at a time, as a type; every refusal names the variable and what it should be."""
+class Reader(SettingsReader):
+    """Reads the backend's settings."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.embedded = self.switch("CONVENE_EMBEDDED", "false")
-
-    def text(self, name: str, default: str | None) -> str:
-        value = self._environ.get(name, "").strip()
-        file = self._environ.get(f"{name}_FILE", "").strip() if name in SECRETS else ""
-        if value and file:
-            raise SettingsError(f"{name} and {name}_FILE are both set: keep one of them")
-        if file:
-            try:
-                value = Path(file).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                raise SettingsError(f"{name}_FILE: {file} cannot be read ({reason})") from None
-        if "\x00" in value or "\n" in value:
-            raise SettingsError(f"{name} has a line break or a NUL in it: give one line of text")
-        if not value and default is None:
-            raise SettingsError(f"{name} is not set: {_advice(name)}")
-        return value or default or ""
+        super().__init__(environ, SECRETS, _advice)
 
     def optional_pair(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
         given = self.text(first, ""), self.text(second, "")
@@ -102,7 +59,7 @@ class Reader:
         pair = self.optional_pair(first, second)
         for name, value in zip((first, second), pair, strict=True):
             if value is not None:
-                self._refuse_weak(name, value, 1)
+                self.refuse_weak(name, value, 1)
         return pair
 
     def optional_group(self, *names: str) -> tuple[str, ...] | None:
@@ -112,12 +69,6 @@ class Reader:
         if not all(given):
             raise SettingsError(f"{names[given.index('')]} is not set: give all of {', '.join(names)}, or none")
         return given
-
-    def whole(self, name: str, default: str, low: int, high: int) -> int:
-        value = self.text(name, default)
-        if not (value.isascii() and value.isdecimal()) or len(value) > 18 or not low <= int(value) <= high:
-            raise SettingsError(f"{name} is {value!r}: give a whole number from {low} to {high}")
-        return int(value)
 
     def offsets(self, name: str, default: str) -> tuple[timedelta, ...]:
         """Such as `7d,24h,30m`, the longest first; `none` for none at all."""
@@ -129,18 +80,6 @@ class Reader:
         if None in found or len(offsets) > 10 or max(offsets) > timedelta(days=366):
             raise SettingsError(f"{name} is {value!r}: give up to 10 times such as 7d,24h,30m, at most a year, or none")
         return tuple(sorted(offsets, reverse=True))
-
-    def switch(self, name: str, default: str) -> bool:
-        value = self.text(name, default).lower()
-        if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
-            raise SettingsError(f"{name} is {value!r}: give true or false")
-        return value in {"true", "1", "yes", "on"}
-
-    def choice(self, name: str, default: str, known: tuple[str, ...]) -> str:
-        value = self.text(name, default).lower()
-        if value not in known:
-            raise SettingsError(f"{name} is {value!r}: give {' or '.join(known)}")
-        return value
 
     def payment_provider(self) -> PaymentProvider:
         """Without a word about it: the sandbox where everything is tried out, money on the spot where it is real."""
@@ -161,57 +100,11 @@ class Reader:
             )
         return cast(PaymentProvider, provider)
 
-    def items(self, name: str, default: str = "") -> tuple[str, ...]:
-        return tuple(item.strip() for item in self.text(name, default).split(",") if item.strip())
-
     def seconds(self, name: str, default: str) -> tuple[int, ...]:
         items = self.items(name, default)
         if not items or not all(item.isascii() and item.isdecimal() and len(item) < 9 for item in items):
             raise SettingsError(f"{name} must be seconds divided by commas, like {default}")
         return tuple(int(item) for item in items)
-
-    def url(self, name: str, default: str | None, *, schemes: tuple[str, ...]) -> str:
-        value = self.text(name, default)
-        if not value:
-            return value
-        try:
-            parts = urlsplit(value)
-            complete = parts.path if parts.scheme == "unix" else parts.hostname
-            _ = parts.port
-        except ValueError:
-            complete = None
-        if not complete or parts.scheme not in schemes:
-            raise SettingsError(f"{name} is no address we can use: it begins with {' or '.join(schemes)}:// and a host")
-        if parts.scheme in {"http", "https"} and "@" in parts.netloc:
-            raise SettingsError(f"{name} must not hold a user or a password: requests carry a token in their head")
-        return value.rstrip("/")
-
-    def smtp_server(self, name: str) -> SmtpServer | None:
-        value = self.text(name, "")
-        try:
-            return smtp_server(value) if value else None
-        except ValueError as error:
-            raise SettingsError(f"{name}: {error}, {SMTP_EXAMPLE}") from None
-
-    def database_url(self, name: str) -> str:
-        """SQLAlchemy's and Heroku's spellings are accepted and brought to libpq's."""
-        value = self.text(name, None)
-        scheme, mark, rest = value.partition("://")
-        if not mark or scheme not in {"postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"}:
-            raise SettingsError(f"{name} does not name a PostgreSQL server: {_advice(name)}")
-        try:
-            parts = urlsplit(f"postgresql://{rest}")
-            _ = parts.port
-        except ValueError:
-            raise SettingsError(f"{name} cannot be understood (escape special characters): {_advice(name)}") from None
-        if not parts.path.strip("/"):
-            raise SettingsError(f"{name} names no database: {_advice(name)}")
-        return f"postgresql://{rest}"
-
-    def secret(self, name: str, *, shortest: int) -> str:
-        value = self.text(name, None)
-        self._refuse_weak(name, value, shortest)
-        return value
 
     def optional_secret(self, name: str) -> str | None:
         return self.secret(name, shortest=SHORTEST_SECRET) if self.text(name, "") else None
@@ -219,25 +112,12 @@ class Reader:
     def secrets(self, name: str) -> tuple[str, ...]:
         values = self.items(name)
         for value in values:
-            self._refuse_weak(name, value, SHORTEST_SECRET)
+            self.refuse_weak(name, value, SHORTEST_SECRET)
         return values
 
     def signing_secrets(self, name: str) -> tuple[str, ...]:
-        secrets = self.secrets(name)
-        for secret in secrets:
-            try:
-                key_of(secret)
-            except ValueError:
-                raise SettingsError(f"{name} has a secret that is not base64: {ADVICE}") from None
-        return secrets
-
-    def _refuse_weak(self, name: str, value: str, shortest: int) -> None:
-        if self.embedded:
-            return
-        if value in PUBLISHED_SECRETS:
-            raise SettingsError(f"{name} is an example from the published documents: {_advice(name)}")
-        if len(value.encode()) < shortest:
-            raise SettingsError(f"{name} is shorter than {shortest} bytes: {_advice(name)}")
+        self.signing_keys(name)
+        return self.secrets(name)
 
     def origins(self, name: str) -> tuple[str, ...]:
         origins = self.items(name)
@@ -301,14 +181,6 @@ class Reader:
         value = self.text(name, default).upper()
         if not (len(value) == 3 and value.isascii() and value.isalpha()):
             raise SettingsError(f"{name} is {value!r}: give an ISO 4217 code like INR or EUR")
-        return value
-
-    def mailbox(self, name: str, default: str) -> str:
-        value = self.text(name, default)
-        try:
-            sender_mailbox(value)
-        except UnusableAddress:
-            raise SettingsError(f"{name} is {value!r}: give an address like Convene <bookings@example.com>") from None
         return value
 
 

@@ -97,7 +97,7 @@ class HttpSender:
                 return await self._exchange(body, {"Idempotency-Key": message_id, **signature, **headers})
         except TimeoutError:
             raise NoAnswer(f"no complete answer within {self._seconds:g} s") from None
-        except (httpx.HTTPError, UnicodeError) as error:  # UnicodeError: an invalid host name
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # an invalid host name
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:

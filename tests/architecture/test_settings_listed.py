@@ -25,7 +25,7 @@ def listed() -> dict[str, str]:
 
 def crm_names() -> set[str]:
     """The variables the CRM reads; its settings group some of them, so the fields' names do not tell."""
-    return set(re.findall(r"given\.get\(\"([A-Z0-9_]+)\"", (ROOT / "crm" / "settings.py").read_text()))
+    return set(re.findall(r"\bread(?:\.\w+\(|, )[\"']([A-Z0-9_]+)[\"']", (ROOT / "crm" / "settings.py").read_text()))
 
 
 def test_example_lists_exactly_the_settings_of_both_services() -> None:

@@ -17,7 +17,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from domain.outbox import Delivered, Destination, Failed, Message, MessageType, Outcome
 from infrastructure.email.composer import EmailSender, MailComposer
-from servicekit.mail_transport import FileTransport, MailTransport, SmtpTransport, smtp_server
+from servicekit.mail_transport import FileTransport, MailTransport, SmtpTransport
+from servicekit.smtp_server import smtp_server
 from tests.support.messages import a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from servicekit.env_file import EnvFileError, load_env_file
+from servicekit.settings_reader import EnvFileError, load_env_file
 from tests.support.command import bare_environ
 
 UNREADABLE = {

@@ -5,7 +5,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from servicekit.mail_transport import LoginRefused, MailNotSent, SmtpServer, SmtpTransport, smtp_server
+from servicekit.mail_transport import LoginRefused, MailNotSent, SmtpTransport
+from servicekit.smtp_server import SmtpServer, smtp_server
 from tests.support.servers import free_port
 
 

@@ -36,7 +36,8 @@ from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreak
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
-from servicekit.mail_transport import SmtpTransport, smtp_server
+from servicekit.mail_transport import SmtpTransport
+from servicekit.smtp_server import smtp_server
 from tests.support.load import many_users
 from tests.support.messages import deliver_due
 from tests.support.without_locks import units_with

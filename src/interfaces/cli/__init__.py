@@ -13,7 +13,7 @@ import click
 
 from interfaces.cli.env_file import misspelt_lines
 from interfaces.cli.problems import error_message
-from servicekit.env_file import EnvFileError, load_env_file
+from servicekit.settings_reader import EnvFileError, load_env_file
 from servicekit.time_zones import use_newest_time_zones
 
 COMMANDS = {

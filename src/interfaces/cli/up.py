@@ -134,12 +134,14 @@ def _start_servers(
         if postgres.initialised:
             (plan.data / _SAMPLE_LOADED).unlink(missing_ok=True)
         environ["DATABASE_URL"] = postgres.dsn("convene")
-        environ.setdefault("CRM_DATABASE_URL", postgres.dsn("convene_crm"))
+        if not _given(given, "CRM_DATABASE_URL"):
+            environ["CRM_DATABASE_URL"] = postgres.dsn("convene_crm")
         _print_line(f"PostgreSQL embedded, data in {_display_path(plan.data / 'postgres')}")
     else:
         from infrastructure.external_servers import database_beside
 
-        environ.setdefault("CRM_DATABASE_URL", database_beside(load_database_url(given), "_crm"))
+        if not _given(given, "CRM_DATABASE_URL"):
+            environ["CRM_DATABASE_URL"] = database_beside(load_database_url(given), "_crm")
         _print_line("PostgreSQL as DATABASE_URL says")
     if run and not _given(given, "REDIS_URL"):
         redis = EmbeddedRedis(run, log=plan.log("redis"))
