@@ -35,6 +35,7 @@ from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
+from infrastructure.postgres.reminders.repository import PostgresReminderResults
 from infrastructure.settings import Settings
 from servicekit.mail_transport import SmtpTransport
 from servicekit.smtp_server import smtp_server
@@ -179,7 +180,8 @@ class ReminderHarness:
 
     def sender(self, book: ReminderQueries | None = None) -> MailWithReminders:
         book = book or PostgresReminderQueries(self.parts.database)
-        return MailWithReminders(EmailSender(COMPOSER, SmtpTransport(smtp_server(self.smtp_url))), book, self.clock)
+        sender = EmailSender(COMPOSER, SmtpTransport(smtp_server(self.smtp_url)))
+        return MailWithReminders(sender, book, PostgresReminderResults(self.parts.database), self.clock)
 
     async def reminder_messages(self) -> Sequence[Any]:
         return await self.records.fetch("SELECT * FROM outbox WHERE fact = 'booking_reminder' ORDER BY seq")

@@ -94,10 +94,14 @@ class ReminderQueries(Protocol):
         """Returns None for a reminder that was sent."""
         ...
 
-    async def settle(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
-        """Records that the reminder was sent, or skipped for a reason. A sent one does not change any more."""
-        ...
-
     async def list_of(self, about: PayableRef, page: PageRequest) -> Page[ReminderView]:
         """By due time, next one first. Raises `Invalid` for an unknown cursor."""
+        ...
+
+
+class ReminderResults(Protocol):
+    """Results of reminder mails, outside of a unit of work."""
+
+    async def record(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
+        """Records that the reminder was sent, or skipped for a reason. A sent one does not change any more."""
         ...

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from application.appointments.queries import ShowAppointment
 from application.bookings.queries import ShowBooking
-from application.notifications.ports import ReminderQueries, ReminderView
+from application.notifications.ports import ReminderQueries, ReminderResults, ReminderView
 from application.outbox.ports import Sender, WakeUps
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
@@ -70,6 +70,7 @@ class MailWithReminders:
 
     mail: Sender
     book: ReminderQueries
+    results: ReminderResults
     clock: Clock
 
     async def deliver(self, message: Message) -> Outcome:
@@ -82,11 +83,11 @@ class MailWithReminders:
             return Delivered("was sent before")
         reason = skip_reason(found.reminder, found.about, now)
         if reason is not None:
-            await self.book.settle(reminder_id, reason, now)
+            await self.results.record(reminder_id, reason, now)
             return Delivered(f"not sent: {reason}")
         outcome = await self.mail.deliver(replace(message, payload=found.payload | {"as_of": now.isoformat()}))
         if isinstance(outcome, Delivered):
-            await self.book.settle(reminder_id, None, self.clock.now())
+            await self.results.record(reminder_id, None, self.clock.now())
         return outcome
 
 

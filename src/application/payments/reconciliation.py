@@ -7,7 +7,7 @@ from datetime import timedelta
 from application.payments.checkout import CONCURRENT_REQUESTS, CloseCheckout, OpenCheckout
 from application.payments.hold_expiry import AT_ONCE
 from application.payments.ports.gateways import GatewayRefused, Gateways
-from application.payments.ports.records import PaymentQueries
+from application.payments.ports.records import Checkouts, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.payments import GatewayUnavailable, Payment, PaymentId
@@ -30,6 +30,7 @@ class Reconcile:
 
     open_work: OpenUnitOfWork
     payments: PaymentQueries
+    checkouts: Checkouts
     gateways: Gateways
     open_checkout: OpenCheckout
     close_checkout: CloseCheckout
@@ -39,7 +40,7 @@ class Reconcile:
         """Returns how many payments were looked up."""
         asked, away = 0, set[str]()
         while asked < AT_ONCE:
-            due = await self.payments.claim_to_look_up(
+            due = await self.checkouts.claim_to_look_up(
                 older_than=LOOK_UP_AFTER, limit=CONCURRENT_REQUESTS, apart_from=away
             )
             away.update(name for name in await asyncio.gather(*map(self._ask, due)) if name is not None)

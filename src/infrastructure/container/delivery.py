@@ -37,6 +37,7 @@ from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
 from infrastructure.postgres.outbox.retention import PostgresRetention
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
+from infrastructure.postgres.reminders.repository import PostgresReminderResults
 from infrastructure.postgres.statistics import DeliveryCounts
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
@@ -104,6 +105,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
                 tries=len(settings.delivery_retry_schedule),
             ),
             PostgresReminderQueries(database),
+            PostgresReminderResults(database),
             clock,
         ),
         Destination.PAYMENTS: money.jobs,

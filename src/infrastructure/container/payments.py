@@ -32,6 +32,7 @@ from infrastructure.gateways.sandbox import SandboxGateway
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.payments.audit import PostgresPaymentAudit
 from infrastructure.postgres.payments.checkouts import PostgresCheckouts
+from infrastructure.postgres.payments.mismatches import PostgresMismatches
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
 
@@ -107,7 +108,8 @@ def build_money(
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     returns = _return_addresses(settings)
     return_urls = ReturnUrls(settings.payment_return_url, frozenset(settings.oauth_redirect_allowlist))
-    open_checkout = OpenCheckout(gateways, reader, PostgresCheckouts(database), return_urls)
+    checkouts = PostgresCheckouts(database)
+    open_checkout = OpenCheckout(gateways, reader, checkouts, return_urls)
     close_checkout = CloseCheckout(open_work, gateways, settle_payment)
     receive_webhook = ReceiveWebhook(gateways, open_work, wake_ups, clock)
     return Money(
@@ -140,7 +142,7 @@ def build_money(
             ApplyWebhook(open_work, settle_payment, refunds, clock),
         ),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
-        reconcile=Reconcile(open_work, reader, gateways, open_checkout, close_checkout, settle_payment),
+        reconcile=Reconcile(open_work, reader, checkouts, gateways, open_checkout, close_checkout, settle_payment),
     )
 
 
@@ -159,6 +161,7 @@ class AuditParts:
     database: Database
     gateways: GatewayRegistry
     audit: PostgresPaymentAudit
+    mismatches: PostgresMismatches
     audit_payments: AuditPayments
 
     async def close(self) -> None:
@@ -171,4 +174,5 @@ def build_audit(settings: Settings) -> AuditParts:
     database = Database(settings.database_url, pool_size=2)
     gateways, _ = build_gateways(settings, database)
     audit = PostgresPaymentAudit(database)
-    return AuditParts(database, gateways, audit, AuditPayments(audit, gateways, timedelta(seconds=2)))
+    audit_payments = AuditPayments(audit, gateways, timedelta(seconds=2))
+    return AuditParts(database, gateways, audit, PostgresMismatches(database), audit_payments)

@@ -66,6 +66,13 @@ WITH held AS (
 )
 DELETE FROM idempotency_keys k USING held WHERE k.owner = held.owner AND k.key = held.key
 """
+# A locked row belongs to a running request. The statement skips it, because the caller's access has ended.
+REVOKE = """
+DELETE FROM idempotency_keys k USING (
+    SELECT owner, key FROM idempotency_keys WHERE owner = :owner FOR UPDATE SKIP LOCKED
+) held WHERE k.owner = held.owner AND k.key = held.key
+"""
+
 _PRUNE = """
 WITH held AS (
     SELECT owner, key FROM idempotency_keys WHERE created_at <= now() - $1::interval

@@ -70,7 +70,7 @@ def settle_difference(difference_id: int, note: str) -> None:
     """Say that something `check` names as reported was dealt with: it is kept, and named no more."""
     if not (note := one_line(note, 500).strip()):
         raise click.UsageError("say in --note what was done about it")
-    if not _ask(lambda parts: parts.audit.settle_difference(difference_id, note)):
+    if not _ask(lambda parts: parts.mismatches.settle(difference_id, note)):
         raise Problem(f"there is no difference {difference_id} to settle: see `convene payments check`")
     click.echo(f"difference {difference_id} is settled")
 

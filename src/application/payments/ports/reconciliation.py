@@ -77,10 +77,12 @@ class PaymentAudit(Protocol):
 
     async def mismatches(self, *, since: datetime | None) -> Sequence[RecordedMismatch]: ...
 
-    async def settle_difference(self, difference_id: int, note: str) -> bool:
-        """Marks a mismatch as settled, with the operator's note. Returns False where there is no open one."""
-        ...
-
     async def stuck_refunds(self, *, since: datetime | None, older_than: timedelta) -> Sequence[StuckRefund]: ...
 
     async def dead_jobs(self, *, since: datetime | None) -> Sequence[DeadJob]: ...
+
+
+class Mismatches(Protocol):
+    async def settle(self, mismatch_id: int, note: str) -> bool:
+        """Marks a mismatch as settled, with the operator's note. Returns False where there is no open one."""
+        ...

@@ -177,6 +177,13 @@ class Checkouts(Protocol):
         """Stores where the buyer goes after the checkout of each of them."""
         ...
 
+    async def claim_to_look_up(
+        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
+    ) -> Sequence[PaymentId]:
+        """Claims payments that are open for longer and due for a look-up, except those at the gateways `apart_from`. No
+        other worker gets them for now."""
+        ...
+
 
 class PaymentQueries(Protocol):
     async def paid_for(self, payment_id: PaymentId) -> PaidFor: ...
@@ -187,13 +194,6 @@ class PaymentQueries(Protocol):
 
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
         """Returns bookings whose hold has expired without a payment."""
-        ...
-
-    async def claim_to_look_up(
-        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
-    ) -> Sequence[PaymentId]:
-        """Claims payments that are open for longer and due for a look-up, except those at the gateways `apart_from`. No
-        other worker gets them for now."""
         ...
 
     async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:

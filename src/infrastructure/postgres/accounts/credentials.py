@@ -1,4 +1,4 @@
-"""Revocation of credentials: one statement for each kind, which revokes all of an account."""
+"""Revocation of credentials: one statement for each kind, defined by the owner of its table, for all of an account."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.idempotency import owner_of
 from domain.accounts import UserId
 from domain.credentials import Credential
+from infrastructure.postgres import idempotency
+from infrastructure.postgres.calendars import connections, feeds
 
 # In the order of this mapping, so that two transactions lock in the same order.
 REVOKE: Mapping[Credential, str] = {
@@ -16,15 +18,10 @@ REVOKE: Mapping[Credential, str] = {
     Credential.LOGINS: """
         UPDATE logins SET ended_at = :now, end_reason = :reason WHERE user_id = :user_id AND ended_at IS NULL""",
     Credential.PASSWORD: "UPDATE users SET password_hash = NULL WHERE id = :user_id",
-    Credential.CALENDAR_FEED: "DELETE FROM calendar_feeds WHERE user_id = :user_id",
-    # The stored data of a calendar is deleted with its connection.
-    Credential.CONNECTED_CALENDARS: "DELETE FROM calendar_connections WHERE user_id = :user_id",
+    Credential.CALENDAR_FEED: feeds.REVOKE,
+    Credential.CONNECTED_CALENDARS: connections.REVOKE,
     Credential.KNOWN_NETWORKS: "DELETE FROM login_networks WHERE user_id = :user_id",
-    # A locked row belongs to a running request. The statement skips it, because the caller's access has ended.
-    Credential.IDEMPOTENCY_ANSWERS: """
-        DELETE FROM idempotency_keys k USING (
-            SELECT owner, key FROM idempotency_keys WHERE owner = :owner FOR UPDATE SKIP LOCKED
-        ) held WHERE k.owner = held.owner AND k.key = held.key""",
+    Credential.IDEMPOTENCY_ANSWERS: idempotency.REVOKE,
 }
 
 

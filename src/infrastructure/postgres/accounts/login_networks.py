@@ -26,6 +26,14 @@ INSERT INTO login_networks (user_id, network, last_login_at) VALUES (:user_id, :
 ON CONFLICT (user_id, network) DO UPDATE SET last_login_at = excluded.last_login_at
 """)
 
+PRUNE_NETWORKS = """
+DELETE FROM login_networks WHERE (user_id, network) IN (
+    SELECT user_id, network FROM login_networks WHERE last_login_at < now() - $1::interval
+    ORDER BY last_login_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+"""$1: age of the last login, $2: at most so many rows."""
+
 
 class PostgresLoginNetworks:
     def __init__(self, session: AsyncSession) -> None:

@@ -167,6 +167,20 @@ class PostgresProfiles:
             .on_conflict_do_nothing()
         )
 
+    async def add_rating(self, user_id: UserId, rating: int, now: datetime) -> None:
+        """Creates the profile if there is none: admins can have events without one."""
+        await self._session.execute(
+            insert(FacilitatorProfileRow)
+            .values(user_id=user_id, rating_sum=rating, rating_count=1, created_at=now)
+            .on_conflict_do_update(
+                index_elements=[FacilitatorProfileRow.user_id],
+                set_={
+                    "rating_sum": FacilitatorProfileRow.rating_sum + rating,
+                    "rating_count": FacilitatorProfileRow.rating_count + 1,
+                },
+            )
+        )
+
 
 def _user(row: UserRow) -> User:
     return User(

@@ -35,6 +35,14 @@ FROM invitations i JOIN events e ON e.id = i.event_id JOIN users f ON f.id = e.f
 WHERE i.id = $1
 """
 
+PRUNE_INVITATIONS = """
+DELETE FROM invitations WHERE id IN (
+    SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - $1::interval
+    ORDER BY answered_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+"""$1: age of the answer, $2: at most so many rows."""
+
 
 class PostgresInvitations:
     def __init__(self, session: AsyncSession) -> None:

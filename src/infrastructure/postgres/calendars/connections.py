@@ -34,6 +34,9 @@ WHERE b.id = :booking_id AND :user_id IN (b.client_id, b.coach_id)
 """
 _LONGEST_ERROR = 500
 
+REVOKE = "DELETE FROM calendar_connections WHERE user_id = :user_id"
+"""The stored data of a calendar is deleted with its connection."""
+
 
 class Tokens(msgspec.Struct, frozen=True):
     access_token: str

@@ -14,6 +14,7 @@ INSERT INTO calendar_feeds (user_id, fingerprint, created_at) SELECT id, $2, $3 
 ON CONFLICT (user_id) DO UPDATE SET fingerprint = excluded.fingerprint, created_at = excluded.created_at
 RETURNING true
 """
+REVOKE = "DELETE FROM calendar_feeds WHERE user_id = :user_id"
 FIND = """
 SELECT f.user_id FROM calendar_feeds f JOIN users u ON u.id = f.user_id WHERE f.fingerprint = $1 AND u.is_active
 """

@@ -1,13 +1,13 @@
 """Reviews, and the ratings of facilitators computed from them."""
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
 from domain.reviews import Review, ReviewId
+from infrastructure.postgres.accounts.repository import PostgresProfiles
 from infrastructure.postgres.constraints import domain_errors
-from infrastructure.postgres.tables import FacilitatorProfileRow, ReviewRow
+from infrastructure.postgres.tables import ReviewRow
 
 
 class _ReviewRows(SQLAlchemyAsyncRepository[ReviewRow]):
@@ -18,6 +18,7 @@ class PostgresReviews:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
         self._rows = _ReviewRows(session=session)
+        self._profiles = PostgresProfiles(session)
 
     async def add(self, review: Review, *, facilitator_id: UserId) -> ReviewId:
         row = ReviewRow(
@@ -29,17 +30,5 @@ class PostgresReviews:
         )
         with domain_errors():
             added = await self._rows.add(row)
-        # Admins can have events without a facilitator profile.
-        first = insert(FacilitatorProfileRow).values(
-            user_id=facilitator_id, rating_sum=review.rating, rating_count=1, created_at=review.created_at
-        )
-        await self._session.execute(
-            first.on_conflict_do_update(
-                index_elements=[FacilitatorProfileRow.user_id],
-                set_={
-                    "rating_sum": FacilitatorProfileRow.rating_sum + review.rating,
-                    "rating_count": FacilitatorProfileRow.rating_count + 1,
-                },
-            )
-        )
+        await self._profiles.add_rating(facilitator_id, review.rating, review.created_at)
         return ReviewId(added.id)

@@ -4,6 +4,8 @@ until an operator replays or discards them."""
 from datetime import timedelta
 
 from domain.credentials import KNOWN_NETWORK_LIFETIME
+from infrastructure.postgres.accounts.login_networks import PRUNE_NETWORKS
+from infrastructure.postgres.bookings.invitations import PRUNE_INVITATIONS
 from infrastructure.postgres.engine import Database
 
 # In small batches with short locks. The attempts are deleted with their messages.
@@ -12,20 +14,6 @@ DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox
     WHERE status IN ('delivered', 'discarded') AND settled_at < now() - $1::interval
     ORDER BY settled_at LIMIT $2
-    FOR UPDATE SKIP LOCKED)
-"""
-
-_PRUNE_NETWORKS = """
-DELETE FROM login_networks WHERE (user_id, network) IN (
-    SELECT user_id, network FROM login_networks WHERE last_login_at < now() - $1::interval
-    ORDER BY last_login_at LIMIT $2
-    FOR UPDATE SKIP LOCKED)
-"""
-
-_PRUNE_INVITATIONS = """
-DELETE FROM invitations WHERE id IN (
-    SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - $1::interval
-    ORDER BY answered_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
@@ -52,8 +40,8 @@ class PostgresRetention:
         )
         async with self._database.connection() as connection:
             await connection.execute(_PRUNE_MINUTES, _MINUTES_RETENTION + overdue)
-            await connection.execute(_PRUNE_INVITATIONS, expired, self._step)
-            await connection.execute(_PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME + overdue, self._step)
+            await connection.execute(PRUNE_INVITATIONS, expired, self._step)
+            await connection.execute(PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME + overdue, self._step)
         return pruned
 
 

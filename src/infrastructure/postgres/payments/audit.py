@@ -66,15 +66,6 @@ class PostgresPaymentAudit:
         )
         return [RecordedMismatch(**row) for row in rows]
 
-    async def settle_difference(self, difference_id: int, note: str) -> bool:
-        settled = await self._rows(
-            """UPDATE payment_differences SET settled_at = now(), settled_note = $2
-            WHERE id = $1 AND settled_at IS NULL RETURNING id""",
-            difference_id,
-            note,
-        )
-        return bool(settled)
-
     async def stuck_refunds(self, *, since: datetime | None, older_than: timedelta) -> Sequence[StuckRefund]:
         return [
             StuckRefund(

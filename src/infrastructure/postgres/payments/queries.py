@@ -1,7 +1,7 @@
-"""Queries of payments, and of holds that have expired and payments that are due for a look-up."""
+"""Queries of payments, and of holds that have expired."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 
@@ -19,21 +19,6 @@ _HOLDS = """
 SELECT id FROM bookings
 WHERE hold_until <= $1 AND status = 'confirmed' AND payment_status IN ('pending', 'failed')
 ORDER BY hold_until LIMIT $2
-"""
-
-# Looked up after 2, 4, 8 ... minutes, at most an hour apart, for three days: gateways may authorise that late.
-_TO_LOOK_UP = """
-WITH due AS (
-    SELECT id FROM payments
-    WHERE status IN ('pending', 'failed') AND gateway <> 'offline' AND gateway <> ALL ($3)
-      AND created_at < now() - $1::interval AND created_at > now() - interval '3 days'
-      AND (looked_up_at IS NULL
-           OR looked_up_at < now() - least($1::interval * 2 ^ least(look_ups, 10), interval '1 hour'))
-    ORDER BY looked_up_at NULLS FIRST LIMIT $2
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE payments SET looked_up_at = now(), look_ups = look_ups + 1 FROM due WHERE payments.id = due.id
-RETURNING payments.id
 """
 
 # Seats and appointments as payables.
@@ -68,13 +53,6 @@ class PostgresPaymentQueries:
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
         async with self._database.connection() as connection:
             return [BookingId(row["id"]) for row in await connection.fetch(_HOLDS, now, limit)]
-
-    async def claim_to_look_up(
-        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
-    ) -> Sequence[PaymentId]:
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_TO_LOOK_UP, older_than, limit, list(apart_from))
-        return [PaymentId(row["id"]) for row in rows]
 
     async def open_request(self, payable: PayableRef) -> OpenRequest | None:
         async with self._database.connection() as connection:

@@ -35,14 +35,6 @@ class PostgresReminderQueries:
             row = await connection.fetchrow(FIND, reminder_id, now)
         return QueuedReminder(*seen(row), row["snapshot"]) if row else None
 
-    async def settle(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(
-                """UPDATE reminders SET status = CASE WHEN $2::text IS NULL THEN 'sent' ELSE 'skipped' END,
-                   reason = $2, settled_at = $3 WHERE id = $1 AND status <> 'sent'""",
-                *(reminder_id, why, now),
-            )
-
     async def list_of(self, about: PayableRef, page: PageRequest) -> Page[ReminderView]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(

@@ -13,6 +13,7 @@ from domain.ids import AppointmentId, BookingId
 from domain.outbox import Destination, MessageType
 from domain.reminders import Reminded, Reminder, ReminderId, SkipReason
 from infrastructure.postgres.appointments import messages
+from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import payloads
 from infrastructure.postgres.payments.repository import payable_of
 
@@ -124,6 +125,19 @@ class PostgresReminders:
                 WHERE id = ANY(CAST(:ids AS uuid[]))"""),
             {"why": why, "now": now, "ids": list(reminders)},
         )
+
+
+class PostgresReminderResults:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """UPDATE reminders SET status = CASE WHEN $2::text IS NULL THEN 'sent' ELSE 'skipped' END,
+                   reason = $2, settled_at = $3 WHERE id = $1 AND status <> 'sent'""",
+                *(reminder_id, why, now),
+            )
 
 
 def seen(row: Any) -> tuple[Reminder, Reminded]:
