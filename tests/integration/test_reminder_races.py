@@ -156,7 +156,7 @@ async def _revived_by_four(harness: ReminderHarness) -> list[str]:
     async def align() -> None:
         async with harness.parts.open_work() as work:
             await together.wait()
-            await work.reminders.align_booking(booking)  # type: ignore[attr-defined]
+            await work.reminders.align_bookings([booking])  # type: ignore[attr-defined]
             await work.commit()
 
     await harness.records.execute("UPDATE reminders SET status = 'skipped', reason = 'booking_cancelled'")
