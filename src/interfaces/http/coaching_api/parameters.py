@@ -77,21 +77,19 @@ Skipped = Annotated[
     int | None,
     Converter("The number of bookings to skip.", {"type": "integer", "minimum": 0, "default": 0}, _skipped),
 ]
-RangeStart = Annotated[
-    datetime,
-    Converter("The start of the range: a date (its first instant in UTC) or a date and time.", _INSTANT, instant),
-]
-RangeEnd = Annotated[
-    datetime,
-    Converter(
-        "The end of the range, after `start_date`: a date (its first instant) or a date and time. 23:59, with or "
-        "without seconds, is the end of its day.",
-        _INSTANT,
-        instant,
-    ),
-]
-OptionalRangeStart = Annotated[datetime | None, RangeStart.__metadata__[0]]
-OptionalRangeEnd = Annotated[datetime | None, RangeEnd.__metadata__[0]]
+_RANGE_START = Converter(
+    "The start of the range: a date (its first instant in UTC) or a date and time.", _INSTANT, instant
+)
+_RANGE_END = Converter(
+    "The end of the range, after `start_date`: a date (its first instant) or a date and time. 23:59, with or "
+    "without seconds, is the end of its day.",
+    _INSTANT,
+    instant,
+)
+RangeStart = Annotated[datetime, _RANGE_START]
+RangeEnd = Annotated[datetime, _RANGE_END]
+OptionalRangeStart = Annotated[datetime | None, _RANGE_START]
+OptionalRangeEnd = Annotated[datetime | None, _RANGE_END]
 Length = Annotated[
     timedelta,
     Converter(
