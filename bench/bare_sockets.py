@@ -1,4 +1,4 @@
-"""A WebSocket server and nothing else: what comes in at `/publish/<room>` goes out to everybody at `/<room>`.
+"""A bare WebSocket server: messages to `/publish/<room>` are sent to all clients of `/<room>`.
 
 `python -m bench.bare_sockets <fd>`.
 """

@@ -26,7 +26,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 async def measure(site: Site, *, seconds: float) -> Latency:
-    """The outbox is emptied first: what the other measurements owe is not delivered."""
+    """The outbox is emptied first, so that messages of other measurements are not delivered."""
     await site.database.execute("TRUNCATE outbox, delivery_attempts")
     async with running_deliveries(site) as crm_dsn:
         began = datetime.now(UTC)

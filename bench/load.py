@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def send(self) -> bool:
-        """Whether there was something to send and nobody to wait for."""
+        """Whether there was a request to send and none to wait for."""
         if not (self._idle and self._requests):
             return False
         self._idle = False

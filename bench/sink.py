@@ -1,4 +1,4 @@
-"""A CRM that thinks nothing: answers 200 to whatever it is posted. A process: `python -m bench.sink <fd>`."""
+"""A CRM without logic: answers 200 to every request. A process: `python -m bench.sink <fd>`."""
 
 import asyncio
 import socket

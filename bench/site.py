@@ -25,8 +25,8 @@ HOT_EVENTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`members` and the events have consecutive ids. Each hot event is booked in one measurement only, so that nobody
-    meets their own earlier booking."""
+    """`members` and the events have consecutive ids. Each hot event is booked in one measurement only, so that no user
+    has an earlier booking of it."""
 
     postgres: EmbeddedPostgres
     database: asyncpg.Connection

@@ -29,7 +29,7 @@ IDLE_SECONDS = 10
 OPENED_AT_ONCE = 8
 
 Publish = Callable[[int, int], Awaitable[None]]
-"""Room and number of what is told."""
+"""Room and number of a message."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Figures(msgspec.Struct, frozen=True):
 async def measure(
     pid: int, opened: Callable[[int], connect], publish: Publish, number_of: Callable[[str], int]
 ) -> Figures:
-    """`number_of` reads the number of what is told from what arrives."""
+    """`number_of` reads the number of a received message."""
     before = resident_megabytes(pid)
     sockets: list[ClientConnection] = []
     rooms = [room for room in range(ROOMS) for _ in range(IN_EACH)]

@@ -24,7 +24,7 @@ def listed() -> dict[str, str]:
 
 
 def crm_names() -> set[str]:
-    """The variables the CRM reads; its settings group some of them, so the fields' names do not tell."""
+    """The variables that the CRM reads; its settings group some of them, so field names are not enough."""
     return set(re.findall(r"\bread(?:\.\w+\(|, )[\"']([A-Z0-9_]+)[\"']", (ROOT / "crm" / "settings.py").read_text()))
 
 

@@ -70,7 +70,7 @@ class CalendarHarness:
         await self.run()
 
     async def jobs(self) -> list[tuple[str, str | None]]:
-        """Status and last error of what is owed to calendars."""
+        """Status and last error of the calendar jobs."""
         rows = await self.records.fetch(
             "SELECT status, last_error FROM outbox WHERE destination = 'calendar' ORDER BY seq"
         )
@@ -87,7 +87,7 @@ class CalendarHarness:
         return [(row["starts_at"], row["ends_at"]) for row in rows]
 
     def readings(self) -> int:
-        """How often somebody has begun to read the calendar's busy times."""
+        """How often the busy times of the calendar were requested."""
         soon = datetime.now(UTC) + timedelta(days=1)
         parts = [each.json["timeMin"] for each in self.calendar.asked("POST", "freeBusy")]
         begun = [part for part in parts if datetime.fromisoformat(part) < soon]

@@ -35,7 +35,7 @@ async def test_busy_time_far_ahead_cannot_be_booked(calendar_harness: CalendarHa
 
 
 async def test_without_connected_calendar_the_same_time_is_free(calendar_harness: CalendarHarness) -> None:
-    """The twin of the test above."""
+    """Negative control of the test above."""
     calendar_harness.is_busy(at(3, 10), at(3, 11))
     assert (await calendar_harness.ask_for(at(3, 10.5))).status_code == 201
 

@@ -1,4 +1,4 @@
-"""Connecting a calendar: consent, its one use, tokens that nobody can read, taking it back."""
+"""Connecting a calendar: single-use consent, encrypted tokens, disconnecting."""
 
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -77,7 +77,7 @@ async def test_state_is_bound_to_user_provider_address_and_ten_minutes(
     assert (await calendar_harness.exchange(calendar_harness.coach, code, state, f"{BACK}/")).status_code == 400
     assert (await calendar_harness.exchange(calendar_harness.coach, code, state[:-1])).status_code == 400
     assert (await calendar_harness.exchange(calendar_harness.coach, code, "")).status_code == 400
-    # Nobody but its owner can use it up.
+    # Only its owner can use it up.
     assert (await calendar_harness.exchange(calendar_harness.coach, code, state)).status_code == 200
     code, state = await begun()
     await database.execute("UPDATE oauth_attempts SET started_at = started_at - interval '10 minutes 1 second'")

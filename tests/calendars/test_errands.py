@@ -1,4 +1,4 @@
-"""Bookings in connected calendars: put in, moved, taken out, whatever the provider does on the way."""
+"""Calendar jobs: entries are created, moved and deleted, also when the provider fails."""
 
 from datetime import timedelta
 from typing import Any
@@ -174,7 +174,7 @@ async def test_rate_limited_job_waits_for_retry_after(calendar_harness: Calendar
     await calendar_harness.run()
     waits = await calendar_harness.records.fetchval("SELECT due_at - now() FROM outbox WHERE destination = 'calendar'")
     assert timedelta(seconds=7200) < waits <= timedelta(seconds=7300)
-    # One person's calendar keeps nobody else's from being kept.
+    # One calendar does not delay the calendars of other users.
     assert await calendar_harness.records.fetchval("SELECT count(*) FROM destinations WHERE name = 'calendar'") == 0
 
 
@@ -305,7 +305,7 @@ async def test_unavailable_provider_returns_503(calendar_harness: CalendarHarnes
 
 
 async def test_booking_cancelled_during_sync_is_removed(calendar_harness: CalendarHarness) -> None:
-    """The calendar is written between two transactions: what changes meanwhile is owed to it again."""
+    """The calendar is written between two transactions: a change in between enqueues another job."""
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     await calendar_harness.run()

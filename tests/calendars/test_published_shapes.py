@@ -106,7 +106,7 @@ async def test_private_entry_over_an_own_appointment_blocks_the_time(
     quarters = [at(3, quarter / 4) for quarter in range(96)]
     taken = [each for each in quarters if any(starts <= each < ends for starts, ends in await calendar_harness.busy())]
     assert taken == [each for each in quarters if at(3, hours[0]) <= each < at(3, hours[1])]
-    # Where the session leaves, nobody else is put over the private entry, at once.
+    # After the appointment has moved, the private entry still blocks the time.
     if hours == (10, 11):
         await moved(calendar_harness, booking_id, days=3, hour=14)
         refused = await calendar_harness.ask_for(at(3, 10))
@@ -222,7 +222,7 @@ async def test_connecting_another_account_adds_all_upcoming_bookings(calendar_ha
 async def test_without_reconnect_check_the_new_account_misses_an_entry(
     calendar_harness: CalendarHarness, guarded: bool
 ) -> None:
-    """The twin does not see that the calendar was connected again, and has nothing in the new account."""
+    """The negative control does not detect the reconnect and leaves the new account empty."""
     if not guarded:
         await calendar_harness.records.execute(
             """CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS
@@ -250,7 +250,7 @@ async def test_without_reconnect_check_the_new_account_misses_an_entry(
 async def test_without_version_check_an_older_change_overwrites_a_newer_one(
     calendar_harness: CalendarHarness, guarded: bool
 ) -> None:
-    """Synced by hand while the worker moves it. The twin owes nothing for what has changed meanwhile."""
+    """Synced by hand while the worker moves it. The negative control enqueues no job for the change in between."""
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     await calendar_harness.run()

@@ -1,4 +1,4 @@
-"""Tokens at rest: nobody reads them without the key, moves them or changes a bit; keys change while reads go on."""
+"""Encryption of stored tokens: unreadable without the key, bound to their row, authenticated; keys can be rotated."""
 
 import asyncio
 import base64
@@ -61,7 +61,7 @@ def test_without_a_key_encryption_fails() -> None:
 
 
 async def test_tokens_moved_from_another_row_are_rejected(calendar_harness: CalendarHarness) -> None:
-    """Whoever can write to the table still cannot act with somebody else's calendar."""
+    """Write access to the table is not enough to use the calendar of another user."""
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.connect(calendar_harness.client)
     booking_id = await calendar_harness.book()

@@ -1,4 +1,4 @@
-"""What opens a calendar is told to its owner and its provider, and to no log."""
+"""Calendar credentials are sent to their owner and their provider only, and never logged."""
 
 from urllib.parse import parse_qs, urlsplit
 

@@ -1,4 +1,4 @@
-"""Access that ends: refreshed once for everybody, given up once for good."""
+"""Expiry of calendar access: one refresh serves all callers, and a revoked consent ends the connection."""
 
 import asyncio
 from datetime import timedelta
@@ -92,7 +92,7 @@ async def test_one_refresh_serves_all_concurrent_callers(calendar_harness: Calen
 
 
 async def test_without_lease_concurrent_callers_refresh_many_times(calendar_harness: CalendarHarness) -> None:
-    """The twin of the test above: its guard is what makes it one."""
+    """Negative control of the test above."""
     await calendar_harness.connect(calendar_harness.coach)
     connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))
     await ends(calendar_harness)

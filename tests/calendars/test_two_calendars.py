@@ -55,7 +55,7 @@ async def test_both_calendars_share_one_meeting_and_it_survives_disconnecting_on
     assert [str(link) in str(entry) for entry in entries] == [True, True]
     meetings = [bool(entry.get("conferenceData") or entry.get("onlineMeeting")) for entry in entries]
     assert meetings == [True, False]
-    # The first calendar is taken away: the next booking's meeting is made in the other.
+    # The first calendar is disconnected: the meeting of the next booking is created in the other.
     assert (await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")).status_code == 204
     later = await calendar_harness.book(hour=14)
     await calendar_harness.run()

@@ -67,7 +67,7 @@ def run(workplace: Path) -> Run:
 async def address(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
-    """The address of a running API with sandbox payments, and of the worker that hears of them."""
+    """The address of a running API with sandbox payments and a worker."""
     database_url = await a_database(postgres)
     settings = settings_for(database_url, redis_url, tmp_path_factory.mktemp("data"), payment_provider="sandbox")
     worker = container.build_deliveries(settings)

@@ -1,4 +1,4 @@
-"""Contract B, endpoints 15 and 16: what a client tells of Razorpay's Checkout, in the document's order."""
+"""Contract B, endpoints 15 and 16: results of Razorpay's Checkout sent by a client, in the document's order."""
 
 from collections.abc import AsyncIterator, Callable
 

@@ -28,7 +28,7 @@ from tests.support.shapes import misfits
 
 @pytest.fixture(scope="module")
 async def admin(shared_api: httpx.AsyncClient, shared_people: People, shared_database: asyncpg.Connection) -> Person:
-    """Somebody who may facilitate and has no facilitator profile."""
+    """A facilitator by role, without a facilitator profile."""
     person = await shared_people.user("Root")
     await shared_database.execute("UPDATE users SET role = 'admin' WHERE id = $1", person.id)
     return person

@@ -71,7 +71,7 @@ def ids(answer: httpx.Response) -> list[int]:
 
 
 async def is_rated(database: asyncpg.Connection, people: People, facilitator: Person, *ratings: int) -> None:
-    """One past event of theirs, reviewed by somebody new for each rating."""
+    """One past event of theirs, reviewed by a new user for each rating."""
     past = await facilitator.creates_event(in_days=1)
     guests = [await people.user() for _ in ratings]
     for guest in guests:

@@ -99,7 +99,7 @@ async def test_both_calendars_are_connected_and_a_booking_is_synced_to_each(
 async def test_state_of_one_provider_is_rejected_by_the_other(
     api: httpx.AsyncClient, google: FakeGoogleCalendar, outlook: FakeOutlook
 ) -> None:
-    """Also where both would redeem the code: a mix-up is noticed before anybody is asked (RFC 9700, 4.4)."""
+    """Also where both would redeem the code: a mix-up is detected before any request (RFC 9700, 4.4)."""
     client = await People(api).user()
     asked = await client.get("/calendar/google/auth-url", params={"redirect_uri": BACK})
     code, state = google.grants.consent(asked.json()["auth_url"])

@@ -44,7 +44,7 @@ async def john(statements: StatementLog, people: People) -> Person:
     return await people.facilitator()
 
 
-# The login of whoever asks, the facilitator's profile where one is needed, and the list itself: each one statement.
+# The login of the caller, the facilitator's profile where one is needed, and the list itself: one statement each.
 LISTS = {
     "/events": 2,
     "/api/events": 2,

@@ -1,4 +1,4 @@
-"""Whether the CRM's description tells the truth: an answer that it does not know is a mistake in one of them."""
+"""Compares answers of the CRM with its description: an undescribed answer is an error in one of them."""
 
 import json
 import re

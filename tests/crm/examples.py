@@ -61,7 +61,7 @@ async def _story(call: Recorder) -> None:
 
 
 def _message(call: Recorder) -> dict[str, Any]:
-    """About an event three weeks from now, which the examples tell as three weeks after their own day."""
+    """About an event three weeks from now; the examples show it three weeks after their own day."""
 
     def at(in_days: int, hour: int) -> str:
         return (call.neat.today + timedelta(days=in_days, hours=hour)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""The real things these tests stand on: an SMTP server that can go away, the CRM behind real HTTP, a message."""
+"""Real parts for these tests: an SMTP server that can be stopped, the CRM behind real HTTP, a message."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ QUICK = Pace(poll_every=0.2, longest_pause=1.0)
 
 
 LOGIN = ("studio@example.com", "a secret of the tests")
-"""The user and the password that the mail server lets in, where somebody logs in at all."""
+"""The user and the password that the mail server accepts, if it requires a login."""
 
 
 HOOKS: dict[str, list[Any]] = {"response": [as_described]}
@@ -142,7 +142,7 @@ async def mail_status(dsn: str, notification_id: int) -> str:
 
 
 def a_message(**changes: Any) -> dict[str, Any]:
-    """What the booking system tells when Ada books; `changes` replace top-level fields, `...` removes one."""
+    """The message of the booking system when Ada books; `changes` replace top-level fields, `...` removes one."""
     message = {
         "booking_id": 12,
         "booking_reference": "BK2026000012",

@@ -19,7 +19,7 @@ OUT_OF_RANGE = ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "2100-01-01
 
 
 def _beside(fragment: bytes) -> bytes:
-    """A message that is good but for the fragment, a value nobody knows the name of."""
+    """A valid message but for the fragment, the value of an unknown field."""
     return json.dumps(a_message()).encode()[:-1] + b', "x": ' + fragment + b"}"
 
 

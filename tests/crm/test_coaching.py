@@ -1,4 +1,4 @@
-"""What the CRM is told of coaching: sessions have a UUID, and their coach has mail from the booking system already."""
+"""Messages about appointments: their ids are UUIDs, and the booking system mails their coach itself."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the world hears of coaching, from the API through the worker: mails over SMTP, the CRM over HTTP."""
+"""Messages about appointments from the API through the worker: mails over SMTP, the CRM over HTTP."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from tests.support.people import People, Person
 
 @dataclass
 class AppHarness:
-    """A booking API, a worker that runs when it is told to, the CRM, and one mail server for both."""
+    """A booking API, a worker that runs on demand, the CRM, and one mail server for both."""
 
     people: People
     api: httpx.AsyncClient

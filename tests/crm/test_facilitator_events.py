@@ -1,4 +1,4 @@
-"""The CRM's picture of facilitators' events never goes back to what was, however late and often it is told."""
+"""Events of facilitators in the CRM never return to an older version, also with late and repeated messages."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The facilitator's mail is neither lost nor doubled, whatever happens to the mail server or to a process."""
+"""The facilitator's mail is neither lost nor duplicated when the mail server or a process fails."""
 
 import asyncio
 import email

@@ -159,21 +159,21 @@ async def test_error_is_as_documented(
     assert _of(answer) == _shown(operations()[name], str(status), code) | {"request_id": ...}
 
 
-DATABASE_AWAY = [name for name, each in operations().items() if _shown(each, "503", "database_unavailable")]
+DATABASE_UNAVAILABLE = [name for name, each in operations().items() if _shown(each, "503", "database_unavailable")]
 
 
 async def test_database_unavailable_is_documented_where_it_occurs(tmp_path: Path) -> None:
     async with running_crm(settings_for(UNREACHABLE, CONVENE_DATA=str(tmp_path))) as client:
-        away = []
+        unavailable = []
         for name, operation in operations().items():
             method, path = name.split(" ")
             body = examples()[operation["operationId"]].get("body")
             answer = await client.request(method, path.format(notification_id=1, facilitator_id=1), json=body)
             if answer.status_code == 503 and answer.json()["code"] == "database_unavailable":
-                away.append(name)
+                unavailable.append(name)
                 assert answer.headers["retry-after"] == "5"
                 assert _of(answer) == _shown(operation, "503", "database_unavailable") | {"request_id": ...}
-    assert away == DATABASE_AWAY
+    assert unavailable == DATABASE_UNAVAILABLE
 
 
 async def test_undescribed_answer_is_detected() -> None:

@@ -1,4 +1,4 @@
-"""Processing and deleting change what is shown, and who did it when; never what is owed or what a key means."""
+"""Processing and deleting record who did it and when; pending mails and idempotency keys stay unchanged."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One effect for one Idempotency-Key. Each race has a twin without its guard, which must go wrong."""
+"""One effect for one Idempotency-Key. Each race has a negative control without its guard."""
 
 import asyncio
 from datetime import timedelta

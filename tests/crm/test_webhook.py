@@ -1,4 +1,4 @@
-"""Contract D's webhook: stored once, forwarded as it came, its payment reported, whatever happens on the way."""
+"""Contract D's webhook: stored once, forwarded unchanged, its payment reported, also after failures."""
 
 import asyncio
 import contextlib
@@ -91,7 +91,7 @@ async def rows(dsn: str, table: str = "crm_booking_deliveries") -> list[Any]:
 
 
 async def settled(dsn: str, *statuses: str) -> list[Any]:
-    """The deliveries, as soon as these are their statuses, in the order they were owed."""
+    """The deliveries in the order of their creation, as soon as they have these statuses."""
 
     async def they_are() -> bool:
         return tuple(row["status"] for row in await rows(dsn)) == statuses

@@ -54,7 +54,7 @@ def test_cancellation_by_an_admin_is_recorded_as_by_the_organiser() -> None:
 def test_cancellation_uses_the_agreed_policy_or_a_full_refund(
     agreed: int, now: int, booked_at: int, changes: int
 ) -> None:
-    """Whatever the event's policy is by now."""
+    """The current policy of the event does not matter."""
     booking = a_booking(refund_policy=RefundPolicy.of([(0, agreed)]), schedule_revision=booked_at)
     event = replace(an_event(refund_policy=RefundPolicy.of([(0, now)])), schedule_revision=booked_at + changes)
     full = RefundPolicy.of([(0, 100)])

@@ -24,7 +24,7 @@ from tests.domain.builders import NOW, a_plan, a_user, an_event, an_interval
 BEGUN = an_interval(starts_in=timedelta(0))
 
 
-# Who gets a place
+# Who can book
 
 
 def test_free_seat_in_a_future_event_can_be_booked() -> None:
@@ -39,7 +39,7 @@ def test_free_seat_in_a_future_event_can_be_booked() -> None:
         (EventStarted, an_event(interval=BEGUN), False),
         (EventCancelled, an_event(status=EventStatus.CANCELLED), False),
         (EventNotFound, an_event(facilitator_active=False), False),
-        # Of several reasons the one is told that the person can do least about.
+        # Of several reasons the most permanent one is reported.
         (AlreadyBooked, an_event(booked=10, capacity=10), True),
         (EventStarted, an_event(booked=10, capacity=10, interval=BEGUN), True),
         (EventCancelled, an_event(booked=10, capacity=10, interval=BEGUN, status=EventStatus.CANCELLED), True),

@@ -35,7 +35,7 @@ OURS = {"booking_reference": "BK2026000012", "status": "pending"}
 def test_return_status_follows_the_recorded_payment(
     payment_status: str, is_cancelled: bool, hold_until: datetime | None, after_success: str, after_cancel: str
 ) -> None:
-    """The address that a gateway sends a buyer to never makes a payment: it only tells waiting from not paid."""
+    """The return address never completes a payment: it only distinguishes pending from not paid."""
     statuses = [
         return_status(
             PaymentStatus(payment_status),

@@ -1,5 +1,4 @@
-"""What keeps one account for one person and one successor for one refresh token: each twin, with its guard taken out,
-goes wrong."""
+"""Guards for one account per person and one successor per refresh token, each with a negative control."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +27,7 @@ ADA = ExternalIdentity("google", "sub-of-ada", "ada@example.com", True, "Ada", N
 
 
 class SlowLook(PostgresUsers):
-    """Everybody has looked whether there is an account before anybody makes one."""
+    """All callers have looked for an account before any of them creates one."""
 
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
         found = await super().find_by_identity(identity)

@@ -1,4 +1,4 @@
-"""Which tokens are believed, and that whatever ends a login ends it at the next request."""
+"""Accepted tokens, and events that end a login from the next request on."""
 
 import asyncio
 import base64
@@ -220,7 +220,7 @@ async def test_changed_role_applies_from_the_next_request(
 async def test_role_change_revokes_refresh_tokens(
     shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
 ) -> None:
-    """Whoever copied one must not become an admin with it."""
+    """A stolen token must not become one of an admin."""
     person = await shared_people.user()
     copied = (await log_in(shared_api, person.email)).json()
     assert await use_cases.grant_role(email=person.email, role=Role.ADMIN)

@@ -1,4 +1,4 @@
-"""A process that dies between its commit and its answer: who asks again with the key hears what they would have heard.
+"""A process dies between its commit and its answer: a retry with the same key returns the original answer.
 
 The deaths are written into the database here; `tests/resilience/test_asked_again.py` kills processes.
 """

@@ -16,13 +16,13 @@ class Oracle:
     def __init__(self) -> None:
         self.asked: list[set[int]] = []
         self.answer = asyncio.Event()
-        self.is_away = False
+        self.is_unavailable = False
 
     async def __call__(self, asked: Collection[int]) -> Mapping[int, int]:
         self.asked.append(set(asked))
         known = dict.fromkeys((each for each in asked if each > 0), len(self.asked))
         await self.answer.wait()
-        if self.is_away:
+        if self.is_unavailable:
             raise Unavailable
         return known
 
@@ -60,9 +60,9 @@ async def test_cancelled_caller_does_not_cancel_the_others(oracle: Oracle) -> No
 
 async def test_error_reaches_all_callers_and_the_next_load_queries_again(oracle: Oracle) -> None:
     together = BatchLoader(oracle, window=0)
-    oracle.is_away = True
+    oracle.is_unavailable = True
     oracle.answer.set()
     said = await asyncio.gather(together(1), together(2), return_exceptions=True)
     assert [type(each) for each in said] == [Unavailable, Unavailable]
-    oracle.is_away = False
+    oracle.is_unavailable = False
     assert await together(1) == 2

@@ -87,7 +87,7 @@ async def test_other_users_cannot_list_add_or_download_attachments(path: str, ad
 
 @pytest.mark.parametrize("token", [None, "Bearer x", "Basic eDp4", "Bearer \xff"])
 async def test_unauthenticated_upload_is_rejected_before_its_body(path: str, ada: Person, token: str | None) -> None:
-    """They hear 401 before they have sent any of it."""
+    """The 401 is sent before the body is received."""
     url = ada.api.base_url
     lines = [f"POST {path} HTTP/1.1", f"Host: {url.host}", f"Content-Length: {MAX_BYTES}"]
     lines.append("Content-Type: multipart/form-data; boundary=b")

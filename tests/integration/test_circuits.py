@@ -202,7 +202,7 @@ async def test_dead_worker_delays_the_next_probe_and_without_expiry_blocks_it(
     delivered: int,
 ) -> None:
     assert TAKES_TURN in claims._CLAIM, "the claim has another shape now: take its guard out here as well"
-    if not guarded:  # as with a mark that somebody is probing
+    if not guarded:  # as with a probe mark that never expires
         endless = "SET probe_at = greatest('infinity', now() + $6::interval)"
         monkeypatch.setattr(claims, "_CLAIM", claims._CLAIM.replace(TAKES_TURN, endless))
     await pass_by(database, 31)

@@ -1,5 +1,4 @@
-"""What keeps a coach's time whole when things happen at the same moment. Each guard has a twin without it, which must
-go wrong."""
+"""Guards of a coach's time under concurrency, each with a negative control."""
 
 import asyncio
 from collections import Counter
@@ -182,7 +181,7 @@ async def test_time_of_an_uncommitted_event_cannot_be_booked(
         SlowEvents.pause = pause = Pause()
         putting = scene.makes_event(10) if how == "made" else scene.moves_event(event, 10)
         waited, booked = await amid(scene, pause, putting, scene.books(10.5))
-    # The twin has not seen the event, and the session is booked over it.
+    # The negative control has not seen the event, and the appointment is booked over it.
     assert (waited, isinstance(booked, SlotUnavailable)) == (guarded, guarded), booked
 
 
@@ -231,7 +230,7 @@ async def test_of_two_waiting_for_one_time_one_gets_it_and_one_gets_unavailable(
     units: type[UnitsOfWork],
     loser: type[Exception],
 ) -> None:
-    """The twin is caught in a deadlock, and somebody hears that the house is out of order."""
+    """The negative control ends in a deadlock, and one caller gets a 503."""
     async with a_scene(make_settings(), database, units) as scene:
         two = [await scene.books(hour) for hour in (1, 2)]
         third = await asyncpg.connect(database_url)

@@ -148,7 +148,7 @@ async def test_of_many_moves_to_one_time_one_succeeds(people: People, database: 
 
 
 async def test_without_constraint_concurrent_moves_overlap(people: People, database: asyncpg.Connection) -> None:
-    """The twin: the look before the move does not help those who look at the same time."""
+    """Negative control: the check before the move does not help with concurrent checks."""
     await database.execute("ALTER TABLE coaching_bookings DROP CONSTRAINT ex_coaching_bookings_one_at_a_time")
     for _ in range(20):
         _, coach, goal = await _race_into_one_hour(people)

@@ -1,4 +1,4 @@
-"""Who may do what with a session: each endpoint, tried by everybody."""
+"""Authorisation of appointments: each endpoint, called by every role."""
 
 import asyncpg
 import pytest

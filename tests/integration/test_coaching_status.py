@@ -1,4 +1,4 @@
-"""A session's status: every step from each of the four to each of the four, by everybody who could try."""
+"""The status of an appointment: every transition between the four statuses, by every role."""
 
 import asyncio
 

@@ -38,7 +38,7 @@ async def harness(
 
 
 async def completions(harness: ReminderHarness) -> list[tuple[str, int]]:
-    """Destination and number of what is owed for completed bookings."""
+    """Destination and number of the messages for completed bookings."""
     rows = await harness.records.fetch(
         "SELECT destination, count(*) FROM outbox WHERE fact = 'booking_completed' GROUP BY 1 ORDER BY 1"
     )
@@ -101,7 +101,7 @@ async def test_without_the_lock_workers_complete_the_same_event(harness: Reminde
 
 @pytest.mark.parametrize("payment_status", ["pending", "failed", "completed", "refunded"])
 async def test_booking_is_completed_whatever_its_payment_status(harness: ReminderHarness, payment_status: str) -> None:
-    """Only a hold that is still open is waited for: of money on the spot nobody may tell for days."""
+    """Only an open hold is waited for: an offline payment may be reported days later."""
     _, booking = await harness.a_booking(HOUR)
     await harness.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
     harness.clock.moment += DAY

@@ -1,4 +1,4 @@
-"""Pruning as arq cron jobs over a real Redis: once over all workers, and again after Redis was away."""
+"""Pruning as arq cron jobs over a real Redis: once over all workers, and again after Redis was unavailable."""
 
 import asyncio
 from collections import Counter
@@ -132,12 +132,12 @@ async def test_times_without_redis_are_omitted_and_it_goes_on_when_redis_is_back
         await asyncio.sleep(3.5)
         assert expired > 5
         assert len(runs.planned) <= before + 1  # the one that was running
-        away = runs.planned[-1]
+        before_outage = runs.planned[-1]
         redis.start()
-        await until(lambda: runs.planned[-1] > away and len(runs.planned) >= before + 3)
+        await until(lambda: runs.planned[-1] > before_outage and len(runs.planned) >= before + 3)
     await cancel([holds])
-    back = next(planned for planned in runs.planned if planned > away)
-    assert back - away > 3_000, "a time while Redis was away was caught up on"
+    back = next(planned for planned in runs.planned if planned > before_outage)
+    assert back - before_outage > 3_000, "a time while Redis was away was caught up on"
 
 
 async def test_cron_jobs_leave_little_in_redis(redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A deactivated facilitator's events are neither shown nor sold, and nobody pays for them."""
+"""Events of a deactivated facilitator are neither listed nor bookable, and cannot be paid."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The CRM's courier against a server that behaves, and one that does not."""
+"""The sender for the CRM against servers that work and servers that fail."""
 
 import asyncio
 import base64
@@ -204,7 +204,7 @@ async def test_retry_after_is_returned(crm: Receiver, sender: CrmSender) -> None
 
 
 async def test_retry_after_date_is_relative_to_the_server_clock(crm: Receiver, sender: CrmSender) -> None:
-    """Ours is years away from it."""
+    """Our clock differs from it by years."""
     crm.always(answer(503, b"", Date="Thu, 20 Nov 2036 12:00:00 GMT", Retry_After="Thu, 20 Nov 2036 12:10:00 GMT"))
     outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)

@@ -1,4 +1,4 @@
-"""Messages whose delivery needs our own database, while that is away."""
+"""Messages whose delivery needs our own database, while it is unavailable."""
 
 from datetime import timedelta
 

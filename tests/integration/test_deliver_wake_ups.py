@@ -1,4 +1,4 @@
-"""The doorbell between web and worker, over a Redis that comes and goes."""
+"""Wake-ups between API and worker, with a Redis that stops and restarts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,7 @@ async def wake_ups(redis: EmbeddedRedis) -> AsyncIterator[RedisWakeUps]:
 
 @pytest.fixture
 async def woken(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
-    """Set whenever a worker hears the bell."""
+    """Set whenever a worker receives a wake-up."""
     event = asyncio.Event()
     arq_worker = ArqWorker(lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05)
     listening = asyncio.create_task(arq_worker.run())

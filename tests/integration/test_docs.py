@@ -179,7 +179,7 @@ async def test_real_failures_are_documented(
         {"headers": user.headers},
         {"headers": facilitator.headers | {"Last-Event-ID": "none"}},
     ]
-    # A form with a file is read from nobody else.
+    # Forms with a file are read from logged-in users only.
     known = user.headers if described.takes_files else {}
     seen = [await shared_api.request(described.method, path, **options) for options in asked]
     if described.method in {"POST", "PUT", "PATCH"}:

@@ -1,4 +1,4 @@
-"""The embedded servers: real, private, restartable, and gone when whoever started them is gone."""
+"""The embedded servers: real, private, restartable, and stopped when their parent process ends."""
 
 import asyncio
 import os

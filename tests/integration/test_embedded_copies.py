@@ -10,7 +10,7 @@ from infrastructure.embedded import placement
 
 
 def copies_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Path]:
-    """Eight callers want the same package: the number of copies made, and the place that all of them got."""
+    """Eight callers want the same package: the number of copies made, and the directory that all of them got."""
     package = tmp_path / "site" / "package" / "tree" / "bin"
     package.mkdir(parents=True)
     for number in range(200):

@@ -1,5 +1,5 @@
-"""Whose account a Google identity opens, and that nobody prepares one for somebody else (Sudhodanan and Paverd,
-"Pre-hijacked accounts: an empirical study", 2022: the attacks are named as there)."""
+"""Which account a Google identity opens, and protection against accounts prepared by an attacker (Sudhodanan and
+Paverd, "Pre-hijacked accounts: an empirical study", 2022: the attacks have the names of the paper)."""
 
 import asyncio
 import itertools

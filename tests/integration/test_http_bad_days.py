@@ -1,4 +1,4 @@
-"""PostgreSQL away, stalled or back again, and Redis away: what the callers of a served API see of it."""
+"""PostgreSQL unavailable, stalled or recovered, and Redis unavailable: the answers of a served API."""
 
 import asyncio
 import os
@@ -79,7 +79,7 @@ async def _within_the_promise(call: Awaitable[httpx.Response]) -> httpx.Response
     return answer
 
 
-def assert_away(answers: dict[str, httpx.Response]) -> None:
+def assert_unavailable(answers: dict[str, httpx.Response]) -> None:
     for name, answer in answers.items():
         assert answer.status_code == 503, (name, answer.text)
         assert int(answer.headers["retry-after"]) >= 1
@@ -109,7 +109,7 @@ async def test_without_postgresql_every_route_returns_503_and_recovers(
     created = await john.creates_event()
     own_postgres.stop()
     try:
-        assert_away(await every_route(john, created["id"]))
+        assert_unavailable(await every_route(john, created["id"]))
         assert (await site.get("/")).status_code == 200
         assert (await site.get("/nowhere")).status_code == 404
         assert (await site.post("/events", json={})).status_code == 401
@@ -144,7 +144,7 @@ async def test_hanging_postgresql_is_treated_as_unavailable(
         os.kill(pid, signal.SIGSTOP)
     try:
         for _ in range(2):
-            assert_away(await every_route(john, created["id"]))
+            assert_unavailable(await every_route(john, created["id"]))
         assert (await site.get("/")).status_code == 200
     finally:
         for pid in servers:

@@ -1,4 +1,4 @@
-"""Whatever arrives, the answer is the contract's 4xx with a sentence: never a 5xx, never a traceback.
+"""Any invalid input gets the contract's 4xx with a message: never a 5xx, never a traceback.
 
 Every write route of contract B takes every bad body.
 """

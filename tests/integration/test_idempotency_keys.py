@@ -299,7 +299,7 @@ async def test_old_keys_are_deleted_in_batches(keys: PostgresIdempotencyKeys, da
     assert await database.fetchval("SELECT array_agg(key) FROM idempotency_keys") == ["young"]
 
 
-# Whoever runs first
+# Concurrent requests
 
 
 @contextlib.asynccontextmanager

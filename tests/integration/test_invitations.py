@@ -151,8 +151,8 @@ LinkTo = Callable[[str], Awaitable[str]]
 async def test_answer_does_not_reveal_whether_an_account_exists(
     john: Person, shared_people: People, shared_database: asyncpg.Connection, mail_to: MailTo
 ) -> None:
-    """Status, body, the facilitator's lists and the mail: nothing tells an address with an account, also one that is
-    deactivated, from another. No account is made or changed."""
+    """Status, body, the facilitator's lists and the mail do not reveal whether an address has an account, also a
+    deactivated one. No account is made or changed."""
     event = await john.creates_event(price=30)
     known, inactive = await shared_people.user("Known Person"), await shared_people.user("Left")
     await shared_database.execute("UPDATE users SET is_active = false WHERE id = $1", inactive.id)
@@ -204,7 +204,7 @@ async def test_mail_names_inviter_event_and_deadline(john: Person, mail_to: Mail
 async def test_confirmed_seat_is_a_booking_of_a_new_account_without_password(
     john: Person, shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, link_to: LinkTo
 ) -> None:
-    """Free, also at an event with a price; the CRM, the person and the facilitator hear of it as of any booking."""
+    """Free, also at an event with a price; messages to the CRM, the user and the facilitator are as for any booking."""
     event, email = await john.creates_event(price=30), an_address()
     invitation = await added(john, event["id"], email)
     link = await link_to(email)

@@ -29,7 +29,7 @@ RARE = {"dead": 400, "discarded": 200, "pending": 2_000}
 
 NOW = datetime.now(UTC)
 
-# Ids follow time, a second apart. Of three messages two are owed to the CRM.
+# Ids follow time, a second apart. Two of three messages are for the CRM.
 _OUTBOX = """
 INSERT INTO outbox (id, destination, lane, fact, snapshot, status, occurred_at, due_at, settled_at)
 SELECT uuidv7(n * interval '1 second' - $1 * interval '1 second'),

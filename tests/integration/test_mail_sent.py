@@ -44,7 +44,7 @@ async def outcome_of(mail: EmailMessage, transport: MailTransport) -> Outcome:
 
 
 class Mailbox:
-    """A server's handler: answers as told and keeps what it accepted."""
+    """A server's handler: gives the configured answers and keeps what it accepted."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []

@@ -170,7 +170,7 @@ async def test_reason_for_not_serving_a_destination_is_reported(
 
 
 class ScriptedSender:
-    """A courier that ends as told."""
+    """A sender with fixed outcomes."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self._outcomes = iter(outcomes)
@@ -195,7 +195,7 @@ async def test_attempts_and_reclaims_of_all_workers_add_up(
         await deliver_due(deliver, Destination.CRM)
         await add_message(database)
         for worker in workers:
-            # Nobody settles it: the next one takes it over when the lease has run out.
+            # No result is recorded: the next worker reclaims it when the lease has expired.
             claimed = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=timedelta(0))
             assert len(claimed) == 1
         for worker in workers * 2:
@@ -213,8 +213,8 @@ async def test_attempts_and_reclaims_of_all_workers_add_up(
 async def test_without_the_database_metrics_of_the_process_remain(
     make_settings: Callable[..., Settings],
 ) -> None:
-    away = make_settings(metrics_token=TOKEN, database_url="postgresql://convene@127.0.0.1:1/convene")
-    async with served(away) as site:
+    unavailable = make_settings(metrics_token=TOKEN, database_url="postgresql://convene@127.0.0.1:1/convene")
+    async with served(unavailable) as site:
         await site.get("/events")
         series = await scraped(site)
     assert value(series, "convene_database_up") == 0

@@ -30,7 +30,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
 
 
 async def books(api: str, **headers: str) -> str:
-    """Somebody books; the e-mail address."""
+    """Books as a new user; returns the e-mail address."""
     async with httpx.AsyncClient(base_url=api, timeout=20) as client:
         people = People(client)
         john, ada = await people.facilitator(), await people.user()

@@ -106,7 +106,7 @@ async def test_replayed_message_has_the_same_id_and_a_new_schedule(
 
 
 async def replayed_by_ten_at_once(replay: Callable[[UUID], Awaitable[None]], message_id: UUID) -> int:
-    """How many of them were told that it will be sent again."""
+    """How many of the ten replays succeeded."""
     outcomes = await asyncio.gather(*(replay(message_id) for _ in range(10)), return_exceptions=True)
     assert all(outcome is None or isinstance(outcome, MessageNotDead) for outcome in outcomes), outcomes
     return outcomes.count(None)
@@ -117,7 +117,7 @@ async def test_of_ten_concurrent_replays_one_succeeds(own: Database, dead: UUID)
 
 
 async def test_without_atomic_check_concurrent_replays_all_succeed(own: Database, dead: UUID) -> None:
-    """The twin."""
+    """Negative control."""
     dead_letters, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
 
     async def look_then_replay(message_id: UUID) -> None:

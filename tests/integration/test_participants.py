@@ -267,7 +267,7 @@ def test_mail_links_to_the_booking_if_configured() -> None:
 
 
 def test_message_text_cannot_add_headers_or_change_text_direction() -> None:
-    """Braces are no place holders, text that looks like an encoded word stays text, and right-to-left text is isolated
+    """Braces are not placeholders, text that looks like an encoded word stays text, and right-to-left text is isolated
     line by line."""
     mail = composed("{title} =?utf-8?q?x?=", "שלום\nBcc: b@example.com", event={"title": "יוגה {money}"})
     assert mail["Subject"] == "{title} =?utf-8?q?x?="

@@ -23,10 +23,10 @@ async def sandbox(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx
 
 
 @pytest.fixture
-async def away(
+async def unavailable(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """The API, whose gateway cannot be reached: nobody listens there."""
+    """The API with an unreachable gateway."""
     settings = make_settings(
         payment_provider="razorpay",
         razorpay_key_id="rzp_test_1",
@@ -110,8 +110,8 @@ async def test_offline_payment_has_no_link_and_no_hold(people: People, database:
     assert await database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking) is None
 
 
-async def test_unavailable_gateway_costs_the_link_but_not_the_seat(away: httpx.AsyncClient) -> None:
-    people = People(away)
+async def test_unavailable_gateway_costs_the_link_but_not_the_seat(unavailable: httpx.AsyncClient) -> None:
+    people = People(unavailable)
     guest = await people.user()
     booking, url = await a_booking(await people.facilitator(), guest)
     assert url is None

@@ -30,10 +30,10 @@ DISCARDED = (24, "failed", "discarded")
 
 
 async def a_queued_reminder(harness: ReminderHarness) -> BookingId:
-    """Somebody whose reminder was tried once, while mail was away."""
+    """A booking whose reminder was tried once, while mail was unavailable."""
     _, booking = await harness.a_booking(DAY + MINUTE)
     await harness.deliver()
-    harness.inbox.away = True
+    harness.inbox.unavailable = True
     await harness.pass_(MINUTE)
     return booking
 
@@ -43,7 +43,7 @@ async def last_try_fails(harness: ReminderHarness) -> None:
 
 
 async def all_workers_die(harness: ReminderHarness) -> None:
-    """Each that took it up was killed over it: nobody is asked to deliver it again."""
+    """Each worker that claims it is killed: it is not delivered again."""
     await harness.records.execute("UPDATE outbox SET attempts = $1 WHERE fact = 'booking_reminder'", harness.tries)
     await harness.deliver()
 
@@ -59,7 +59,7 @@ async def test_undeliverable_reminder_is_recorded_until_it_is_sent(
     assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE
     await harness.parts.use_cases.replay_message(await harness.reminder_message())
     assert (await harness.rows(BookingRef(booking)))[0] == QUEUED
-    harness.inbox.away = False
+    harness.inbox.unavailable = False
     await harness.deliver()
     assert (await harness.rows(BookingRef(booking)))[0] == SENT
 
@@ -67,7 +67,7 @@ async def test_undeliverable_reminder_is_recorded_until_it_is_sent(
 async def test_reminder_replayed_after_the_start_is_too_late(harness: ReminderHarness) -> None:
     harness.tries = 1
     booking = await a_queued_reminder(harness)
-    harness.inbox.away = False
+    harness.inbox.unavailable = False
     harness.clock.moment += DAY
     await harness.parts.use_cases.replay_message(await harness.reminder_message())
     await harness.deliver()

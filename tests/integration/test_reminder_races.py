@@ -1,4 +1,4 @@
-"""Reminders that several lay hands on at once. Each test has a twin without the guard, which must go wrong."""
+"""Concurrent processing of reminders. Each test has a negative control without the guard."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -181,7 +181,7 @@ async def test_expired_hold_is_not_reminded(harness: ReminderHarness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("away", "rows", "subjects"),
+    ("outage", "rows", "subjects"),
     [
         (5 * HOUR, [(24, "sent", None), (1, "planned", None)], ["In 19 hours: Yoga"]),
         (DAY - HOUR + MINUTE, [(24, "skipped", "superseded"), (1, "sent", None)], ["In an hour: Yoga"]),
@@ -190,19 +190,19 @@ async def test_expired_hold_is_not_reminded(harness: ReminderHarness) -> None:
 )
 @pytest.mark.parametrize("what", ["mail", "worker"])
 async def test_after_an_outage_useful_reminders_are_sent_and_others_skipped(
-    harness: ReminderHarness, away: timedelta, rows: Sequence[object], subjects: Sequence[str], what: str
+    harness: ReminderHarness, outage: timedelta, rows: Sequence[object], subjects: Sequence[str], what: str
 ) -> None:
     person, booking = await harness.a_booking(2 * DAY)
     await harness.deliver()
     harness.clock.moment += DAY
     if what == "mail":
-        harness.inbox.away = True
+        harness.inbox.unavailable = True
         await harness.pass_(timedelta(0))
         assert (await harness.rows(BookingRef(booking)))[0] == (24, "queued", None)
-    harness.clock.moment += away
+    harness.clock.moment += outage
     if what == "mail":
         await harness.pass_(timedelta(0))
-        harness.inbox.away = False
+        harness.inbox.unavailable = False
     await harness.pass_(timedelta(0))
     assert await harness.rows(BookingRef(booking)) == rows
     assert harness.inbox.subjects(person)[1:] == subjects

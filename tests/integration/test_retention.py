@@ -1,4 +1,4 @@
-"""What was delivered is forgotten in time, and a long lane does not slow every claim."""
+"""Delivered messages are deleted in time, and a long ordering key does not slow every claim."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -91,7 +91,7 @@ async def due_ids(database: asyncpg.Connection) -> set[UUID]:
 
 
 async def waits(due: PostgresOutboxClaims, *, retry_in: timedelta = HOUR) -> Message:
-    """The head of the lane was tried in vain and waits for its next attempt."""
+    """The first message of the ordering key has failed and waits for its next attempt."""
     [head] = await claim(due)
     await due.record_result(head, Failed("503"), took=LEASE, retry_in=retry_in)
     return head

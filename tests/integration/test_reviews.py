@@ -1,4 +1,4 @@
-"""Reviews: who may write one, that everybody writes one at most, and the rating that follows from them."""
+"""Reviews: who may write one, at most one per user, and the rating calculated from them."""
 
 import asyncio
 from typing import Any

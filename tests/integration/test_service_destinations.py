@@ -1,4 +1,4 @@
-"""NOTIFICATION_SERVICE_URL and EMAIL_SERVICE_URL: from a request to the API to the services that hear of it."""
+"""NOTIFICATION_SERVICE_URL and EMAIL_SERVICE_URL: from a request to the API to the services that are notified."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -61,7 +61,7 @@ async def a_busy_day(settings: Settings) -> tuple[int, int]:
 
 
 async def deliver(settings: Settings) -> None:
-    """What a worker does between starting and having nothing left to do: a refund that is paid is told in turn."""
+    """Runs a worker until nothing is pending: a completed refund enqueues messages of its own."""
     parts = container.build_deliveries(settings)
     try:
         for destination in [*parts.deliver_due.senders, *parts.deliver_due.senders]:

@@ -51,7 +51,7 @@ async def payments(database: asyncpg.Connection, report: dict[str, int]) -> list
 
 
 async def several_wait(database: asyncpg.Connection) -> bool:
-    """Whether more than one request waits for a row that somebody else holds."""
+    """Whether more than one request waits for a locked row."""
     # A transaction goes on seeing the activity that it saw first.
     await database.execute("SELECT pg_stat_clear_snapshot()")
     waiting: int = await database.fetchval(

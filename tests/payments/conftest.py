@@ -1,4 +1,4 @@
-"""A house with a till."""
+"""A deployment with a local gateway."""
 
 from collections.abc import AsyncIterator, Callable
 

@@ -1,4 +1,4 @@
-"""A house that takes payments: its API over HTTP, a worker, and the gateway beside them."""
+"""A deployment that takes payments: its API over HTTP, a worker, and a gateway server."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -70,18 +70,18 @@ class PaymentsHarness:
             assert answer.status_code == 200, answer.text
 
     async def run_worker(self) -> None:
-        """The worker does every errand that is due."""
+        """Runs every payment job that is due."""
         await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
 
     async def process_webhooks(self) -> None:
-        """All webhooks come in their order, and the worker applies them."""
+        """Sends all webhooks in their order, and the worker applies them."""
         while self.gateway.webhooks:
             webhooks, self.gateway.webhooks = self.gateway.webhooks, []
             await self.send_webhooks(webhooks)
             await self.run_worker()
 
     async def time_passes(self) -> None:
-        """Three minutes for the payments, and all delays of errands."""
+        """Moves payments three minutes into the past, and makes all payment jobs due."""
         await self.database.execute(
             "UPDATE payments SET created_at = created_at - '3 minutes'::interval, looked_up_at = NULL"
         )
@@ -98,7 +98,7 @@ class PaymentsHarness:
         return tuple(row)
 
     async def message_count(self, booked: Booked, message_type: str = "payment_completed") -> int:
-        """How often the CRM is told."""
+        """The number of such messages to the CRM."""
         count: int = await self.database.fetchval(
             "SELECT count(*) FROM outbox WHERE destination = 'crm' AND fact = $2 AND lane = 'booking:' || $1::text",
             str(booked["booking"]["id"]),

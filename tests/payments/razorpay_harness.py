@@ -1,4 +1,4 @@
-"""A house that takes payments by Razorpay."""
+"""A deployment that takes payments by Razorpay."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""A house that takes payments by Stripe."""
+"""A deployment that takes payments by Stripe."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable

@@ -43,7 +43,7 @@ class GatewayHarness:
     asked: list[str] = field(default_factory=list)
 
     async def books(self) -> tuple[Person, int]:
-        """Somebody with a booking to pay, and its id; the browser is where it is paid."""
+        """A user with an unpaid booking, and its id; the browser is on its payment page."""
         john, ada = await self.people.facilitator(), await self.people.user()
         event = await john.creates_event(title="Yoga & <b>Tea</b>", price=1250.5, currency="EUR")
         answer = (await ada.post("/bookings", json={"event_id": event["id"]})).json()
@@ -55,7 +55,7 @@ class GatewayHarness:
         await self.page.wait_for_load_state()
 
     async def payment_status(self, person: Person, booking_id: int) -> str:
-        """After the worker has applied what the gateway told."""
+        """After the worker has applied the webhooks."""
         await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
         shown: str = (await person.get(f"/bookings/{booking_id}")).json()["payment_status"]
         return shown

@@ -26,7 +26,7 @@ RAZORPAY = {"RAZORPAY_KEY_ID": "rzp_test", "RAZORPAY_KEY_SECRET": "s" * 32, "RAZ
 
 @dataclass
 class Books:
-    """A house with three payments at the sandbox: one paid, one given back, one still open."""
+    """A deployment with three payments at the sandbox: one paid, one refunded, one still open."""
 
     database: asyncpg.Connection
     settings: Settings
@@ -181,21 +181,21 @@ async def test_since_omits_older_payments(books: Books) -> None:
 
 async def test_unavailable_gateway_is_one_line_and_others_are_compared(books: Books) -> None:
     await books.change("UPDATE payments SET gateway = 'razorpay' WHERE booking_id IN (1, 2)")
-    away, sum_up = await books.findings()
-    assert away == "away: razorpay, 2 payments not compared: The payment gateway razorpay is not configured"
+    unavailable, sum_up = await books.findings()
+    assert unavailable == "away: razorpay, 2 payments not compared: The payment gateway razorpay is not configured"
     assert sum_up == "1 payment compared, 1 to look at"
     api_base = f"http://127.0.0.1:{free_port()}"
-    away, sum_up = await books.findings(**RAZORPAY, RAZORPAY_API_BASE=api_base)
-    assert away.startswith("away: razorpay, 2 payments not compared: ")
-    assert "not configured" not in away
+    unavailable, sum_up = await books.findings(**RAZORPAY, RAZORPAY_API_BASE=api_base)
+    assert unavailable.startswith("away: razorpay, 2 payments not compared: ")
+    assert "not configured" not in unavailable
     assert sum_up == "1 payment compared, 1 to look at"
 
 
 async def test_unavailable_database_is_one_line(books: Books) -> None:
-    away = Books(
+    unavailable = Books(
         books.database, structs.replace(books.settings, database_url="postgresql://u@127.0.0.1:1/x"), books.data
     )
-    done = await away.run("check")
+    done = await unavailable.run("check")
     assert done.returncode == 1
     assert done.stderr.startswith("convene: the database is away: check DATABASE_URL")
     assert len(done.stderr.splitlines()) == 1

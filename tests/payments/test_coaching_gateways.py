@@ -1,4 +1,4 @@
-"""A coach's time is paid at Stripe and at Razorpay as a place is: asked for, away, received, given back."""
+"""Appointments are paid at Stripe and at Razorpay as seats are: checkout, outage, payment, refund."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,7 +19,7 @@ POLICY = ((24, 50),)
 
 
 async def books(gateway_harness: Any, client: Member) -> dict[str, Any]:
-    """Twenty minutes of somebody who takes ten dinars an hour."""
+    """Twenty minutes at ten dinars an hour."""
     coach = await name_price(
         gateway_harness.parts.money.refunds.open_work, gateway_harness.facilitator.id, "10", "KWD", POLICY
     )

@@ -1,4 +1,4 @@
-"""The money of a coach's time goes the same way as that of a place: held, paid, late, twice, given back."""
+"""Payments of appointments follow the rules of seats: hold, payment, late payment, second payment, refund."""
 
 import asyncio
 from collections.abc import Callable
@@ -298,12 +298,12 @@ async def test_slow_gateway_does_not_delay_the_answer_for_a_series(
 ) -> None:
     client, coach = await appointment_harness.harness.person(), await appointment_harness.coach()
     reader = PostgresAppointmentQueries(appointment_harness.harness.worker.database)
-    appointment_harness.harness.local_gateway.away = True
+    appointment_harness.harness.local_gateway.unavailable = True
     views = [
         await reader.get((await appointment_harness.book(client, coach, hour)).reserved.id)
         for hour in range(CONCURRENT_REQUESTS + 3)
     ]
-    appointment_harness.harness.local_gateway.away = False
+    appointment_harness.harness.local_gateway.unavailable = False
     open_checkout = appointment_harness.harness.worker.money.open_checkout
     hasty = AppointmentPayment(replace(open_checkout, patience=timedelta(0)), reader)
     assert list(await hasty.open(views))[CONCURRENT_REQUESTS:] == [None] * 3
@@ -346,10 +346,10 @@ async def test_unavailable_gateway_costs_the_link_but_not_the_appointment(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach()
-    harness.local_gateway.away = True
+    harness.local_gateway.unavailable = True
     new = await appointment_harness.book(client, coach)
     assert (new.payment_url, await harness.booking(new)) == (None, PENDING)
-    harness.local_gateway.away = False
+    harness.local_gateway.unavailable = False
     url = await harness.worker.money.open_checkout.for_user(client, ref_of(new))
     assert url == f"https://till.example/{order_of(new)}"
     assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED

@@ -1,5 +1,4 @@
-"""Money for a coach's time that comes while others want it. Each race has a twin with its guard taken out, which must
-go wrong."""
+"""Payments of appointments in races with other requests. Each race has a negative control without its guard."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +27,7 @@ WITHOUT_BACKSTOP = "ALTER TABLE coaching_bookings DROP CONSTRAINT ex_coaching_bo
 
 
 class LooksTogether(PostgresCoaches):
-    """Nobody takes the time before as many as `together` waits for have looked at what the coach does."""
+    """No caller books before `together` callers have looked at the calendar of the coach."""
 
     together: asyncio.Barrier | None = None
 

@@ -49,7 +49,7 @@ class AppointmentHarness:
         await self.runs()
 
     async def runs(self) -> None:
-        """What is owed to payments, until nothing is."""
+        """Runs payment jobs until none is due."""
         for _ in range(3):
             await deliver_due(self.worker.deliver_due, Destination.PAYMENTS)
 

@@ -1,6 +1,6 @@
-"""Places held for payments: given up in time, given once, and money that comes too late is never lost.
+"""Seats held for payments: they expire in time and once, and a late payment is never lost.
 
-Each race has a twin with its guard taken out, which must go wrong.
+Each race has a negative control without its guard.
 """
 
 import asyncio
@@ -95,10 +95,10 @@ async def test_failed_payment_does_not_extend_the_hold(harness: AppHarness) -> N
 
 async def test_unavailable_gateway_delays_closing_the_checkout(harness: AppHarness) -> None:
     new = await harness.expired(await harness.person(), await harness.event())
-    harness.local_gateway.away = True
+    harness.local_gateway.unavailable = True
     await harness.worker.run()
     assert harness.local_gateway.orders[order_of(new)].state == "open"
-    harness.local_gateway.away = False
+    harness.local_gateway.unavailable = False
 
     await harness.until_dry()
 
@@ -133,7 +133,7 @@ async def test_checkout_with_a_lost_answer_is_closed_after_the_hold(harness: App
 
 
 async def two_late_payments(harness: AppHarness, kind: type[SettlePayment] = SettlePayment) -> Counter[object]:
-    """Two people had the only place one after the other and pay now, at once."""
+    """Two users held the only seat one after the other and pay now at the same time."""
     event = await harness.event(capacity=1)
     late = [await harness.expired(person, event) for person in await harness.people(2)]
     reports = [harness.received(new) for new in late]
@@ -155,7 +155,7 @@ async def test_of_two_late_payments_for_one_seat_one_is_refunded(harness: AppHar
 
 
 async def pay_while_the_hold_ends(harness: AppHarness) -> None:
-    """A webhook, a look-up and the end of the hold at once, while somebody else waits for the place."""
+    """A webhook, a look-up and the end of the hold at once, while another user waits for the seat."""
     event = await harness.event(capacity=1)
     person, waiting = await harness.people(2)
     new = await harness.book(person, event)

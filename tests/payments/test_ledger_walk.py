@@ -1,5 +1,5 @@
-"""A long random walk of everything that moves money, for places and for coaches' time, with a gateway that fails in
-many ways: in the end our books and the gateway's agree to the minor unit.
+"""A long random sequence of operations on payments, for seats and appointments, with a gateway that fails in
+many ways: at the end our records and the gateway's agree to the minor unit.
 
 `CONVENE_WALK_STEPS` makes it longer, `CONVENE_WALK_SEED` another one; `CONVENE_WALK_STORIES` lets hypothesis try more.
 """
@@ -108,7 +108,7 @@ class Walk:
     async def _decide(self, state: str) -> None:
         _, new = self.a_booking()
         if order_of(new) not in self.harness.local_gateway.orders:
-            return  # its checkout was never made: nobody can pay there
+            return  # without a checkout it cannot be paid
         webhook = self.harness.local_gateway.pay(order_of(new), state)
         if webhook is None or self.luck.random() < 0.15:
             return  # lost
@@ -160,18 +160,18 @@ class Walk:
         await asyncio.gather(*(worker.run() for worker in self.harness.workers))
 
     async def misbehave(self) -> None:
-        """The gateway is away, or loses its answers, or is well again."""
+        """The gateway is unavailable, or loses its answers, or recovers."""
         local_gateway = self.harness.local_gateway
-        local_gateway.away = local_gateway.lose_answers = False
+        local_gateway.unavailable = local_gateway.lose_answers = False
         match self.luck.randrange(4):
             case 0:
-                local_gateway.away = True
+                local_gateway.unavailable = True
             case 1:
                 local_gateway.lose_answers = True
 
     async def ends(self) -> None:
         """The gateway is well again, all is looked up and done."""
-        self.harness.local_gateway.away = self.harness.local_gateway.lose_answers = False
+        self.harness.local_gateway.unavailable = self.harness.local_gateway.lose_answers = False
         for _ in range(4):
             await self.harness.minutes_pass(90)
             await self.expire()
@@ -221,8 +221,8 @@ async def test_after_random_operations_our_records_match_the_gateway(harness: Ap
 
 
 async def test_no_order_of_operations_by_hypothesis_breaks_the_invariants(harness: AppHarness) -> None:
-    """The same steps, in the orders hypothesis thinks of. Shrinking what it finds would take minutes: left to whoever
-    looks for the reason (take `phases` away)."""
+    """The same steps, in the orders that hypothesis chooses. Shrinking a failure would take minutes: remove `phases`
+    to find its cause."""
     loop = asyncio.get_running_loop()
     people = await harness.people(6)
 

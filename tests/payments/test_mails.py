@@ -34,7 +34,7 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 
 @dataclass
 class AppHarness:
-    """A booking API with the sandbox, and a worker that runs when it is told to."""
+    """A booking API with the sandbox, and a worker that runs on demand."""
 
     people: People
     api: httpx.AsyncClient
@@ -244,7 +244,7 @@ MONEY: dict[str, Any] = {"money": {"amount": "15.250", "currency": "KWD"}}
 
 
 def facilitators_mail(message_type: MessageType, **payload: Any) -> EmailMessage:
-    """What the CRM writes when it is told."""
+    """The mail of the CRM for a message."""
     body = json.loads(_to_json(to_payload(a_message(message_type, **payload))))
     notification = read_notification(body)
     claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)

@@ -1,4 +1,4 @@
-"""Mails that ask for a payment say where to pay: the link is made after the booking, and its gateway may be away."""
+"""Mails with a payment link: the link is created after the booking, and its gateway may be unavailable."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def sender(harness: AppHarness, mail: Pigeonhole, *, tries: int = TRIES, seconds
 async def the_mail(
     harness: AppHarness, sold: Sold, *, message_type: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
 ) -> Message:
-    """That is owed to who booked."""
+    """The latest mail to the client of the booking."""
     row = await stored_row(
         harness.records,
         """SELECT id, lane, fact, snapshot, occurred_at FROM outbox
@@ -54,20 +54,20 @@ async def the_mail(
 
 @pytest.fixture(params=["place", "session"])
 async def sell(harness: AppHarness, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Books something that costs something; with the gateway away it has no link yet."""
+    """Books with a price; while the gateway is unavailable there is no link yet."""
     appointment_harness, person = AppointmentHarness(harness), await harness.person()
     event, coach = await harness.event(), await appointment_harness.coach()
 
-    async def sell(*, away: bool = False) -> Sold:
-        harness.local_gateway.away = away
+    async def sell(*, unavailable: bool = False) -> Sold:
+        harness.local_gateway.unavailable = unavailable
         sold: Sold
         sold = (
             await harness.book(person, event)
             if request.param == "place"
             else await appointment_harness.book(person, coach)
         )
-        harness.local_gateway.away = False
-        assert (sold.payment_url is None) is away
+        harness.local_gateway.unavailable = False
+        assert (sold.payment_url is None) is unavailable
         return sold
 
     return sell
@@ -87,7 +87,7 @@ async def test_mail_contains_the_payment_link(harness: AppHarness, sell: Callabl
 async def test_mail_waits_for_the_link_of_a_slow_gateway(
     harness: AppHarness, sell: Callable[..., Any], seconds: float, tries: int, waits: bool
 ) -> None:
-    sold, mail = await sell(away=True), Pigeonhole()
+    sold, mail = await sell(unavailable=True), Pigeonhole()
     going = asyncio.create_task(
         sender(harness, mail, seconds=seconds, tries=tries).deliver(await the_mail(harness, sold))
     )
@@ -101,7 +101,7 @@ async def test_mail_waits_for_the_link_of_a_slow_gateway(
 async def test_mail_is_retried_for_its_link_and_sent_without_it_at_last(
     harness: AppHarness, sell: Callable[..., Any]
 ) -> None:
-    sold, mail = await sell(away=True), Pigeonhole()
+    sold, mail = await sell(unavailable=True), Pigeonhole()
     carry = sender(harness, mail)
     for attempt in range(1, AT_MOST):
         outcome = await carry.deliver(await the_mail(harness, sold, attempt=attempt))
@@ -117,7 +117,7 @@ async def test_mail_is_retried_for_its_link_and_sent_without_it_at_last(
 async def test_mail_is_sent_without_link_when_little_time_is_left(
     harness: AppHarness, sell: Callable[..., Any]
 ) -> None:
-    sold, mail = await sell(away=True), Pigeonhole()
+    sold, mail = await sell(unavailable=True), Pigeonhole()
     message = await the_mail(harness, sold)
     about = message.payload.get("coaching") or message.payload["booking"]
     about["hold_until"] = (SystemClock().now() + timedelta(minutes=10)).isoformat()

@@ -246,7 +246,7 @@ def signed_for(*values: str) -> dict[str, str]:
 async def test_only_a_signed_success_of_this_payment_shows_pending(
     parameters: dict[str, str], status: ReturnStatus
 ) -> None:
-    """Razorpay has one return address, so the parameters that it signs tell a success from the rest."""
+    """Razorpay has one return address; its signed parameters distinguish a success."""
     assert (await returned(changed(gateway="razorpay"), parameters=parameters)).status is status
 
 

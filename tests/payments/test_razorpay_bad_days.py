@@ -1,5 +1,5 @@
-"""Razorpay away, slow, overrun or cut off in the middle of an answer: nothing is made, paid or given back twice, and
-nothing is lost."""
+"""Razorpay unavailable, slow, overloaded or interrupted: orders, payments and refunds are neither duplicated nor
+lost."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -200,7 +200,7 @@ async def test_refusal_states_the_reason_without_the_key(razorpay: FakeRazorpay)
     await wrong.close()
 
 
-# The house
+# A whole deployment
 
 
 async def test_unavailable_gateway_costs_the_link_but_not_the_seat(gateway_harness: GatewayHarness) -> None:

@@ -1,4 +1,4 @@
-"""Razorpay's webhooks come twice, late and in any order: whatever the order, one state."""
+"""Razorpay's webhooks arrive twice, late and in any order: all orders end in one state."""
 
 import asyncio
 import itertools
@@ -75,8 +75,8 @@ async def unpaid_bookings(gateway_harness: GatewayHarness, number: int) -> list[
 
 
 def story(razorpay: FakeRazorpay, unpaid: Unpaid, events: Iterable[str]) -> dict[str, Webhook]:
-    """What happened at Razorpay to one order: a first try failed, the bank said yes after all, and in the end the
-    money was given back at Razorpay's desk. Each webhook is a snapshot of its moment."""
+    """One order at Razorpay: a first payment failed, was authorized after all, and was refunded at Razorpay at the end.
+    Each webhook is a snapshot of its moment."""
     order: Entity = {"id": unpaid.order_id, "receipt": str(unpaid.payment_id), "amount": 3_000, "currency": "INR"}
     payment = {"id": f"pay_{unpaid.booking_id}", "order_id": unpaid.order_id, "amount": 3_000, "currency": "INR"}
     payment |= {"notes": [], "amount_refunded": 0}
@@ -168,7 +168,7 @@ async def test_all_orders_without_a_refund_end_paid(gateway_harness: GatewayHarn
 
 
 async def at_once(gateway_harness: GatewayHarness, bookings: Sequence[Unpaid], settle: SettlePayment) -> int:
-    """How many payments were told more than once, where their callback and two webhooks are settled at one moment."""
+    """How many payments had more than one message, if their callback and two webhooks are settled at one moment."""
     for unpaid in bookings:
         by_event = story(gateway_harness.razorpay, unpaid, EVENTS[3:5])
         reports = [

@@ -80,7 +80,7 @@ async def test_repeated_webhook_has_one_effect(gateway_harness: GatewayHarness) 
 
 
 async def test_same_body_with_different_ids_has_one_effect(gateway_harness: GatewayHarness) -> None:
-    """The id stands in a header that nobody signs."""
+    """The id is in an unsigned header."""
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
     [captured] = gateway_harness.razorpay.webhooks_of("payment.captured")
@@ -126,7 +126,7 @@ async def test_wrong_amount_or_currency_is_recorded_and_not_confirmed(gateway_ha
 async def test_notes_edited_in_the_checkout_do_not_pay_another_booking(
     gateway_harness: GatewayHarness,
 ) -> None:
-    """Who pays for the one gets the one, whatever the notes claim."""
+    """A payment completes the booking of its order; the notes do not matter."""
     one, order = await gateway_harness.a_booking()
     another, wanted = await gateway_harness.a_booking()
     link_notes = next(
@@ -223,7 +223,9 @@ async def test_failure_is_verified_with_razorpay(gateway_harness: GatewayHarness
     body = {"razorpay_order_id": order["id"], "razorpay_payment_id": failed["id"]}
     gateway_harness.razorpay.trouble("500")
     answer = await gateway_harness.post("/payment/failure", body)
-    assert (answer.status_code, answer.json()["booking"]["payment_status"]) == (200, "pending"), "it is away"
+    assert (answer.status_code, answer.json()["booking"]["payment_status"]) == (200, "pending"), (
+        "Razorpay is unavailable"
+    )
     gateway_harness.razorpay.mend()
     answer = await gateway_harness.post("/payment/failure", body)
     assert answer.json()["booking"]["payment_status"] == "failed"

@@ -111,12 +111,12 @@ async def test_concurrent_cancellations_refund_once(harness: AppHarness) -> None
 async def test_unavailable_gateway_delays_a_refund(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
-    harness.local_gateway.away = True
+    harness.local_gateway.unavailable = True
     await harness.cancel(person, new)
     await harness.worker.run()
     assert await harness.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
     assert await harness.jobs() == [("refund_promised", "pending")]
-    harness.local_gateway.away = False
+    harness.local_gateway.unavailable = False
 
     await harness.until_dry()
 
@@ -247,7 +247,7 @@ async def test_refund_above_the_payment_is_recorded_as_a_mismatch(harness: AppHa
 
 
 async def a_sold_out_event(harness: AppHarness) -> tuple[EventId, list[list[NewBooking]]]:
-    """60 paid places, 5 unpaid, 3 paid on the spot, 5 that were free."""
+    """60 paid seats, 5 unpaid, 3 paid offline, 5 free."""
     event = await harness.event(capacity=100)
     people = await harness.people(68)
     paid = [await harness.paid(person, event) for person in people[:60]]

@@ -29,7 +29,7 @@ class GatewayHarness:
         await deliver_due(self.worker.deliver_due, Destination.PAYMENTS)
 
     async def press(self, url: str, button: str) -> None:
-        """A button of the page; then the worker hears of it."""
+        """Presses a button of the page; then the worker applies the webhook."""
         page = url.removeprefix(self.public_url)
         assert (await self.api.get(page)).status_code == 200
         assert (await self.api.post(f"{page}/{button}")).status_code == 303

@@ -1,4 +1,4 @@
-"""Whatever a gateway says, however often and in whatever order: the state it ends in, and what people are told."""
+"""Gateway updates, repeated and in any order: the state they end in, and the messages about them."""
 
 import asyncio
 from collections import Counter
@@ -304,10 +304,10 @@ async def test_checkout_with_a_lost_answer_is_opened_again_and_is_the_same(
 async def test_unavailable_gateway_is_looked_up_again(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     harness.local_gateway.pay(order_of(new))
-    harness.local_gateway.away = True
+    harness.local_gateway.unavailable = True
     await harness.minutes_pass(3)
     assert await harness.worker.money.reconcile() == 1
-    harness.local_gateway.away = False
+    harness.local_gateway.unavailable = False
     await harness.minutes_pass(4)
 
     assert await harness.worker.money.reconcile() == 1

@@ -1,4 +1,4 @@
-"""Stripe away, slow, hanging up in the middle, and giving money back in its own time."""
+"""Stripe unavailable, slow or disconnecting, and refunds that take time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -141,7 +141,7 @@ async def test_lost_session_is_found_again_by_its_key(stripe: FakeStripe, gatewa
 
 
 async def test_lost_session_with_another_title_is_created_again(stripe: FakeStripe, gateway: StripeGateway) -> None:
-    """Nobody knows the address of the first."""
+    """The address of the first session is lost."""
     request = a_request("Morning Yoga")
     assert await gateway.open_checkout(request)
     renamed = PaymentRequest(**{name: getattr(request, name) for name in request.__slots__} | {"title": "Evening Yoga"})
@@ -166,7 +166,7 @@ async def test_ended_session_is_not_expired_again(stripe: FakeStripe) -> None:
     await gateway.close()
 
 
-# A whole house
+# A whole deployment
 
 
 @pytest.mark.parametrize("kind", ["500", "lost answer"])

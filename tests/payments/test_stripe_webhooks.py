@@ -158,7 +158,7 @@ async def test_repeated_event_has_one_effect(gateway_harness: GatewayHarness) ->
 
 
 async def test_without_inbox_key_one_event_has_many_effects(gateway_harness: GatewayHarness) -> None:
-    """The twin."""
+    """Negative control."""
     await gateway_harness.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
     _, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session)

@@ -1,4 +1,4 @@
-"""Prices that the gateway of the house cannot take are refused when they are named, in the words of each contract."""
+"""Prices that the gateway cannot charge are rejected when they are entered, in the shape of each contract."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,7 +16,7 @@ KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
 
 @pytest.fixture
 async def api(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
-    """Of a house that takes payments by Stripe."""
+    """Of a deployment that takes payments by Stripe."""
     async with stripe_harness.open_gateway_harness(make_settings, database) as gateway_harness:
         yield gateway_harness.api
 

@@ -15,8 +15,8 @@ from tests.support.databases import a_database
 from tests.support.load import Member, many_users, some_events
 from tests.support.processes import API, ApiProcess, running_apis, server_environ
 
-# A deferred trigger runs as its transaction commits, with a snapshot of that moment. Whoever changes an event's places
-# holds its row until then, so the rows of one event are its places after each commit, in order.
+# A deferred trigger runs as its transaction commits, with a snapshot of that moment. A transaction that changes the
+# seats of an event locks its row until then, so the rows of one event are its seats after each commit, in order.
 _WATCH = """
 CREATE TABLE seen_at_commit (event_id bigint, status text, capacity int, booked int, live int);
 
@@ -98,7 +98,7 @@ class Site:
         )
 
     async def messages_by_booking(self, event_id: int) -> dict[int, list[str]]:
-        """What is owed for each booking of the event as `destination fact`, each destination's in order."""
+        """The messages of each booking of the event as `destination fact`, ordered within each destination."""
         rows = await self.database.fetch(
             """SELECT b.id, coalesce(array_agg(o.destination || ' ' || o.fact ORDER BY o.destination, o.seq)
                                      FILTER (WHERE o.id IS NOT NULL), '{}') AS messages

@@ -124,7 +124,7 @@ async def test_booking_repeated_after_a_crash_before_the_answer_is_the_same(
     assert await crashing_site.seats(event) == SeatInventory(capacity=10, booked=1, live=1)
 
     async with another_process(crashing_site, redis_url, tmp_path) as process:
-        # Nobody shortens the lease: it ends before a request is told to come back.
+        # The lease is not shortened: it ends before a waiting request gets its 409.
         answers = await asyncio.gather(*(ask(process.address, request) for _ in range(5)))
         late = await ask(process.address, request)
         shown = await ask(process.address, person.http_request("GET", "/bookings"))
@@ -250,7 +250,7 @@ async def test_request_repeated_after_a_crash_during_a_lock_wait_makes_one_booki
         finally:
             await holder.close()
 
-        # PostgreSQL learns only from its answer that nobody is there: the booking is made.
+        # PostgreSQL notices the lost client only when it answers: the booking is made.
         answer = await ask(site.processes[1].address, request)
         assert answer.status == 201
         assert list(await site.messages_by_booking(event)) == [answer.json["booking"]["id"]]

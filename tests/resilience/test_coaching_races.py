@@ -1,6 +1,6 @@
-"""Many clients want one coach's time, at two API processes at once: nobody's sessions overlap.
+"""Many clients book one coach at two API processes at once: no appointments overlap.
 
-The race has a twin on a database without the exclusion constraint, which must go wrong.
+The negative control runs on a database without the exclusion constraint.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""A CRM and a mail server on their worst days: the others hear everything meanwhile, and they do when they are back."""
+"""Failures of the CRM and of the mail server: other destinations continue, and the failed one catches up."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ def behaving(behaviour: Behaviour) -> Callable[[Receiver], AbstractAsyncContextM
 
 @pytest.mark.parametrize(
     "bad_day",
-    [Receiver.away, *map(behaving, (slow, dripping, failing, overrun, reset))],
+    [Receiver.unavailable, *map(behaving, (slow, dripping, failing, overrun, reset))],
     ids=["down", "slow", "dripping", "failing", "overrun", "reset"],
 )
 async def test_failing_crm_gets_every_message_after_recovery_and_mail_continues(
@@ -94,7 +94,7 @@ async def test_failing_crm_gets_every_message_after_recovery_and_mail_continues(
         booking_load = await some_come(system)
         await until(lambda: _delivered(system, "email"))
         await until(lambda: _failed(system, "crm"))
-        assert booking_load.turned_away == 0
+        assert booking_load.unavailable_answers == 0
         missed, before = await _pending_ids(system, "crm"), len(system.crm.requests)
     await system.recovers()
     assert missed <= set(system.crm.message_ids[before:])
@@ -104,7 +104,7 @@ async def test_failing_crm_gets_every_message_after_recovery_and_mail_continues(
 async def test_without_retries_the_crm_misses_messages_of_an_outage(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """The twin. Two of each: not enough for the circuit."""
+    """Negative control. Two of each: not enough for the circuit."""
     async with receiving() as crm, ended_elsewhere() as running:
         environ = server_environ(database_url, redis_url, tmp_path, crm_service_url=crm.url)
         running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(gives_up=True)))

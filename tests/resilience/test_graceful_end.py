@@ -69,7 +69,7 @@ async def test_stopping_api_is_unready_first_and_finishes_requests(
             john = await People(client).facilitator()
             created = await john.creates_event()
             async with database.transaction():
-                # Whoever books waits for this row.
+                # A booking waits for this row.
                 await database.execute("SELECT 1 FROM events FOR UPDATE")
                 booking = asyncio.create_task(john.post("/bookings", {"event_id": created["id"]}))
                 await until(lambda: _waits(database_url))
@@ -89,8 +89,8 @@ async def test_stopping_api_is_unready_first_and_finishes_requests(
 async def test_keep_alive_clients_lose_no_request_when_a_process_stops(
     database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path, module: tuple[str, ...]
 ) -> None:
-    """They are told with an answer to go elsewhere, and the process waits until everybody was. Its twin tells nobody:
-    they ask on, and hear nothing."""
+    """Answers carry `Connection: close`, and the process waits until every client has got one. The negative control
+    sends none: clients send another request and get no answer."""
     (host,) = await many_users(database, 1, role="facilitator")
     (event,) = await some_events(database, host.id, 1, capacity=100_000)
     people = iter(await many_users(database, 4_000))
@@ -103,12 +103,12 @@ async def test_keep_alive_clients_lose_no_request_when_a_process_stops(
             answer = await caller(next(people).booking_request(event))
             booked.append(answer.json["booking"]["id"])
             connection = answer.header("Connection")
-            await asyncio.sleep(pause)  # who is just being answered when it ends is told by the server itself
+            await asyncio.sleep(pause)  # a client in the middle of a request at the end gets the header from the server
         caller.close()
 
     with an_api(server_environ(database_url, redis_url, tmp_path, drain_seconds="2"), tmp_path, module) as api:
         await api.ready()
-        # No two keep in step, so that somebody is idle at any time.
+        # Different pauses, so that some connection is idle at any time.
         busy = [asyncio.create_task(book_until_closed(api.address, 0.1 + 0.07 * n)) for n in range(8)]
         await until(lambda: len(booked) > 20)
         assert not any(task.done() for task in busy)
@@ -217,7 +217,7 @@ async def test_stopped_worker_releases_undelivered_messages_immediately(
 async def test_without_graceful_stop_messages_wait_for_their_lease(
     database: asyncpg.Connection, crm: Receiver, launch: Launch
 ) -> None:
-    """The twin: without a clean end there is something to wait for."""
+    """Negative control: without a graceful stop the lease has to expire."""
     Stuck(crm)
     for _ in range(AT_ONCE + 6):
         await add_message(database)

@@ -24,7 +24,7 @@ async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
     people = await site.users(40)
     holder = await asyncpg.connect(site.dsn)
     try:
-        # The row is let go only after everybody has been answered: waiting for it would be waiting for ever.
+        # The row is released only after all requests are answered.
         async with asyncio.timeout(60), holder.transaction():
             await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
             answers = await site.all_at_once([person.booking_request(event) for person in people])
@@ -34,8 +34,8 @@ async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
     assert {answer.status for answer in answers} == {503}
     assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
 
-    # 503 says that it is not known, never that it is refused: a statement the API gave up waiting for may have been the
-    # first to get the row. Whoever asks again has one place in either case.
+    # 503 means unknown, not rejected: a statement that the API gave up waiting for may have been the first to get the
+    # row. A repeated request ends with one seat in either case.
     again = await site.all_at_once([person.booking_request(event) for person in people])
     assert set(outcomes(again)) <= {(201, ""), (400, "You have already booked this event")}
     assert await site.seats(event) == SeatInventory(capacity=50, booked=40, live=40)

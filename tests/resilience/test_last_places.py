@@ -1,6 +1,6 @@
-"""Many people want few places, at two API processes at once: a place is sold at most once.
+"""Many users book few seats at two API processes at once: a seat is sold at most once.
 
-Each race has a twin against `tests.support.without_guard`, which must go wrong.
+Each race has a negative control with `tests.support.without_guard`.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ DONE = (200, "")
 
 
 class Coming:
-    """People who book a place of the event, give it back after a moment and come again until it is over, at the latest
-    when `enough` places were taken. Whoever has one then keeps it."""
+    """Users who book a seat of the event, cancel after a moment and book again until it is over, at the latest when
+    `enough` seats were reserved. Seats reserved then are kept."""
 
     def __init__(self, event: int, people: list[Member], *, enough: int = 0) -> None:
         self.over = asyncio.Event()
@@ -155,7 +155,7 @@ async def test_capacity_changed_during_bookings_is_never_exceeded(site: Site) ->
     luck = random.Random(1)
 
     async def replan(caller: Caller) -> set[tuple[int, str]]:
-        """The facilitator offers about as many places as there are bookings, a few more or less."""
+        """The facilitator sets the capacity to the number of bookings, a few more or less."""
         answers = []
         for _ in range(15):
             seen = (await caller(site.facilitator.http_request("GET", f"/events/{event}"))).json["current_participants"]

@@ -1,4 +1,4 @@
-"""The live feed over several processes, while servers go away and come back, with many followers and slow ones."""
+"""The live feed over several processes, with restarted servers, many clients and slow ones."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ async def test_without_redis_updates_are_polled_and_recover(
 async def test_entry_committed_late_is_not_missed_and_without_lock_it_is(
     database: asyncpg.Connection, database_url: str, john: Member, statement: str, seen: list[int]
 ) -> None:
-    """The twin without the lock misses it."""
+    """The negative control without the lock misses it."""
     other = await asyncpg.connect(database_url)
     own = Database(database_url, pool_size=1)
     feed = PostgresLiveUpdates(own)
@@ -196,7 +196,7 @@ async def test_stopping_process_closes_its_connections_immediately(
             assert await closed_with(socket) == 1012
             assert await stream.ended()
         if drain != "0":
-            # Whoever comes back to it meanwhile is sent elsewhere.
+            # New connections are rejected in the meantime.
             with pytest.raises(InvalidStatus) as caught:
                 async with a_socket(api.address, john.token):
                     pass
@@ -261,7 +261,7 @@ async def test_clients_that_do_not_read_use_no_memory_and_are_disconnected(
                     most = max(most, resident(api.pid))
                     await asyncio.sleep(0.2)
             assert most - before < 80, f"{before} MiB became {most}"
-            # Their places are free again.
+            # Their connection slots are free again.
             async with a_socket(api.address, john.token, "?last_event_id=0") as socket:
                 assert (await next_update(socket))["data"]["n"] == 1
         finally:

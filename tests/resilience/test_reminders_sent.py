@@ -1,4 +1,4 @@
-"""Reminders sent by worker processes, one of which dies with a mail in its hands, and reminders of places held."""
+"""Reminders sent by worker processes, one of which dies during a delivery, and reminders of held seats."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tests.support.reminder_harness import DAY, HOUR, Inbox, ReminderHarness, Se
 
 
 class DeadlyInbox(Inbox):
-    """Takes the first reminder, and kills who brings it before they hear of that."""
+    """Accepts the first reminder, and kills the sending process before it gets the answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,9 +89,9 @@ async def test_worker_killed_between_send_and_mark_sends_at_most_one_more_mail(
 ) -> None:
     person, _ = await harness.a_booking(DAY + timedelta(seconds=2))
     assert isinstance(harness.inbox, DeadlyInbox)
-    async with a_worker(harness, tmp_path) as victim:
-        harness.inbox.victims.append(victim.pid)
-        await asyncio.wait_for(victim.wait(), 60)
+    async with a_worker(harness, tmp_path) as killed_worker:
+        harness.inbox.victims.append(killed_worker.pid)
+        await asyncio.wait_for(killed_worker.wait(), 60)
     assert await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 1
     async with a_worker(harness, tmp_path):
         await until(partial(harness.records.fetchval, "SELECT count(*) = 1 FROM reminders WHERE status = 'sent'"), 60)

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis, taken away under people who book: bookings are kept, deliveries go on, nobody is told a lie."""
+"""PostgreSQL and Redis stopped during bookings: bookings are kept, deliveries continue, answers stay correct."""
 
 import asyncio
 import contextlib
@@ -63,11 +63,11 @@ async def test_redis_flushed_stopped_and_restarted_loses_no_booking_or_delivery(
             own_redis.stop()
             before = len(system.crm.requests)
             await booking_load.more(20)
-            # By looking into the table, while nothing rings.
+            # By polling the outbox, without wake-ups.
             await until(lambda before=before: len(system.crm.requests) > before + 10)  # type: ignore[misc]
             own_redis.start()
             await booking_load.more(20)
-    assert booking_load.turned_away == 0
+    assert booking_load.unavailable_answers == 0
     await system.until_delivered()
     await system.assert_sound(booking_load)
 
@@ -84,7 +84,7 @@ async def test_without_wake_ups_a_worker_polls_the_outbox(
 async def test_without_polling_messages_without_wake_up_stay(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    """The twin."""
+    """Negative control."""
     async with _without_wake_ups(faulty_worker(no_polling=True), database_url, tmp_path):
         first = await add_message(database)
         await until(lambda: _is_delivered(database, first))  # by the look it takes when it starts
@@ -142,14 +142,14 @@ async def _restarted(postgres: EmbeddedPostgres, booking_load: BookingLoad, numb
     await booking_load.more(50)
     end(postgres, number)
     await until(lambda: postgres.poll() is not None)
-    turned_away = booking_load.turned_away
-    await until(lambda: booking_load.turned_away > turned_away)
+    unavailable_answers = booking_load.unavailable_answers
+    await until(lambda: booking_load.unavailable_answers > unavailable_answers)
     postgres.start()
     await booking_load.more(10, seconds=BACK_TO_NORMAL_SECONDS)
 
 
 async def test_without_synchronous_commit_bookings_are_lost(redis_url: str, tmp_path: Path) -> None:
-    """The twin: the same load, the same SIGKILL, and a server that answers first and writes later."""
+    """Negative control: the same load, the same SIGKILL, and a server without synchronous commit."""
     with running_postgres(TEMPLATE) as forgetful:
         await asyncio.to_thread(migrations.upgrade, forgetful.dsn(TEMPLATE))
         async with open_process_harness(forgetful, forgetful.dsn(TEMPLATE), redis_url, tmp_path, workers=0) as system:

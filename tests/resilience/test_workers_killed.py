@@ -63,7 +63,7 @@ def died_of(number: signal.Signals, worker: "subprocess.Popen[bytes]") -> bool:
 
 
 async def add_messages(database: asyncpg.Connection, ordering_keys: int, each: int) -> None:
-    """Messages in lanes of so many, those of a lane far from each other."""
+    """Messages with so many ordering keys; those of one key are far from each other."""
     await database.execute(
         """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
            SELECT 'crm', 'test:' || lane, 'booking_created', $3, now()
@@ -80,7 +80,7 @@ async def number_of(database: asyncpg.Connection, which: str) -> int:
 
 
 async def out_of_order(database: asyncpg.Connection, requests: Sequence[Request]) -> list[str]:
-    """The lanes whose messages came otherwise than they were owed."""
+    """The ordering keys whose messages arrived in another order."""
     place = {str(row["id"]): (row["lane"], row["seq"]) for row in await database.fetch("SELECT * FROM outbox")}
     came = defaultdict(list)
     for request in requests:
@@ -142,7 +142,7 @@ async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
             assert [tuple(row) for row in await effects.fetch("SELECT message_id FROM notifications")] == [
                 (str(message_id),)
             ]
-        # The twin: a receiver that has no unique key has the second effect.
+        # Negative control: a receiver without a unique key has the second effect.
         await effects.execute("ALTER TABLE notifications DROP CONSTRAINT uq_notifications_message_id")
         running.enter_context(running_workers(1, environ, tmp_path, WORKER))
         await until(lambda: _all(database, "delivered", 1))

@@ -70,7 +70,7 @@ async def test_a_login_is_checked_without_a_mail() -> None:
         assert (refused.value.permanent, refused.value.destination_fault) == (False, True)
     finally:
         controller.stop()
-    with pytest.raises(MailNotSent) as away:
+    with pytest.raises(MailNotSent) as unavailable:
         await SmtpTransport(smtp_server(f"smtp://ada:right@127.0.0.1:{port}")).check_login()
-    assert not isinstance(away.value, LoginRefused)
-    assert away.value.destination_fault
+    assert not isinstance(unavailable.value, LoginRefused)
+    assert unavailable.value.destination_fault

@@ -48,7 +48,7 @@ SCHEDULE = RetrySchedule((timedelta(0), *[timedelta(hours=1)] * 20))
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Of a coaching booking what the house asks of one of an event."""
+    """The fields of a reserved seat, for an appointment."""
 
     id: AppointmentId
     payment_id: PaymentId | None
@@ -176,7 +176,7 @@ class AppHarness:
         return new
 
     def received(self, new: Sold) -> GatewayUpdate:
-        """The person pays; what the till says of it."""
+        """The user pays; returns the gateway's update."""
         self.local_gateway.pay(order_of(new))
         return self.update(new, PaymentUpdate.RECEIVED)
 
@@ -220,7 +220,7 @@ class AppHarness:
         await self.records.execute("UPDATE outbox SET due_at = due_at - $1::interval WHERE status = 'pending'", ago)
 
     async def expired(self, person: User, event_id: EventId) -> NewBooking:
-        """A booking whose place was given up; its checkout is still open."""
+        """A booking whose hold has expired; its checkout is still open."""
         new = await self.book(person, event_id)
         await self.minutes_pass(31)
         assert await self.worker.money.expire_holds() == 1
@@ -245,8 +245,8 @@ class AppHarness:
         return [(row["amount"], row["status"], row["reason"]) for row in rows]
 
     async def messages(self, new: Sold, destination: str = "crm", to: str = "") -> list[tuple[str, str | None]]:
-        """What is owed to a destination of the booking: the facts in order, with their reasons. Of a session `to` one
-        of its two people."""
+        """Messages of the booking for a destination: message types in order, with their reasons. `to`: `client` or
+        `coach` of an appointment."""
         kind = "booking" if isinstance(new, NewBooking) else "coaching"
         rows = await self.records.fetch(
             """SELECT fact, snapshot::jsonb ->> 'reason' AS reason FROM outbox
@@ -265,7 +265,7 @@ class AppHarness:
         return [(row["fact"], row["status"]) for row in rows]
 
     async def until_dry(self) -> None:
-        """Every worker works, and tries again what failed, until nothing is owed to the gateway."""
+        """Runs all workers, and retries failed jobs, until no payment job is pending."""
         for _ in range(20):
             await asyncio.gather(*(worker.run() for worker in self.workers))
             open_ones = await self.records.fetchval(
@@ -277,7 +277,7 @@ class AppHarness:
         raise AssertionError("the worker does not run dry")
 
     async def books(self, currency: str) -> int:
-        """Received and not given back at the till by our books, in minor units."""
+        """Received and not refunded at the local gateway by our records, in minor units."""
         kept = await self.records.fetchval(
             """SELECT coalesce(sum(p.amount), 0) - coalesce((
                    SELECT sum(r.amount) FROM refunds r JOIN payments q ON q.id = r.payment_id

@@ -1,4 +1,4 @@
-"""Coaches of a house of the tests: their time is booked, moved and given back, and paid at its till."""
+"""Coaches for tests: their time is booked, rescheduled and cancelled, and paid at the local gateway."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class AppointmentHarness:
     async def coach(
         self, price: str = "30", currency: str = "INR", policy: Sequence[tuple[int, int]] = ((0, 100),)
     ) -> User:
-        """Somebody who works day and night, at this price for an hour."""
+        """A coach who is available at any time, at this price for an hour."""
         (member,) = await many_users(self.harness.records, 1, role="facilitator")
         return await name_price(self.harness.worker.open_work, member.id, price, currency, policy)
 
@@ -86,7 +86,7 @@ class AppointmentHarness:
 async def name_price(
     open_work: OpenUnitOfWork, coach_id: int, price: str, currency: str, policy: Sequence[tuple[int, int]]
 ) -> User:
-    """Lets somebody be booked at any time, at this price for an hour."""
+    """Makes a coach available at any time, at this price for an hour."""
     async with open_work() as work:
         coach = await work.users.get(UserId(coach_id))
         per_hour = Money(Decimal(price), currency)

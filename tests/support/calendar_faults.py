@@ -27,7 +27,7 @@ def saying(reply: bytes) -> Fault:
 
 
 async def lost_answer(serve: Serve, _writer: asyncio.StreamWriter) -> bytes | None:
-    """It is done, and nobody hears of it."""
+    """The request is executed, and its answer is lost."""
     serve()
     return None
 

@@ -87,8 +87,8 @@ CallerJob = Callable[[Caller], Awaitable[Any]]
 
 
 async def race(addresses: list[Address], jobs: list[CallerJob]) -> list[Any]:
-    """Runs all errands at once, each on a connection of its own, spread over the addresses; none starts before all
-    are connected. Their results, in the order given."""
+    """Runs all jobs at once, each on a connection of its own, spread over the addresses; none starts before all are
+    connected. Returns their results in the order given."""
     callers = [await Caller.connect(addresses[number % len(addresses)]) for number in range(len(jobs))]
     try:
         return await asyncio.gather(*(job(caller) for job, caller in zip(jobs, callers, strict=True)))

@@ -1,10 +1,9 @@
 """The API, killed at one point of a change: `python -m tests.support.crash_injection [point] <fd>`. For tests only.
 
-Points: `unanswered`, after whatever was committed for a request with an idempotency key, and `unnamed`, the same in a
-house that does not say what it made. Of places besides: `before` the statement or the COMMIT is sent; `amid`, a few
-milliseconds at random after it was; `after` it and before the answer, when use cases ring for the worker (the usual
-one: here the bell is SIGKILL); and `naive`, which is `after` in a house that books first and would write its messages
-in a second statement.
+Points: `unanswered`, after the commit for a request with an idempotency key, and `unnamed`, the same without recording
+what was made. For seats: `before` the statement or the COMMIT is sent; `amid`, a few milliseconds at random after it
+was; `after` it and before the answer, at the wake-up of the worker (the default); and `naive`, which is `after` with
+the messages written by a second statement.
 """
 
 import asyncio
@@ -43,7 +42,7 @@ def die_soon() -> None:
 
 
 async def _never() -> None:
-    """Nobody is answered, however late the end comes."""
+    """The request gets no answer, however late the process ends."""
     await asyncio.Event().wait()
 
 
@@ -54,7 +53,7 @@ class DeadlyWakeUps:
 
 @dataclass(frozen=True, slots=True)
 class CrashingSeatInventory:
-    """Ends with the statement that takes a place."""
+    """Ends with the statement that reserves a seat."""
 
     seats: Any
     end: Callable[[], None]
@@ -91,7 +90,7 @@ class CrashingUnitsOfWork:
 
 @dataclass(frozen=True, slots=True)
 class CrashAfterCommit:
-    """Units of work after whose commit for a request with a key nobody is there to answer it."""
+    """Units of work that die after the commit for a request with a key."""
 
     open_work: OpenUnitOfWork
     named: bool
@@ -111,7 +110,7 @@ class CrashAfterCommit:
 
 
 def _unanswered(part: Any, *, named: bool) -> Any:
-    """The same part of the house, all of whose units of work are such."""
+    """A copy of the use cases whose units of work die after their commit."""
     if not is_dataclass(part) or isinstance(part, type):
         return part
     changes = {

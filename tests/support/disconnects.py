@@ -28,7 +28,7 @@ def every_line() -> Iterator[list[Any]]:
 async def logged(lines: list[Any], event: str) -> list[Any]:
     """The lines of this event, once there is one."""
     async with asyncio.timeout(20):
-        while not (found := [line for line in lines if line["event"] == event]):  # noqa: ASYNC110 (logs wake nobody)
+        while not (found := [line for line in lines if line["event"] == event]):  # noqa: ASYNC110 (logs send no event)
             await asyncio.sleep(0.01)
     return found
 

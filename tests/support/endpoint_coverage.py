@@ -1,4 +1,4 @@
-"""What the tests of a module called over HTTP and got, so that a documented endpoint which nobody walks is found."""
+"""The calls of a test module over HTTP and their answers, to find documented endpoints without a test."""
 
 from typing import NamedTuple
 

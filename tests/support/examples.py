@@ -131,7 +131,7 @@ async def _bookings(call: Recorder, ada: str, yoga: dict[str, Any], walk: dict[s
 
 
 async def _reviews(call: Recorder, ada: str, john: str, database_url: str) -> None:
-    """Nobody can book what is over, so an event is moved into the past."""
+    """Past events cannot be booked, so an event is moved into the past."""
     event_id = (await call("createEvent", john, _event(call, 1, title="Sunrise meditation", price=0)))["event"]["id"]
     await call("createBooking", ada, {"event_id": event_id})
     connection = await asyncpg.connect(database_url)

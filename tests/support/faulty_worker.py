@@ -1,8 +1,8 @@
 """A worker with one thing changed: `python -m tests.support.faulty_worker '{"at_once": 64}'`. Only tests can start it.
 
 `at_once`, `lease` and `seconds` (of an exchange with the CRM) make it greedier, or quicker to watch. `dies` is SIGKILL
-between the CRM's answer and the mark in the outbox. For twins that must go wrong: `unordered` takes out the guard of
-the lanes, `no_polling` never looks into the table unless it is rung for, `gives_up` takes every failure for final.
+between the CRM's answer and the mark in the outbox. For negative controls: `unordered` removes the ordering guard,
+`no_polling` never polls the outbox without a wake-up, `gives_up` treats every failure as permanent.
 """
 
 import json

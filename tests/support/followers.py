@@ -77,7 +77,7 @@ async def next_update(socket: ClientConnection) -> dict[str, Any]:
 
 
 async def closed_with(socket: ClientConnection, seconds: float = PATIENCE) -> int | None:
-    """The code that the server closes with; whatever comes before is let pass. Fails when it takes longer."""
+    """The code that the server closes with; earlier messages are dropped. Fails when it takes longer."""
     async with asyncio.timeout(seconds):
         with contextlib.suppress(ConnectionClosed):
             while True:

@@ -1,4 +1,4 @@
-"""What the gateways of the tests have in common: books in minor units, webhooks to tell, troubles on demand."""
+"""What the gateway servers have in common: records in minor units, webhooks to send, faults on demand."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ class Trouble:
 
 @dataclass
 class FakeGateway(ABC, Generic[W]):
-    """`webhooks` holds what it wants to tell; nothing is sent by itself. `slow_refunds` are accepted and settled
+    """`webhooks` holds the webhooks to send; none is sent automatically. `slow_refunds` are accepted and settled
     later."""
 
     receiver: Receiver

@@ -1,4 +1,4 @@
-"""Google for tests: an OpenID provider that keeps every rule, or breaks the one it is told to break."""
+"""Google for tests: an OpenID provider that keeps every rule, or breaks a chosen one."""
 
 import asyncio
 import contextlib

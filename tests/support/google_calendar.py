@@ -26,7 +26,7 @@ def refusal(status: int, reason: str, message: str = "No") -> bytes:
 
 @dataclass
 class FakeGoogleCalendar:
-    """One calendar. `foreign` are its owner's own busy times, `more` entries that `freeBusy` does not tell of;
+    """One calendar. `foreign` are its owner's own busy times, `more` entries that `freeBusy` does not include;
     `slow_meetings`: so many looks until a link is there; `has_meet`: whether it may make any."""
 
     receiver: Receiver

@@ -1,4 +1,4 @@
-"""What must never be, whatever broke meanwhile: asked of the database after every fault, in SQL.
+"""Invariants, checked in the database after every fault, in SQL.
 
 `tests/resilience/test_invariants.py` breaks each of them once and sees it named.
 """
@@ -54,8 +54,8 @@ FROM outbox WHERE status = 'pending' AND claimed_by IS NOT NULL
     AND due_at NOT BETWEEN now() - interval '5 s' AND now() + interval '10 s'
 """
 
-# $1 and $2 are, side by side, the facts and the destinations that are owed them. A place that was given back and, when
-# its money came late, taken again was cancelled more often than it shows.
+# $1 and $2 are, side by side, message types and their destinations. A seat that was released and, after a late
+# payment, reserved again was cancelled more often than it shows.
 _DELIVERED = """
 WITH owed AS (
     SELECT * FROM unnest($1::text[], $2::text[]) AS o(fact, destination)
@@ -94,7 +94,7 @@ WHERE lane LIKE 'booking:%' AND NOT EXISTS (SELECT FROM bookings WHERE 'booking:
 async def broken_invariants(
     database: asyncpg.Connection, *, unserved: frozenset[Destination] = frozenset({Destination.NOTIFICATION})
 ) -> list[str]:
-    """A sentence for each thing that must not be. `unserved`: destinations this house has not."""
+    """A sentence for each broken invariant. `unserved`: destinations that this deployment does not serve."""
     routes = [(str(message_type), str(to)) for message_type, to in _routes(unserved)]
     facts, destinations = [message_type for message_type, _ in routes], [to for _, to in routes]
     rows = [

@@ -17,7 +17,7 @@ _TOKENS = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_f
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody who is logged in."""
+    """A user who is logged in."""
 
     id: int
     token: str
@@ -35,7 +35,7 @@ class Member:
 
 
 async def many_users(database: asyncpg.Connection, size: int, *, role: str = "user") -> list[Member]:
-    """New people with a login each. Nobody knows their password; their tokens are the ones a log-in would give."""
+    """New users with a login each. Their passwords are unknown; their tokens are the ones a log-in would give."""
     rows = await database.fetch(
         """WITH people AS (
                INSERT INTO users (email, name, role)

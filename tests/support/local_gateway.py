@@ -70,13 +70,13 @@ class Order:
 
 
 class LocalGateway:
-    """The server. Amounts are minor units. `away`: answers 503 to everything. `lose_answers`: does what it is asked to
-    do and hangs up. `refuses_refunds`: answers 402 to them. `slow_refunds`: accepts them and reports later."""
+    """The server. Amounts are minor units. `unavailable`: answers 503 to everything. `lose_answers`: executes a request
+    and disconnects. `refuses_refunds`: answers 402 to them. `slow_refunds`: accepts them and settles later."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
         self.asked_for_refunds = 0
-        self.away = self.lose_answers = self.refuses_refunds = self.slow_refunds = False
+        self.unavailable = self.lose_answers = self.refuses_refunds = self.slow_refunds = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -85,7 +85,7 @@ class LocalGateway:
         while more:
             part = await receive()
             body, more = body + part.get("body", b""), part.get("more_body", False)
-        status, answer = (503, {}) if self.away else self._do(scope["path"].strip("/").split("/"), body)
+        status, answer = (503, {}) if self.unavailable else self._do(scope["path"].strip("/").split("/"), body)
         if self.lose_answers:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
             return None  # the connection breaks amid the answer

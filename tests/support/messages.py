@@ -1,4 +1,4 @@
-"""Messages for tests: as a courier gets them, and as rows of the outbox."""
+"""Messages for tests: as a sender gets them, and as rows of the outbox."""
 
 import asyncio
 import json
@@ -136,7 +136,7 @@ async def add_message(
     destination: str = "crm",
     **payload: Any,
 ) -> UUID:
-    """A row of the outbox that is due now, in a lane of its own unless one is named."""
+    """A row of the outbox that is due now, with its own ordering key unless one is given."""
     message_id: UUID = await database.fetchval(
         """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at, request_id)
            VALUES ($1, $2, $3, $4, now(), 'req-1') RETURNING id""",

@@ -32,7 +32,7 @@ class NaiveAnswers:
             return
         answer = self._kept.get(key)
         if answer is None:
-            # Long enough for everybody to have looked, however the processes are scheduled.
+            # Long enough for all callers to have looked, however the processes are scheduled.
             await asyncio.sleep(0.1)
             answer = []
 

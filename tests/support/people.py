@@ -13,7 +13,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with an account; calls carry the access token."""
+    """A user with an account; calls carry the access token."""
 
     api: httpx.AsyncClient
     id: int

@@ -1,4 +1,4 @@
-"""The whole house as processes, with servers that may be broken: API, workers, and people who book all the while."""
+"""The whole system as processes, with servers that can be stopped: API, workers, and booking load."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ class ProcessHarness:
                 raise AssertionError([tuple(row) for row in await records.fetch(f"{left} LIMIT 5")]) from None
 
     async def recovers(self) -> None:
-        """As `owes_nothing`, and nobody waits for the next look at a destination that is left alone."""
+        """As `until_delivered`, without waiting for the next probe of a destination with an open circuit."""
         async with self.records() as records:
 
             async def looked() -> bool:
@@ -75,8 +75,8 @@ class ProcessHarness:
             await until(looked, 60)
 
     async def assert_sound(self, booking_load: "BookingLoad") -> None:
-        """When nothing is owed any more: what must never be is not, what was acknowledged is there, what is there was
-        told, and in order. Once each, but for what was under way when something broke."""
+        """After all deliveries: no invariant is broken, acknowledged bookings exist, and every message was received in
+        order. Once each, except deliveries in flight during a fault."""
         async with self.records() as records:
             assert await broken_invariants(records) == []
             kept = {row["id"]: row["status"] for row in await records.fetch("SELECT id, status FROM bookings")}
@@ -92,7 +92,7 @@ class ProcessHarness:
 
 
 def received_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
-    """What was told of each booking, a message that came again left out."""
+    """The actions received for each booking, without repeated messages."""
     received: dict[int, list[str]] = defaultdict(list)
     seen = set()
     for request in requests:
@@ -104,15 +104,15 @@ def received_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
 
 @dataclass
 class BookingLoad:
-    """People who each book an event, every third of whom gives the place back. Whoever is told that the house is not
-    to be reached comes again; every other refusal is a surprise, and so is a 503 that does not say when to come."""
+    """Users who each book an event; every third cancels. A 503 is retried; every other error is unexpected, and so is a
+    503 without Retry-After."""
 
     addresses: list[Address]
     events: list[int]
     people: list[Member]
     acknowledged: set[int] = field(default_factory=set)
     given_back: set[int] = field(default_factory=set)
-    turned_away: int = 0
+    unavailable_answers: int = 0
     surprises: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class BookingLoad:
             await coming
 
     async def more(self, number: int, *, seconds: float = 30) -> None:
-        """Returns when so many more places have been taken."""
+        """Returns when so many more seats have been reserved."""
         enough = len(self.acknowledged) + number
         await until(lambda: len(self.acknowledged) >= enough, seconds)
 
@@ -161,13 +161,13 @@ class BookingLoad:
             self.surprises.append(booked)
 
     async def _insist(self, caller: Caller, request: bytes) -> tuple[Answer, bool]:
-        """The first answer that is none of a house not to be reached, and whether there was one of those."""
+        """The first answer other than 503, and whether there was a 503 before."""
         unknown = False
         while (said := await caller(request)).status == 503:
             if int(said.header("Retry-After") or 0) < 1:
                 self.surprises.append(said)
             unknown = True
-            self.turned_away += 1
+            self.unavailable_answers += 1
             await asyncio.sleep(0.1)
         return said, unknown
 

@@ -62,7 +62,7 @@ class ApiProcess:
         assert answer.status == 200, answer
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel does it to whoever takes too much memory."""
+        """SIGKILL, as by the kernel when memory runs out."""
         self.process.kill()
         self.process.wait()
 

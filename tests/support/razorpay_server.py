@@ -1,5 +1,5 @@
 """Razorpay for tests: orders, payment links, payments and refunds as its documents describe them, signed webhooks, and
-books of its own. It misbehaves when it is told to.
+its own records. It misbehaves on demand.
 """
 
 import base64
@@ -123,7 +123,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
         return f"{link['callback_url']}?{urlencode(added)}"
 
     def gives_back(self, payment: Entity, amount: int | None = None) -> Entity:
-        """Somebody refunds at Razorpay's own desk."""
+        """A refund made at Razorpay's dashboard."""
         return self._refund(payment, amount or payment["amount"], [])
 
     def settles(self, refund: Entity, status: str = "processed") -> None:

@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told, down to the bytes, and remembers what it was sent."""
+"""An HTTP server with configurable answers, down to the bytes, that keeps the requests it received."""
 
 import asyncio
 import contextlib
@@ -87,8 +87,8 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @contextlib.asynccontextmanager
-    async def away(self) -> AsyncIterator[None]:
-        """Nobody listens, and nobody is connected, while this is open."""
+    async def unavailable(self) -> AsyncIterator[None]:
+        """The server is stopped while this is open."""
         port = self._server.sockets[0].getsockname()[1]
         await self.close()
         try:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 
 DAY = datetime(2026, 1, 12, tzinfo=UTC)
-"""The day on which the story plays, as the examples tell it."""
+"""The day of the examples."""
 NOW = DAY.replace(hour=8, minute=30)
 A_WHILE = timedelta(hours=1)
 

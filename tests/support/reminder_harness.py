@@ -62,14 +62,14 @@ class SettableClock:
 
 
 class Inbox:
-    """A mail server's handler. `away` refuses everything for now, as a server does that is being mended."""
+    """A mail server's handler. `unavailable`: rejects every mail temporarily."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
-        self.away = False
+        self.unavailable = False
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        if self.away:
+        if self.unavailable:
             return "451 come back later"
         content = envelope.content
         assert isinstance(content, bytes)
@@ -116,7 +116,7 @@ class ReminderHarness:
         return (await self.parts.use_cases.book_seat(person.id, event_id, None)).reserved.id
 
     async def a_booking(self, starts_in: timedelta) -> tuple[User, BookingId]:
-        """Somebody with a place in an event of their own."""
+        """A user with a seat in a new event."""
         event_id = await self.event(await self.person("facilitator"), starts_in)
         person = await self.person()
         return person, await self.book(person, event_id)
@@ -128,7 +128,7 @@ class ReminderHarness:
         await self.parts.use_cases.update_event(host, event_id, later)
 
     async def coach(self) -> User:
-        """Somebody whose time is free, at any hour."""
+        """A coach whose time is free of charge and bookable at any hour."""
         coach = await self.person("facilitator")
         async with self.parts.open_work() as work:
             await work.coaches.save(
@@ -157,7 +157,7 @@ class ReminderHarness:
         return await CompleteBookings(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
 
     def units(self, **parts: Callable[..., Any]) -> OpenUnitOfWork:
-        """Those of the house with some of their parts replaced."""
+        """Units of work with some of their parts replaced."""
         usual: Any = self.parts.open_work
         offsets = self.parts.settings.reminder_offsets
         return units_with(**parts)(
@@ -165,7 +165,7 @@ class ReminderHarness:
         )
 
     async def deliver(self, book: ReminderQueries | None = None) -> None:
-        """Tries every mail that is owed once."""
+        """Tries every pending mail once."""
         await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
         await self.records.execute("DELETE FROM destinations")
         await self.records.execute("DELETE FROM destination_minutes")

@@ -1,4 +1,4 @@
-"""What a request costs: the CPU time of the event loop's thread, for every place of an API where text goes in."""
+"""The cost of a request: the CPU time of the event loop's thread, for every text field of an API."""
 
 import json
 import time

@@ -79,7 +79,7 @@ def running_redis() -> Iterator[EmbeddedRedis]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on just now, below the range of outgoing connections."""
+    """A free TCP port of 127.0.0.1, below the range of outgoing connections."""
     while True:
         port = random.randrange(20000, 32000)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,5 +1,5 @@
 """Stripe for tests: Checkout Sessions, payment intents, charges and refunds as its documents describe them, idempotency
-keys, signed webhooks, and books of its own. It misbehaves when it is told to.
+keys, signed webhooks, and its own records. It misbehaves on demand.
 """
 
 import contextlib
@@ -108,7 +108,7 @@ class FakeStripe(FakeGateway[Webhook]):
         self._enqueue_webhook("checkout.session.expired", session)
 
     def gives_back(self, intent: Entity, amount: int) -> Entity:
-        """Somebody refunds at Stripe's own desk."""
+        """A refund made at Stripe's dashboard."""
         return self._refund(intent, amount, {})
 
     def settles(self, refund: Entity, status: str = "succeeded") -> None:
@@ -259,7 +259,7 @@ async def fake_stripe() -> AsyncIterator[FakeStripe]:
 
 
 def _form(text: str) -> Entity:
-    """`a[b][0]=c` as Stripe's servers read it: lists are told by their numbers."""
+    """`a[b][0]=c` as Stripe's servers read it: list items have numbers."""
     found: Entity = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         first, *rest = re.findall(r"[^\[\]]+", name)

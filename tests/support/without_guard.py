@@ -45,7 +45,7 @@ class NaiveSeatInventory(PostgresSeatInventory):
             free = await connection.fetchrow(_LOOK, event_id, user_id, now)
         if free is None:
             return None
-        # Long enough for everybody to have looked, however the processes are scheduled.
+        # Long enough for all callers to have looked, however the processes are scheduled.
         await asyncio.sleep(0.1)
         return await super().reserve(
             event_id=event_id,

@@ -1,4 +1,4 @@
-"""Units of work with a guard taken out, for the twins of race tests: they must go wrong."""
+"""Units of work without a guard, for the negative controls of race tests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +12,7 @@ from application.unit_of_work import UnitOfWork
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 
 PAUSE = 0.02
-"""Seconds between a look and what is done about it: long enough for somebody else to do something."""
+"""Seconds between a check and its write: long enough for another transaction."""
 
 
 def units_with(**parts: Callable[..., Any]) -> type[UnitsOfWork]:
