@@ -1,11 +1,11 @@
-"""Addresses as people type them. The rules are those of `servicekit.mailboxes`, which the CRM has, too."""
+"""Validation of entered e-mail addresses, by the rules of `servicekit.mailboxes`, which the CRM uses as well."""
 
 from domain.errors import Invalid
 from servicekit.mailboxes import UnusableAddress, new_address, same_spelling
 
 
 def email_address(text: str) -> str:
-    """The address of a new account in its one spelling. Raises `Invalid` naming the field `email`."""
+    """The normalised address of a new account. Raises `Invalid` naming the field `email`."""
     try:
         return new_address(text)
     except UnusableAddress as error:
@@ -13,7 +13,8 @@ def email_address(text: str) -> str:
 
 
 def account_address(text: str) -> str:
-    """The address of an account that may be older than the rules for new ones. Raises `Invalid` as `email_address`."""
+    """The normalised address of an account that may be older than the rules for new ones. Raises `Invalid` as
+    `email_address`."""
     try:
         return same_spelling(text)
     except UnusableAddress as error:
@@ -21,7 +22,7 @@ def account_address(text: str) -> str:
 
 
 def plausible_email_address(text: str) -> str | None:
-    """As `account_address`, for a login: nonsense is the address of no account, not an error."""
+    """As `account_address`, for a login: an invalid address returns None, because no account has it."""
     try:
         return account_address(text)
     except Invalid:

@@ -74,7 +74,7 @@ async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: a
             "mail",
         )
     ]
-    assert found.of("deliveries") == ["ok    1 messages on their way, none late; 0 places held"]
+    assert found.of("deliveries") == ["ok    1 messages pending, none late; 0 seats held"]
 
 
 async def test_outdated_schema_is_a_failure(examine: Examine, database_url: str) -> None:
@@ -201,8 +201,8 @@ async def test_dead_letters_are_a_warning(examine: Examine, database: asyncpg.Co
     ("state", "level", "advice"),
     [
         ("halted_at = now()", "fail", "`convene outbox resume crm`"),
-        ("paused_until = now() + interval '1 h'", "warn", "asked for a pause until"),
-        ("tripped_at = now(), probe_at = now() + interval '10 s'", "warn", "is tried again by itself"),
+        ("paused_until = now() + interval '1 h'", "warn", "requested a pause until"),
+        ("tripped_at = now(), probe_at = now() + interval '10 s'", "warn", "is tried again automatically"),
     ],
 )
 async def test_unserved_destination_is_reported_with_advice(
@@ -233,7 +233,7 @@ async def test_expired_holds_are_a_failure(examine: Examine, database: asyncpg.C
     )
     found = await examine()
     assert found.status == 1
-    assert found.of("deliveries") == ["fail  1 places are held past their time: start a worker, `convene worker`"]
+    assert found.of("deliveries") == ["fail  1 holds of seats are overdue: start a worker, `convene worker`"]
 
 
 async def test_unavailable_or_failing_services_are_failures(examine: Examine, crm: Receiver) -> None:
@@ -259,7 +259,9 @@ async def test_mail_server_connection_is_tested(examine: Examine) -> None:
     server = Controller(Sink(), hostname="127.0.0.1", port=port)
     server.start()
     try:
-        assert (await examine(smtp_url=f"smtp://127.0.0.1:{port}")).of("mail") == ["ok    the mail server lets us in"]
+        assert (await examine(smtp_url=f"smtp://127.0.0.1:{port}")).of("mail") == [
+            "ok    the mail server accepts the login"
+        ]
     finally:
         server.stop()
     found = await examine(smtp_url=f"smtp://127.0.0.1:{port}")

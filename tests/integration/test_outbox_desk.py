@@ -236,23 +236,23 @@ async def test_dead_messages_of_a_destination_are_discarded_together(
     ("columns", "said"),
     [
         ("halted_at = now()", "crm is halted until `convene outbox resume crm`: 410 Gone"),
-        ("paused_until = now() + interval '1 h'", "crm asked to be left alone until "),
+        ("paused_until = now() + interval '1 h'", "crm requested a pause until "),
         (
             "tripped_at = now(), probe_at = now()",
-            "crm keeps failing and is tried with one message every 30 s: 410 Gone",
+            "crm keeps failing and receives one probe every 30 s: 410 Gone",
         ),
     ],
 )
 async def test_unserved_destination_is_listed_until_it_is_resumed(
     database: asyncpg.Connection, convene: Convene, columns: str, said: str
 ) -> None:
-    assert await convene("resume", "crm") == (0, "nothing keeps crm from being served\n", "")
+    assert await convene("resume", "crm") == (0, "deliveries to crm were not stopped\n", "")
     await database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', '410 Gone')")
     await database.execute(f"UPDATE destinations SET {columns}")
     status, out, _ = await convene("list")
     assert status == 0
     assert out.startswith(f"no dead messages\n{said}")
-    assert await convene("resume", "crm") == (0, "crm is delivered to again\n", "")
+    assert await convene("resume", "crm") == (0, "deliveries to crm are resumed\n", "")
     assert await convene("list") == (0, "no dead messages\n", "")
 
 

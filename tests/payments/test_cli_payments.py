@@ -91,7 +91,7 @@ async def books(
 @pytest.mark.usefixtures("new_interpreters")
 async def test_matching_payments_are_reported_as_equal(books: Books) -> None:
     done = await books.run("check")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3 payments compared, nothing to look at\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3 payments compared, nothing to check\n", "")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_every_mismatch_is_reported(books: Books, number: int, change: str
     await books.change(f"{change} WHERE id = '{order}'")
     assert await books.findings() == [
         f"different: {await books.reference(number)} (sandbox {order}): {why.format(order=order)}",
-        "3 payments compared, 1 to look at",
+        "3 payments compared, 1 to check",
     ]
 
 
@@ -143,14 +143,14 @@ async def test_payments_that_need_attention_are_reported(books: Books) -> None:
     reported, refund, job, sum_up = await books.findings()
     assert reported.startswith("reported: 20")
     assert "Z stripe cs_1: received 5.00 INR, asked for 20.00 INR; `convene payments settle-" in reported
-    assert refund.startswith(f"refund: {await books.reference(2)} (sandbox): 20.00 INR promised 20")
-    assert refund.endswith("not given back yet")
+    assert refund.startswith(f"refund: {await books.reference(2)} (sandbox): 20.00 INR requested 20")
+    assert refund.endswith("not refunded yet")
     assert "refund_promised" in job
     assert "No such order [2J at all; `convene outbox replay " + str(dead) in job
-    assert sum_up == "3 payments compared, 3 to look at"
+    assert sum_up == "3 payments compared, 3 to check"
 
     await books.change("UPDATE refunds SET status = 'failed'")
-    assert "the gateway failed to give it back" in (await books.findings())[1]
+    assert "the gateway failed to refund it" in (await books.findings())[1]
 
 
 async def test_settled_mismatch_is_kept_and_not_reported_again(books: Books) -> None:
@@ -162,20 +162,20 @@ async def test_settled_mismatch_is_kept_and_not_reported_again(books: Books) -> 
     number = reported.split("settle-difference ")[1].split()[0]
     assert (await books.run("settle-difference", number, "--note", " ")).returncode == 2
     settled = await books.run("settle-difference", number, "--note", "Paid back\nby hand")
-    assert (settled.returncode, settled.stdout, settled.stderr) == (0, f"difference {number} is settled\n", "")
+    assert (settled.returncode, settled.stdout, settled.stderr) == (0, f"mismatch {number} is settled\n", "")
 
     assert (await books.run("check")).returncode == 0
     kept = await books.database.fetchval("SELECT settled_note FROM payment_differences WHERE settled_at IS NOT NULL")
     assert kept == "Paid back by hand"
     again = await books.run("settle-difference", number, "--note", "Once more")
     assert again.returncode == 1
-    assert again.stderr.startswith(f"convene: there is no difference {number} to settle")
+    assert again.stderr.startswith(f"convene: there is no open mismatch {number}")
 
 
 async def test_since_omits_older_payments(books: Books) -> None:
     await books.change("UPDATE payments SET created_at = now() - interval '2 days'")
     await books.change("UPDATE sandbox_orders SET state = 'declined'")
-    assert (await books.run("check", "--since", "24h")).stdout == "0 payments compared, nothing to look at\n"
+    assert (await books.run("check", "--since", "24h")).stdout == "0 payments compared, nothing to check\n"
     assert len(await books.findings("--since", "3d")) == 4
 
 
@@ -183,12 +183,12 @@ async def test_unavailable_gateway_is_one_line_and_others_are_compared(books: Bo
     await books.change("UPDATE payments SET gateway = 'razorpay' WHERE booking_id IN (1, 2)")
     unavailable, sum_up = await books.findings()
     assert unavailable == "away: razorpay, 2 payments not compared: The payment gateway razorpay is not configured"
-    assert sum_up == "1 payment compared, 1 to look at"
+    assert sum_up == "1 payment compared, 1 to check"
     api_base = f"http://127.0.0.1:{free_port()}"
     unavailable, sum_up = await books.findings(**RAZORPAY, RAZORPAY_API_BASE=api_base)
     assert unavailable.startswith("away: razorpay, 2 payments not compared: ")
     assert "not configured" not in unavailable
-    assert sum_up == "1 payment compared, 1 to look at"
+    assert sum_up == "1 payment compared, 1 to check"
 
 
 async def test_unavailable_database_is_one_line(books: Books) -> None:
@@ -197,7 +197,7 @@ async def test_unavailable_database_is_one_line(books: Books) -> None:
     )
     done = await unavailable.run("check")
     assert done.returncode == 1
-    assert done.stderr.startswith("convene: the database is away: check DATABASE_URL")
+    assert done.stderr.startswith("convene: the database is unavailable: check DATABASE_URL")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -208,7 +208,7 @@ async def test_payments_are_listed_with_the_newest_first(books: Books) -> None:
         [await books.reference(2), "refunded", "20.00", "INR,"],
         [await books.reference(1), "completed", "20.00", "INR"],
     ]
-    assert "20.00 INR promised back" in lines[1]
+    assert "refund of 20.00 INR requested" in lines[1]
     assert lines[0].endswith(f"(sandbox {await books.order(3)})")
     only = (await books.run("list", "--status", "completed", "--limit", "1")).stdout.splitlines()
     assert len(only) == 1

@@ -53,10 +53,10 @@ def test_demo_pays_at_the_sandbox_and_payments_reconcile(up: RunningUp) -> None:
     demo = convene("demo", environ=here)
     assert demo.returncode == 0, demo.stderr
     assert f"Ada pays 12.50 EUR at {up.address('API')}/sandbox/pay/" in demo.stdout
-    assert "The gateway's signed word reached the CRM as notification " in demo.stdout
+    assert "The gateway's signed webhook reached the CRM as notification " in demo.stdout
     assert "Ada has a mail, “Receipt: Sunrise Yoga in the Garden”" in demo.stdout
     checked = convene("payments", "check", environ=here)
-    assert re.fullmatch(r"\d+ payments? compared, nothing to look at\n", checked.stdout)
+    assert re.fullmatch(r"\d+ payments? compared, nothing to check\n", checked.stdout)
 
 
 def test_newman_passes_the_walk_through_of_the_postman_collection(up: RunningUp, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The real PostgreSQL and Redis, started and watched by us: one SQL dialect and one queue on every machine.
+"""Embedded servers: real PostgreSQL and Redis as supervised child processes, on Linux and macOS.
 
-Linux and macOS. The servers listen on unix sockets in a directory only their owner may enter, so no port is taken
-and no password is needed.
+The servers listen on unix sockets in a directory that only their owner can access, so they need no port and no
+password.
 """
 
 from infrastructure.embedded.errors import EmbeddedError

@@ -1,4 +1,4 @@
-"""`<data>`: one running system at a time, and the file that tells other commands how to reach it."""
+"""The data directory: a lock for one running system at a time, and a file with its settings for other commands."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ from infrastructure.embedded.secrets import write_private
 
 @contextlib.contextmanager
 def owned(data: Path) -> Iterator[Path]:
-    """Make the data directory and hold it alone; raises EmbeddedError when another `convene up` has it."""
+    """Creates and locks the data directory. Raises `EmbeddedError` if another `convene up` has locked it."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         for name in ("logs", "mail"):
@@ -38,7 +38,7 @@ def owned(data: Path) -> Iterator[Path]:
 
 
 def _take(lock: IO[str], data: Path) -> None:
-    """A command that asks whether a system runs holds the lock for an instant, hence the second try."""
+    """Tries twice, because a command that checks for a running system holds the lock for an instant."""
     for remaining in (1, 0):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,12 +55,13 @@ def _take(lock: IO[str], data: Path) -> None:
 
 
 def publish(data: Path, environ: Mapping[str, str]) -> None:
-    """Write `<data>/run.env`, so that other commands find the running system; it goes away with it."""
+    """Writes `<data>/run.env`, by which other commands find the running system. It is deleted at the end."""
     write_private(data / "run.env", environ)
 
 
 def running_environ(data: Path) -> dict[str, str]:
-    """The settings of the system that runs in this data directory; empty when none runs, whatever a dead one left."""
+    """The settings of the system that runs in this data directory; empty if none runs, also if a killed one has left
+    its file."""
     try:
         with (data / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

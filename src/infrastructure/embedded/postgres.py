@@ -13,16 +13,16 @@ from infrastructure.embedded.errors import EmbeddedError
 _ROLE = "convene"
 _SUPERUSER = "postgres"
 _INSTALLATIONS = {18: "pginstall18", 16: "pginstall"}
-"""The wheel's directory of each version in it."""
+"""The wheel's directory of each version."""
 _WITHOUT_DURABILITY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 class EmbeddedPostgres:
     """A PostgreSQL server with its cluster in `<data>/postgres` and its socket in `run`.
 
-    The starting process owns `data` alone (`convene up` holds a lock on it): a server found there is a leftover and is
-    stopped. The role `convene` is no superuser and owns the databases given. `durable=False` gives up crash safety
-    for speed, for tests. `version` is 18 or 16, the two that the wheel contains.
+    The starting process has locked `data` (`convene up`), so a server that runs there is a leftover and is stopped. The
+    role `convene` is not a superuser and owns the given databases. `durable=False` trades crash safety for speed in
+    tests. `version` is 18 or 16, the two in the wheel.
     """
 
     name = "postgres"
@@ -47,10 +47,11 @@ class EmbeddedPostgres:
         self._account: processes.Account | None = None
         self._bin: Path | None = None
         self.initialised = False
-        """Whether this start made the cluster: it held no data before."""
+        """Whether this start has created the cluster."""
 
     def start(self) -> None:
-        """Make the cluster if there is none, start the server, make missing databases; returns when it answers."""
+        """Creates the cluster if it does not exist, starts the server, creates missing databases. Returns when the
+        server responds."""
         self._account = placement.server_account(self.data)
         self._bin = self._binaries()
         cluster = placement.cluster_directory(self.data, self._account)
@@ -83,7 +84,7 @@ class EmbeddedPostgres:
         return self._process.pid if self._process else None
 
     def stop(self) -> None:
-        """Fast shutdown: clients are cut off, data is flushed; an unwilling server is killed after 8 seconds."""
+        """Fast shutdown: clients are disconnected, data is flushed. After 8 seconds the server is killed."""
         if self._process:
             processes.stop(self._process, (signal.SIGINT, 6), (signal.SIGQUIT, 2))
             self._process = None
@@ -93,11 +94,11 @@ class EmbeddedPostgres:
         return f"postgresql://{role}@/{database}?host={quote(str(self.run))}"
 
     def superuser_dsn(self, database: str = "postgres") -> str:
-        """The same as the superuser, to make and drop databases in tests."""
+        """As `dsn`, for the superuser, to create and drop databases in tests."""
         return self.dsn(database, _SUPERUSER)
 
     def execute(self, sql: str, database: str = "postgres") -> str:
-        """Run a psql script as the superuser and return its rows, one a line, columns divided by `|`."""
+        """Runs a psql script as the superuser. Returns its rows, one on each line, with columns separated by `|`."""
         done = processes.run(
             [self._program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", self.superuser_dsn(database)],
             account=self._account,
@@ -142,7 +143,7 @@ class EmbeddedPostgres:
         def ready_or_ended() -> bool:
             return process.poll() is not None or _is_ready(state, process.pid)
 
-        # Recovery after a crash may replay a checkpoint's worth of log: minutes on a slow disk, not seconds.
+        # Recovery after a crash replays the log since the last checkpoint, which takes minutes on a slow disk.
         if not processes.wait_until(ready_or_ended, 300) or process.poll() is not None:
             processes.stop(process)
             said = processes.last_line(self.log)
@@ -161,7 +162,7 @@ class EmbeddedPostgres:
 
 
 def _locale_options(version: int) -> tuple[str, ...]:
-    """UTF-8 in code point order. Before version 17 PostgreSQL has no locales of its own and takes the system's."""
+    """UTF-8 in code point order. Before version 17 PostgreSQL has no built-in locales and uses the system's."""
     if version < 17:
         return ("--locale=C.UTF-8",)
     return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
@@ -177,10 +178,10 @@ def _is_ready(state: Path, pid: int) -> bool:
 
 
 def _end_leftovers(cluster: Path) -> None:
-    """Stop what a killed predecessor left in this cluster, and remove its lock file when nothing is left to lock.
+    """Stops processes of a killed predecessor in this cluster, and removes its lock file when none is left.
 
-    A pid in `postmaster.pid` may be a zombie that is not reaped, or another process that got the number in a restarted
-    container; PostgreSQL would refuse to start for both. Without /proc that judgement is left to PostgreSQL.
+    The pid in `postmaster.pid` may be a zombie, or another process with the same number in a restarted container;
+    PostgreSQL does not start in either case. Without /proc PostgreSQL itself decides.
     """
     if not Path("/proc/self/cwd").exists():
         return

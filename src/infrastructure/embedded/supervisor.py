@@ -1,4 +1,4 @@
-"""Keep children alive while we live, and none when we end."""
+"""Supervisor of child processes: restarts them, and stops all of them at its end."""
 
 import os
 import select
@@ -20,13 +20,13 @@ _TRIES_AT_START = 3
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _STEADY = 30.0
-"""Seconds after which a child counts as well: its next end starts with the shortest pause again."""
+"""Seconds after which a child counts as stable: its next restart is after the shortest pause again."""
 _STOP_BUDGET = 10.0
-"""Seconds for a whole stop; what is left then is killed."""
+"""Seconds for stopping all services; the remaining ones are then killed."""
 
 
 class Service(Protocol):
-    """Something with a process: a server or a Python child. `start` raises EmbeddedError."""
+    """A supervised process: a server or a Python child. `start` raises `EmbeddedError`."""
 
     @property
     def name(self) -> str: ...
@@ -41,7 +41,7 @@ class Service(Protocol):
 
 @dataclass(eq=False)
 class Child:
-    """A program of ours: ended by SIGTERM, killed when that takes longer than `patience` seconds."""
+    """A child process of Convene: stopped by SIGTERM, killed after `patience` seconds."""
 
     name: str
     argv: Sequence[str | Path]
@@ -58,7 +58,7 @@ class Child:
 
     def start(self) -> None:
         if self._process:
-            processes.stop(self._process)  # what it had started itself goes with it
+            processes.stop(self._process)  # with the processes that it has started
         self._asked = False
         self._process = processes.spawn(
             self.argv, log=self.log, environ=self.environ, pass_fds=self.pass_fds, cwd=Path.cwd()
@@ -75,7 +75,7 @@ class Child:
             self._process = None
 
     def ask_to_stop(self) -> None:
-        """Let it begin to end. Only once: who is asked twice breaks off what it is doing."""
+        """Sends the stop signal once: a second one would interrupt a graceful shutdown."""
         if self._process and self._process.poll() is None and not self._asked:
             self._process.terminate()
             self._asked = True
@@ -128,13 +128,14 @@ class Supervisor:
             self._stack.close()
 
     def start(self, service: Service) -> None:
-        """Start a service and watch it from now on; a server that answers only after a while blocks until then."""
+        """Starts and supervises a service. Blocks until a server responds."""
         watched = _Watched(service, started=time.monotonic())
         self._watched.append(watched)
         service.start()
 
     def wait_until(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
-        """Watch until `ready` holds. Raises EmbeddedError when a child ends again and again or the time is over."""
+        """Supervises until `ready` returns True. Raises `EmbeddedError` if a child ends repeatedly or the time is
+        over."""
         deadline = time.monotonic() + seconds
         while not ready():
             self._tick(starting=True)
@@ -143,7 +144,7 @@ class Supervisor:
             self._sleep(0.05)
 
     def watch(self) -> None:
-        """Restart what ends until a signal raises Stopped."""
+        """Restarts ended processes until a signal raises `Stopped`."""
         while True:
             self._tick(starting=False)
             now = time.monotonic()
@@ -184,8 +185,8 @@ class Supervisor:
             self.say(f"{watched.service.name} runs again (process {watched.service.pid})")
 
     def _stop_all(self) -> None:
-        """All children are asked at once, since each may need most of the time to finish what it holds; the servers
-        that they work with follow, the last started first."""
+        """Stops all children concurrently, because each may need most of the time to finish its work; then the servers,
+        the last started first."""
         deadline = time.monotonic() + _STOP_BUDGET
         services = [watched.service for watched in reversed(self._watched)]
         children = [service for service in services if isinstance(service, Child)]

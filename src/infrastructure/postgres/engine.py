@@ -44,7 +44,7 @@ SERVER_SETTINGS = SESSION_SETTINGS | {
 
 @contextlib.contextmanager
 def database_unavailable() -> Iterator[None]:
-    """Turns whatever the drivers raise when the server is away, stalled or overrun into `Unavailable`."""
+    """Raises `Unavailable` for the errors of the drivers if the server is unreachable, stalled or overloaded."""
     with raised_as(Unavailable):
         try:
             yield
@@ -91,7 +91,7 @@ class PoolWatch(Protocol):
 
 
 class Database:
-    """Opened lazily: a process starts, and says that it cannot serve, while its database is away."""
+    """Opened by its first use, so that a process starts while its database is unreachable."""
 
     def __init__(self, dsn: str, *, pool_size: int = 4, watch: PoolWatch | None = None) -> None:
         self._watch = watch

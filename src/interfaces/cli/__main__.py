@@ -1,4 +1,4 @@
-"""`python -m interfaces.cli`, for children that must not depend on a script's place."""
+"""`python -m interfaces.cli`, for child processes that must not depend on the location of a script."""
 
 from interfaces.cli import main
 

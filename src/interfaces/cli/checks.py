@@ -1,4 +1,4 @@
-"""What `convene doctor` looks at. Each check says what it found and, where that is not well, what to do."""
+"""The checks of `convene doctor`. Each one returns its findings and, for a problem, what to do."""
 
 import asyncio
 import http.client
@@ -64,7 +64,7 @@ def migrations(settings: Settings) -> Findings:
 
 
 def clock(settings: Settings) -> Findings:
-    """Tokens and holds are compared with this machine's clock, leases with the database's."""
+    """Compares the clocks: tokens and holds use this machine's clock, leases the database's."""
     from infrastructure.postgres.engine import Database
 
     async def ahead() -> float:
@@ -86,7 +86,7 @@ def clock(settings: Settings) -> Findings:
 
 
 def time_zones(_settings: Settings) -> Findings:
-    """An old database shows wrong local times where the rules have changed since."""
+    """Reports the time zone database: an old one has wrong local times for zones whose rules have changed since."""
     from servicekit.time_zones import unused_system_database, use_newest_time_zones
 
     used, unused = use_newest_time_zones(), unused_system_database()
@@ -113,16 +113,16 @@ def deliveries(settings: Settings) -> Findings:
     ]
     if statistics.holds_overdue:
         of_note.append(
-            _fail(f"{statistics.holds_overdue} places are held past their time: start a worker, `convene worker`")
+            _fail(f"{statistics.holds_overdue} holds of seats are overdue: start a worker, `convene worker`")
         )
     if statistics.payment_differences:
         of_note.append(
             _warn(
-                f"{statistics.payment_differences} payments are not what the gateway says: see `convene payments list`"
+                f"{statistics.payment_differences} mismatches with a gateway are recorded: see `convene payments check`"
             )
         )
     pending = sum(each.pending for each in statistics.destinations)
-    yield from of_note or [_ok(f"{pending} messages on their way, none late; {statistics.holds_open} places held")]
+    yield from of_note or [_ok(f"{pending} messages pending, none late; {statistics.holds_open} seats held")]
 
 
 def _of_destination(each: DestinationStatistics, *, served: bool) -> Findings:
@@ -138,11 +138,11 @@ def _of_destination(each: DestinationStatistics, *, served: bool) -> Findings:
                 f"{each.pending} messages wait for {name}, which no worker serves: set {name.upper()}_SERVICE_URL"
             )
     elif each.halted:
-        yield _fail(f"{name} wants nothing more{reason}: mend that, then `convene outbox resume {name}`")
+        yield _fail(f"{name} is halted{reason}: fix the cause, then `convene outbox resume {name}`")
     elif each.paused_until:
-        yield _warn(f"{name} asked for a pause until {each.paused_until:%H:%M:%S} UTC{reason}: nothing to do but wait")
+        yield _warn(f"{name} requested a pause until {each.paused_until:%H:%M:%S} UTC{reason}: no action is needed")
     elif each.circuit is not CircuitBreaker.CLOSED:
-        yield _warn(f"{name} keeps failing{reason}: look at that service; it is tried again by itself")
+        yield _warn(f"{name} keeps failing{reason}: check that service; it is tried again automatically")
     elif (each.oldest_due_seconds or 0) > LATE_SECONDS:
         yield _fail(
             f"messages for {name} are due since {each.oldest_due_seconds:.0f} s: start a worker, `convene worker`,"
@@ -151,7 +151,7 @@ def _of_destination(each: DestinationStatistics, *, served: bool) -> Findings:
 
 
 def addresses(settings: Settings) -> Findings:
-    """Accounts older than the rules for addresses: they stay, and people can log in to them."""
+    """Lists accounts that are older than the rules for addresses. They stay and can log in."""
     from infrastructure.postgres.accounts.queries import FormerFacilitators, old_addresses
     from infrastructure.postgres.engine import Database
 
@@ -184,7 +184,7 @@ def _listed(accounts: Sequence[object]) -> str:
 
 
 def facilitators(settings: Settings) -> Findings:
-    """Bookings with deactivated facilitators, and accounts that wait for approval: an operator decides about both."""
+    """Lists bookings with deactivated facilitators and accounts that await approval. An operator decides about both."""
     from infrastructure.postgres.accounts.queries import (
         BookingsAhead,
         PostgresDeactivatedFacilitators,
@@ -241,7 +241,7 @@ def mail(settings: Settings) -> Findings:
         except MailNotSent as error:
             reason = f"the mail server cannot be used ({error}): correct SMTP_URL, or see that server"
             raise Problem(reason) from None
-        yield _ok("the mail server lets us in")
+        yield _ok("the mail server accepts the login")
     elif settings.convene_embedded:
         yield _ok(f"written as files to {settings.convene_data / 'mail'}")
     else:

@@ -1,4 +1,4 @@
-"""Tells the person who started a process that its database cannot be used, while the process keeps trying."""
+"""Reports on stderr that the database of a process cannot be used, while the process keeps trying."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from infrastructure.embedded.errors import Unusable
 
 PAUSE_SECONDS = 1.0
 FIRST_SECONDS = 0.7
-"""For the first attempt: a server that does not answer is reported within a second."""
+"""Seconds for the first attempt: an unreachable server is reported within a second."""
 
 
 def start_database_watch(dsn: str) -> None:
@@ -29,7 +29,8 @@ def report_until_usable(
     say: Callable[[str], None] = lambda line: click.echo(line, err=True),
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Calls `check`, which raises Unusable, until it returns. Each reason is reported once, and then the end of it."""
+    """Calls `check`, which raises `Unusable`, until it returns. Reports each reason once, and the end of the
+    problem."""
     reported = None
     seconds = FIRST_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""`convene demo`: a booking, a payment and their deliveries, played against the running system."""
+"""`convene demo`: a booking, a payment and their deliveries in the running system."""
 
 import email
 import email.policy
@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 @click.command()
 def demo() -> None:
-    """Register two people, book and pay the last place of an event, and follow both to the CRM and into the mail."""
+    """Register two accounts, book and pay the last seat of an event, and show the messages to the CRM and by e-mail."""
     environ = command_environ()
     try:
         with httpx.Client(base_url=environ.get("PUBLIC_URL", "http://127.0.0.1:5000"), timeout=10) as api:
@@ -34,7 +34,7 @@ def demo() -> None:
 
 
 def _run_demo(story: "_Demo") -> None:
-    click.secho("\nA booking, from the first click to the last letter\n", bold=True)
+    click.secho("\nA booking, from the request to the last e-mail\n", bold=True)
     for line in story.lines():
         click.echo(f"  {line}")
     click.echo()
@@ -54,7 +54,7 @@ class _Demo:
         mira = self._person("Mira Sol", "facilitator")
         event = self._event(mira)
         starts = datetime.fromisoformat(event["start_datetime"])
-        yield f"Mira offers “{event['title']}” on {starts:%A, %-d %B at %H:%M} UTC. There is one place."
+        yield f"Mira offers “{event['title']}” on {starts:%A, %-d %B at %H:%M} UTC. There is one seat."
 
         ada, bela = self._person("Ada Byron", "user"), self._person("Bela Kun", "user")
         yield f"Ada ({ada['email']}) and Bela ({bela['email']}) register and log in."
@@ -67,7 +67,7 @@ class _Demo:
         yield f"Ada books it: {booking['booking_reference']}, {booking['status']}, answered in {took:.0f} ms."
 
         refused = self._api.post("/bookings", headers=bela["headers"], json={"event_id": event["id"]})
-        yield f"Bela wants it too, and hears: “{refused.json()['error']}”. A place is sold at most once."
+        yield f"Bela books it too, and gets the error “{refused.json()['error']}”. A seat is booked at most once."
         yield ""
         yield from self._at_the_crm(booking, booked_at)
         yield ""
@@ -80,7 +80,7 @@ class _Demo:
 
     def _at_the_crm(self, booking: dict[str, Any], booked_at: datetime) -> Iterator[str]:
         heard = partial(self._notification, booking["id"], "booking_created")
-        notification = _wait("the CRM has not heard of the booking", heard)
+        notification = _wait("the CRM has not received the booking", heard)
         received_at = datetime.fromisoformat(notification["received_at"])
         late = max(0.0, (received_at - booked_at).total_seconds() * 1000)
         yield (
@@ -90,20 +90,20 @@ class _Demo:
         yield f"It arrived at {received_at:%H:%M:%S.%f}"[:-3] + f" UTC, {late:.0f} ms after Ada had her answer."
 
     def _pays(self, booking: dict[str, Any], event: dict[str, Any], payment_url: str) -> Iterator[str]:
-        """By the button of the sandbox's page, as a browser presses it."""
+        """Pays by the button of the sandbox's page, with the request that a browser sends."""
         paid = self._api.post(f"{payment_url}/paid")
         if paid.is_error:
             raise Problem(f"{payment_url} answered {paid.status_code}")
         paid_at = datetime.now(UTC)
         yield f"Ada pays {event['price']:.2f} {event['currency']} at {payment_url}"
         heard = partial(self._notification, booking["id"], "payment_completed")
-        notification = _wait("the CRM has not heard of the payment", heard)
+        notification = _wait("the CRM has not received the payment", heard)
         received_at = datetime.fromisoformat(notification["received_at"])
         late = max(0.0, (received_at - paid_at).total_seconds() * 1000)
-        yield f"The gateway's signed word reached the CRM as notification {notification['id']}, {late:.0f} ms later."
+        yield f"The gateway's signed webhook reached the CRM as notification {notification['id']}, {late:.0f} ms later."
 
     def _await_mails(self, *awaited: tuple[str, str, str]) -> Iterator[str]:
-        """A name, an address, and how the subject begins, of each."""
+        """Waits for mails, each given by a name, an address, and the beginning of the subject."""
         if self._smtp_url:
             yield f"Mails went out by SMTP: to {' and to '.join(address for _, address, _ in awaited)}."
             return

@@ -1,4 +1,4 @@
-"""`convene doctor`: what works, what does not, what to do."""
+"""`convene doctor`: checks of the installation, and what to do about problems."""
 
 import sys
 from collections.abc import Set
@@ -18,9 +18,9 @@ from interfaces.cli.problems import error_message
     "--skip", multiple=True, type=click.Choice([name for name in CHECKS if name != "settings"]), help="Leave out."
 )
 def doctor(skip: tuple[str, ...]) -> None:
-    """Check settings, servers, clock, time zones and deliveries; each line says ok, warn or fail, and what to do.
+    """Check settings, servers, clock, time zones and deliveries. Each line has ok, warn or fail, and what to do.
 
-    Status 1 when a line says fail.
+    The exit status is 1 if a line has fail.
     """
     try:
         settings = load_settings(command_environ())
@@ -41,7 +41,7 @@ def doctor(skip: tuple[str, ...]) -> None:
 
 
 def _findings(check: Check, settings: Settings, missing: Set[str]) -> list[Finding]:
-    """Every check is tried, whatever the one before met, but for what it rests on: that would only wait and guess."""
+    """The findings of a check. A check runs after the failure of another one, unless it depends on it."""
     if missing:
         return [_NEEDS_DATABASE if "database" in missing else _NEEDS_MIGRATION]
     try:

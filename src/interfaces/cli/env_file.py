@@ -1,4 +1,4 @@
-"""Names in `.env` that are no setting but look like a misspelt one."""
+"""Names in `.env` that are not settings but resemble one."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -31,10 +31,10 @@ _OTHER_NAMES = frozenset(
         "PROMETHEUS_MULTIPROC_DIR",
     }
 )
-"""Variables that are no settings of a service: those of `docker-compose.yml`, of a command and of a library."""
+"""Variables that are not settings of a service: those of `docker-compose.yml`, of a command and of a library."""
 
 _SIMILAR = 0.8
-"""Of difflib's ratio: one letter missing, added or wrong in a short name, or two letters exchanged."""
+"""Minimum of difflib's ratio: one letter missing, added or wrong in a short name, or two letters exchanged."""
 
 
 def setting_names() -> frozenset[str]:
@@ -43,14 +43,14 @@ def setting_names() -> frozenset[str]:
 
 
 def misspelt_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of a name that is not known and the setting it resembles most. Names that resemble none are left out:
+    """Pairs of an unknown name and the setting that it resembles most. Names that resemble none are omitted, because
     other programs may share the file."""
     settings = setting_names()
     known = settings | {f"{name}_FILE" for name in SECRETS | _CRM_SECRETS} | _OTHER_NAMES
     for name in names:
         if name in known:
             continue
-        # The ending is left out of the comparison: it would make different names similar.
+        # The ending is not compared, because it makes different names similar.
         stem, ending = (name[:-5], "_FILE") if name.upper().endswith("_FILE") else (name, "")
         if near := difflib.get_close_matches(stem.upper(), sorted(settings), n=1, cutoff=_SIMILAR):
             yield name, near[0] + ending

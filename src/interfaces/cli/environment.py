@@ -1,4 +1,4 @@
-"""The environment of a command: given settings, else those of the running system."""
+"""The environment of a command: its own settings, else those of the running system."""
 
 import contextlib
 import os
@@ -15,7 +15,8 @@ def data_directory() -> Path:
 
 
 def command_environ() -> dict[str, str]:
-    """The process's environment (`.env` included) over the settings of the system that runs in the data directory."""
+    """The environment of the process (with `.env`), which overrides the settings of the system in the data
+    directory."""
     given = {name: value for name, value in os.environ.items() if value}
     running = running_environ(data_directory())
     for name in list(running):
@@ -26,7 +27,7 @@ def command_environ() -> dict[str, str]:
 
 @contextlib.contextmanager
 def shared_metrics_directory(environ: Mapping[str, str], processes: int) -> Iterator[dict[str, str]]:
-    """The environment for API processes behind one address: where each counts so that all can tell for all."""
+    """The environment for API processes behind one address: the directory of their common metrics."""
     with contextlib.ExitStack() as leaving:
         if processes > 1:
             directory = leaving.enter_context(tempfile.TemporaryDirectory(prefix="convene-metrics-"))

@@ -1,4 +1,4 @@
-"""`convene migrate`: both databases brought to the newest schema."""
+"""`convene migrate`: migrates both databases to the newest schema."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ from interfaces.cli.environment import command_environ
 
 @click.command()
 def migrate() -> None:
-    """Bring the databases of the booking API and the CRM to the newest schema.
+    """Migrate the databases of the booking API and the CRM to the newest schema.
 
-    Makes a database the server does not have yet. Safe to run twice, and by several processes at once. Without
-    CRM_DATABASE_URL the CRM is left alone.
+    Creates a database that does not exist. It can run repeatedly, and in several processes concurrently. Without
+    CRM_DATABASE_URL the database of the CRM is not changed.
     """
     environ = command_environ()
     dsn = load_database_url(environ)
@@ -30,7 +30,7 @@ def migrate() -> None:
         click.echo("CRM database: left alone, CRM_DATABASE_URL is not set")
         return
     ensure_database(load_database_url({"DATABASE_URL": crm_dsn}), "CRM_DATABASE_URL")
-    # The CRM is a service of its own: its code is started, not imported.
+    # The CRM is a separate service: its code is started, not imported.
     done = subprocess.run([sys.executable, "-P", "-m", "crm", "migrate"], env=environ, check=False)
     if done.returncode:
         sys.exit(done.returncode)

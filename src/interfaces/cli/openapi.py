@@ -13,11 +13,15 @@ DRAWING = {
     "BACKEND_SERVICE_TOKEN": "none",
     "CONVENE_EMBEDDED": "1",
 }
-"""Enough to put the application together; nothing of it is opened."""
+"""Settings that suffice to compose the application; no connection is opened."""
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; otherwise it is printed.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The output file; by default the document is printed.",
+)
 def openapi(output: Path | None) -> None:
     """Write the OpenAPI 3.1 document, for the server at PUBLIC_URL. Needs no running system."""
     import msgspec

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class OutboxOperations(NamedTuple):
-    """What an operator may ask and decide."""
+    """The operations of these commands."""
 
     dead_letters: "PostgresDeadLetters"
     circuit_breakers: "PostgresCircuitBreakers"
@@ -39,7 +39,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Since(click.ParamType[datetime]):
-    """An instant (`2026-11-20` or RFC 3339; UTC without an offset) or a length of time before now (`90m`, `24h`)."""
+    """An instant (`2026-11-20` or RFC 3339; UTC without an offset) or a duration before now (`90m`, `24h`)."""
 
     name = "since"
 
@@ -52,20 +52,24 @@ class Since(click.ParamType[datetime]):
                 return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
             return as_utc(datetime.fromisoformat(value))
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: write it like 2026-11-20T10:00Z, 2026-11-20, 90m, 24h or 7d", param, ctx)
+            self.fail(
+                f"{value!r} is not a time: give one such as 2026-11-20T10:00Z, 2026-11-20, 90m, 24h or 7d", param, ctx
+            )
 
 
 _DESTINATION = click.option(
     "--destination", type=click.Choice([str(each) for each in Destination]), help="Only messages to this destination."
 )
-_SINCE = click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (24h, 2026-11-20 ...).")
+_SINCE = click.option(
+    "--since", type=Since(), metavar="TIME", help="Only messages since this time (24h, 2026-11-20 ...)."
+)
 _MESSAGE = click.argument("message_id", type=click.UUID, metavar="ID")
 _CHOSEN = click.argument("message_id", type=click.UUID, metavar="[ID]", required=False)
 
 
 @click.group()
 def outbox() -> None:
-    """See and mend what could not be delivered."""
+    """List, replay and discard messages that could not be delivered."""
 
 
 @outbox.command("list")
@@ -82,7 +86,7 @@ def outbox() -> None:
 def list_(
     status: str, destination: str | None, since: datetime | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
-    """Messages, the newest first; by default the dead ones."""
+    """List messages, newest first; by default the dead ones."""
     wanted = None if status == "all" else MessageStatus(status)
 
     filter_ = MessageFilter(wanted, _destination(destination), since)
@@ -106,7 +110,7 @@ def list_(
 @outbox.command()
 @_MESSAGE
 def show(message_id: UUID) -> None:
-    """Everything kept about one message: its attempts, and what it says."""
+    """Show one message with its attempts and its payload."""
     detail = _run(lambda operations: operations.dead_letters.show(message_id))
     attempts = [asdict(attempt) for attempt in detail.attempts_made]
     fields = _fields(detail.message) | {
@@ -135,7 +139,7 @@ def show(message_id: UUID) -> None:
 @_SINCE
 @click.option("--all", "everything", is_flag=True, help="Every dead message.")
 def replay(message_id: UUID | None, destination: str | None, since: datetime | None, everything: bool) -> None:
-    """Send dead messages again: one by its ID, or those that the options choose."""
+    """Send dead messages again: one by its ID, or those that the options select."""
     chosen = [message_id is not None, bool(destination or since), everything]
     if sum(chosen) != 1:
         raise click.UsageError("say which: one ID, or --destination and --since, or --all")
@@ -155,8 +159,8 @@ def replay(message_id: UUID | None, destination: str | None, since: datetime | N
 @_DESTINATION
 @_SINCE
 def discard(message_id: UUID | None, destination: str | None, since: datetime | None) -> None:
-    """Decide that dead messages are never to be delivered: one by its ID, or those that the options choose. They are
-    said to be discarded, and deleted with the delivered ones when their time has come."""
+    """Discard dead messages, which are then never delivered: one by its ID, or those that the options select. They are
+    deleted after the retention time of delivered messages."""
     if (message_id is not None) == bool(destination or since):
         raise click.UsageError("say which: one ID, or --destination and --since")
     if message_id is not None:
@@ -173,20 +177,22 @@ def discard(message_id: UUID | None, destination: str | None, since: datetime | 
 @outbox.command()
 @click.argument("destination", type=click.Choice([str(each) for each in Destination]))
 def resume(destination: str) -> None:
-    """Deliver again to a DESTINATION that is halted, paused or left alone because it failed."""
+    """Resume deliveries to a DESTINATION that is halted, paused or has an open circuit breaker."""
     resumed = _run(lambda operations: operations.circuit_breakers.resume(Destination(destination)))
-    click.echo(f"{destination} is delivered to again" if resumed else f"nothing keeps {destination} from being served")
+    click.echo(
+        f"deliveries to {destination} are resumed" if resumed else f"deliveries to {destination} were not stopped"
+    )
 
 
 def unserved_reason(destination: DestinationStatistics) -> str | None:
-    """One line for an operator; None for a destination that is served as usual."""
+    """The reason why deliveries to the destination are stopped, on one line; None if they are not."""
     name, why = destination.destination, one_line(destination.reason or "", 100)
     if destination.halted:
         return f"{name} is halted until `convene outbox resume {name}`: {why}"
     if destination.paused_until is not None:
-        return f"{name} asked to be left alone until {_cell(destination.paused_until)}: {why}"
+        return f"{name} requested a pause until {_cell(destination.paused_until)}: {why}"
     if destination.circuit is not CircuitBreaker.CLOSED:
-        return f"{name} keeps failing and is tried with one message every 30 s: {why}"
+        return f"{name} keeps failing and receives one probe every 30 s: {why}"
     return None
 
 
@@ -215,7 +221,7 @@ def _run(operation: Callable[[OutboxOperations], Awaitable[Result]]) -> Result:
             )
             return await operation(OutboxOperations(*parts))
         except Unavailable:
-            raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None
+            raise Problem("the database is unavailable: check DATABASE_URL, or run `convene doctor`") from None
         finally:
             await database.close()
 
@@ -263,5 +269,5 @@ def _cell(value: object) -> str:
 
 
 def _printable(document: str) -> str:
-    """JSON that means the same, whose odder characters (a reversed direction of writing) are escaped."""
+    """Equivalent JSON in which unusual characters (such as a reversed direction of writing) are escaped."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)

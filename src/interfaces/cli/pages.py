@@ -1,4 +1,4 @@
-"""What the commands that list have in common: their options, tables, and JSON for programs."""
+"""Common parts of list commands: options, tables, and JSON for programs."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,9 @@ def page_options(command: Command) -> Command:
         type=click.IntRange(1, MAX_PAGE, clamp=True),
         default=DEFAULT_PAGE,
         show_default=True,
-        help=f"Entries of a page, at most {MAX_PAGE}.",
+        help=f"The maximum number of entries, at most {MAX_PAGE}.",
     )
-    cursor = click.option("--cursor", metavar="TEXT", help="Where the page begins, as the page before it said.")
+    cursor = click.option("--cursor", metavar="TEXT", help="The start of the page: the cursor of the page before it.")
     as_json = click.option(
         "--json", "as_json", is_flag=True, help='Print JSON: {"items": [...], "next": the --cursor of the next page}.'
     )
@@ -35,7 +35,8 @@ def next_page(cursor: str) -> str:
 
 
 def print_json_page(items: Sequence[Mapping[str, object]], next_cursor: str | None, **more: object) -> None:
-    """Prints a page for programs. Instants are RFC 3339 in UTC; all but ASCII is escaped, for the terminal's sake."""
+    """Prints a page as JSON. Instants are RFC 3339 in UTC; other characters than ASCII are escaped, so that they cannot
+    control the terminal."""
     click.echo(json.dumps({"items": items, "next": next_cursor, **more}, indent=2, default=_json_text))
 
 
@@ -47,7 +48,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def one_line(text: str, length: int) -> str:
-    """Without control characters: an answer from outside must not steer the operator's terminal."""
+    """The text on one line without control characters: received text must not control the operator's terminal."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 

@@ -26,18 +26,19 @@ Answer = TypeVar("Answer")
 
 @click.group()
 def payments() -> None:
-    """See payments, and compare them with the gateways."""
+    """List payments, and compare them with the gateways."""
 
 
 @payments.command()
-@click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (7d, 2026-11-20 ...).")
+@click.option("--since", type=Since(), metavar="TIME", help="Only payments since this time (7d, 2026-11-20 ...).")
 def check(since: datetime | None) -> None:
-    """Compare the recorded payments with the gateways and list every mismatch; status 1 if there is one."""
+    """Compare the stored payments with the gateways' records and list every mismatch. The exit status is 1 if there is
+    one."""
     audit = _ask(lambda parts: parts.audit_payments(since=since))
     for line in _findings(audit):
         click.echo(one_line(line, 500))
     compared = f"{audit.compared} payment{'' if audit.compared == 1 else 's'} compared"
-    click.echo(f"{compared}, {audit.findings} to look at" if audit.findings else f"{compared}, nothing to look at")
+    click.echo(f"{compared}, {audit.findings} to check" if audit.findings else f"{compared}, nothing to check")
     sys.exit(1 if audit.findings else 0)
 
 
@@ -45,7 +46,7 @@ def check(since: datetime | None) -> None:
 @click.option("--status", type=click.Choice([*map(str, PaymentStatus), "all"]), default="all", show_default=True)
 @page_options
 def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
-    """Payments, the newest first."""
+    """List payments, newest first."""
     wanted = None if status == "all" else PaymentStatus(status)
     found = _ask(lambda parts: parts.audit.newest(status=wanted, page=PageRequest(limit, cursor)))
     if as_json:
@@ -53,7 +54,7 @@ def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
         return
     for booked in found.items:
         payment = booked.payment
-        back = "" if payment.refunded.is_zero else f", {payment.refunded} promised back"
+        back = "" if payment.refunded.is_zero else f", refund of {payment.refunded} requested"
         where = f"{payment.gateway} {payment.order_id}" if payment.order_id else payment.gateway
         line = f"{moment(booked.created_at)} {booked.reference} {payment.status} {payment.price}{back} ({where})"
         click.echo(one_line(line, 500))
@@ -65,18 +66,18 @@ def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
 
 @payments.command("settle-difference")
 @click.argument("difference_id", type=click.IntRange(1, 2**63 - 1), metavar="ID")
-@click.option("--note", required=True, help="What was done about it, for later readers.")
+@click.option("--note", required=True, help="What was done about the mismatch.")
 def settle_difference(difference_id: int, note: str) -> None:
-    """Say that something `check` names as reported was dealt with: it is kept, and named no more."""
+    """Mark a mismatch that `check` lists as reported as settled. It stays stored and is not listed any more."""
     if not (note := one_line(note, 500).strip()):
-        raise click.UsageError("say in --note what was done about it")
+        raise click.UsageError("give --note: what was done about it")
     if not _ask(lambda parts: parts.mismatches.settle(difference_id, note)):
-        raise Problem(f"there is no difference {difference_id} to settle: see `convene payments check`")
-    click.echo(f"difference {difference_id} is settled")
+        raise Problem(f"there is no open mismatch {difference_id}: see `convene payments check`")
+    click.echo(f"mismatch {difference_id} is settled")
 
 
 def _entry(booked: "BookedPayment") -> dict[str, object]:
-    """Amounts are text, so that no program reads them as binary fractions."""
+    """A payment as JSON. Amounts are strings, so that programs do not parse them as binary fractions."""
     payment = booked.payment
     return {
         "id": payment.id,
@@ -101,11 +102,11 @@ def _findings(audit: "Audit") -> Iterator[str]:
         yield f"different: {each.booked.reference} ({payment.gateway} {payment.order_id}): {each.why}"
     for kept in audit.kept:
         what = f"{moment(kept.seen_at)} {kept.gateway} {kept.order_id or ''}: {kept.why}"
-        yield f"reported: {what}; `convene payments settle-difference {kept.id} --note ...` when that is dealt with"
+        yield f"reported: {what}; `convene payments settle-difference {kept.id} --note ...` closes it"
     for refund in audit.stuck:
-        state = "the gateway failed to give it back" if refund.failed else "not given back yet"
-        promised = f"{refund.amount} promised {moment(refund.requested_at)}"
-        yield f"refund: {refund.reference} ({refund.gateway}): {promised}, {state}"
+        state = "the gateway failed to refund it" if refund.failed else "not refunded yet"
+        requested = f"{refund.amount} requested {moment(refund.requested_at)}"
+        yield f"refund: {refund.reference} ({refund.gateway}): {requested}, {state}"
     for job in audit.dead:
         why = job.last_error or "given up"
         yield f"dead: {job.message_type} of {job.ordering_key}: {why}; `convene outbox replay {job.id}` tries again"
@@ -122,7 +123,7 @@ def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:
         try:
             return await question(parts)
         except Unavailable:
-            raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None
+            raise Problem("the database is unavailable: check DATABASE_URL, or run `convene doctor`") from None
         finally:
             await parts.close()
 

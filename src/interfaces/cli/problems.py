@@ -1,4 +1,4 @@
-"""Which errors a person at the terminal can cause or mend, each as one line."""
+"""One-line messages for errors that a user of the command line can cause or fix."""
 
 import click
 
@@ -8,13 +8,13 @@ from infrastructure.settings import SettingsError
 
 
 class Problem(click.ClickException):
-    """A command cannot do its work. The text is one line: what is wrong and what to do."""
+    """A command fails. The message is one line: the problem and what to do."""
 
     exit_code = 1
 
 
 def error_message(error: Exception) -> str | None:
-    """The line for an error, or None for one that is our own mistake and deserves its traceback."""
+    """The line for an error; None for an error in the program, which is shown with its traceback."""
     if isinstance(error, SettingsError | Unusable):
         return str(error)
     if isinstance(error, click.ClickException):
@@ -31,9 +31,9 @@ def error_message(error: Exception) -> str | None:
 def _outage(error: Exception) -> str | None:
     origin = type(error).__module__.partition(".")[0]
     if origin == "redis":
-        return f"Redis refused or is away ({_short(error)}): check REDIS_URL, or run `convene doctor`"
+        return f"Redis is unavailable ({_short(error)}): check REDIS_URL, or run `convene doctor`"
     if origin in {"asyncpg", "sqlalchemy"}:
-        return f"the database refused or is away ({_short(error)}): check DATABASE_URL, or run `convene doctor`"
+        return f"the database is unavailable ({_short(error)}): check DATABASE_URL, or run `convene doctor`"
     if isinstance(error, OSError):
         return f"{_short(error)}: run `convene doctor` to see what is missing"
     return None

@@ -1,4 +1,4 @@
-"""`convene secrets`: the keys that stored secrets are sealed with."""
+"""`convene secrets`: the encryption keys of stored secrets."""
 
 import asyncio
 import sys
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def secrets() -> None:
-    """Look after the keys that stored secrets are sealed with."""
+    """Manage the encryption keys of stored secrets."""
 
 
 @secrets.command()
 def rotate() -> None:
-    """Seal every stored token with the first of TOKEN_ENCRYPTION_KEYS, while the system runs.
+    """Re-encrypt every stored token with the first of TOKEN_ENCRYPTION_KEYS, while the system runs.
 
-    Put a new key before the old one, restart, run this, then take the old key away.
+    Put a new key before the old one, restart the processes, run this command, then remove the old key.
     """
     done = asyncio.run(_rotate())
     click.echo(f"{done.resealed} connected calendar{'' if done.resealed == 1 else 's'} sealed with the first key")

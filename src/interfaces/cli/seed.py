@@ -10,7 +10,7 @@ from interfaces.cli.environment import command_environ
 
 @click.command()
 def seed() -> None:
-    """Load the sample facilitator and sessions; what is already there stays as it is."""
+    """Load the sample facilitator and sessions. Existing data is not changed."""
     settings = load_settings(command_environ())
 
     from infrastructure.sample_data import load

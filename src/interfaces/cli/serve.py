@@ -15,12 +15,14 @@ from interfaces.cli.sockets import adopt, listen
 
 _PORT = click.IntRange(0, 65535)
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-_FD = click.option("--fd", type=click.IntRange(min=0), help="A listening socket the parent process hands over.")
+_FD = click.option(
+    "--fd", type=click.IntRange(min=0), help="File descriptor of a listening socket of the parent process."
+)
 
 
 @click.command()
 @_HOST
-@click.option("--port", type=_PORT, default=5000, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--port", type=_PORT, default=5000, show_default=True, help="Port; 0 selects a free one.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of processes.")
 @_FD
 def api(host: str, port: int, workers: int, fd: int | None) -> None:
@@ -68,7 +70,7 @@ def _serve_with_processes(fd: int, workers: int, environ: dict[str, str]) -> Non
 
 @click.command()
 def worker() -> None:
-    """Deliver messages to the CRM, by e-mail and to calendars; runs until it is stopped."""
+    """Deliver messages to the CRM, by e-mail and to calendars, until the process is stopped."""
     environ = command_environ()
     settings = load_settings(environ)
     os.environ.update(environ)
@@ -81,10 +83,10 @@ def worker() -> None:
 
 @click.command()
 @_HOST
-@click.option("--port", type=_PORT, default=5001, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--port", type=_PORT, default=5001, show_default=True, help="Port; 0 selects a free one.")
 @_FD
 def crm(host: str, port: int, fd: int | None) -> NoReturn:
-    """Serve the CRM, a service of its own with its own database."""
+    """Serve the CRM, a separate service with its own database."""
     address = ["--host", host, "--port", str(port)] if fd is None else ["--fd", str(fd)]
     if fd is None:
         listen(host, port, "--port").close()
@@ -93,7 +95,7 @@ def crm(host: str, port: int, fd: int | None) -> NoReturn:
 
 
 def _exit_cleanly_on_sigterm() -> None:
-    """Asked to stop is no failure: after the server has drained and raised the signal again, end with status 0."""
+    """Makes SIGTERM end the process with status 0 when the server has drained and raises the signal again."""
 
     def leave(_number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(0)

@@ -19,12 +19,12 @@ from servicekit.http_limits import HttpLimits
 from servicekit.http_server import prepare, server_options
 
 END_SECONDS = 8
-"""From the signal to the end of the last request. Who started the process kills it a little later."""
+"""Seconds from the signal to the end of the last request. The supervisor kills the process a little later."""
 
 
 SOCKETS: dict[str, Any] = {
     "ws_max_size": 64 * 1024,
-    # Compressing costs each connection some memory for as long as it lasts, and the news are short.
+    # Compression takes memory for the life of each connection, and live updates are short.
     "ws_per_message_deflate": False,
     "ws_ping_interval": 20,
     "ws_ping_timeout": 20,
@@ -46,13 +46,13 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 
 def error_body(path: str | None, _method: str, status: int, code: str, message: str, request_id: str) -> bytes:
-    """In the format of the contract whose path it is; where that is not known yet, in that of B and D."""
+    """The error in the format of the path's contract; for an unknown path in that of B and D."""
     return msgspec.json.encode(body_of(ErrorResponse(status, code, message), ERROR_FORMATS.of(path or "/"), request_id))
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM it answers for `drain` more seconds while `/health/ready` is 503, so that no new requests arrive;
-    then it accepts no connection and finishes its requests. A second signal ends it immediately."""
+    """After SIGTERM it serves for `drain` more seconds while `/health/ready` returns 503, so that no new requests
+    arrive; then it accepts no connection and finishes its requests. A second signal ends it immediately."""
 
     def __init__(self, config: uvicorn.Config, drain: float) -> None:
         super().__init__(config)
@@ -65,7 +65,7 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._asked_at is not None:
-            # What is broken off here is rolled back by the database, as if the machine had failed.
+            # The database rolls back interrupted transactions, as after a failure of the machine.
             os._exit(0)
         self._captured_signals.append(sig)
         self._asked_at = time.monotonic()
@@ -84,7 +84,8 @@ def serve(
     limits: HttpLimits,
     log_level: str,
 ) -> bool:
-    """Until it is stopped; whether it ever served. `make_app` is given whether the process is about to end."""
+    """Serves until it is stopped. Returns whether it has ever served. `make_app` receives a function that returns
+    whether the process is shutting down."""
     prepare(listener, limits)
     logging.getLogger("uvicorn.error").addFilter(_not_about_a_socket)
     config = uvicorn.Config(
@@ -107,7 +108,7 @@ def serve(
 
 
 def _not_about_a_socket(record: logging.LogRecord) -> bool:
-    """uvicorn writes down each WebSocket's address with its query, which our own line leaves away, and takes one that
-    was refused with an HTTP answer for one that was not answered."""
+    """Filters records of uvicorn about WebSockets: they contain the address with its query, which the request log
+    omits, and report a handshake that was rejected with an HTTP response as unanswered."""
     said = str(record.msg)
     return '"WebSocket %s"' not in said and "without completing handshake" not in said

@@ -1,4 +1,4 @@
-"""Listening sockets: bound once, handed to every process that serves."""
+"""Listening sockets: bound once, passed to every serving process."""
 
 import errno
 import socket
@@ -9,7 +9,7 @@ _BACKLOG = 2048
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
-    """Bind and listen; port 0 takes a free one. A taken port is a Problem that names `option`."""
+    """Binds and listens; port 0 selects a free one. Raises `Problem`, naming `option`, for a port in use."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -30,7 +30,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
 
 
 def adopt(fd: int) -> socket.socket:
-    """The listening socket a parent handed over."""
+    """The listening socket that the parent process has passed."""
     try:
         listener = socket.socket(fileno=fd)
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

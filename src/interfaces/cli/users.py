@@ -1,4 +1,4 @@
-"""`convene users`: accounts, by an operator."""
+"""`convene users`: administration of accounts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,12 +29,12 @@ def users() -> None:
 @users.command("list")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), help="Only accounts with this role.")
 @click.option("--active/--inactive", default=None, help="Only accounts that can log in, or only deactivated ones.")
-@click.option("--requested", is_flag=True, help="Only accounts that wait for approval as a facilitator.")
+@click.option("--requested", is_flag=True, help="Only accounts that await approval as a facilitator.")
 @page_options
 def list_(
     role: str | None, active: bool | None, requested: bool, limit: int, cursor: str | None, as_json: bool
 ) -> None:
-    """Accounts, the newest first."""
+    """List accounts, newest first."""
     found = _page(PageRequest(limit, cursor), Role(role) if role else None, active, requested=requested)
     if as_json:
         print_json_page([_entry(user) for user in found.items], found.next)
@@ -57,11 +57,11 @@ def list_(
 
 @users.command("create")
 @click.argument("email")
-@click.option("--name", required=True, help="How the person is called.")
+@click.option("--name", required=True, help="The person's name.")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), default=str(Role.USER), show_default=True)
 @click.password_option(envvar="CONVENE_PASSWORD", help="Asked for when neither it nor CONVENE_PASSWORD is given.")
 def create(email: str, name: str, role: str, password: str) -> None:
-    """Create an account. This is the way to the first admin."""
+    """Create an account, such as the first admin."""
 
     async def work(cases: "UseCases") -> User:
         account = Registration(email=email_address(email), password=password, name=name, role=Role(role))
@@ -92,8 +92,8 @@ def approve(email: str) -> None:
 @users.command("deactivate")
 @click.argument("email")
 def deactivate(email: str) -> None:
-    """Lock EMAIL out at once. A facilitator's events are no longer shown or sold, and unpaid holds end. Paid bookings
-    stay; `convene doctor` lists them."""
+    """Deactivate EMAIL. All logins end immediately. A facilitator's events can no longer be listed or booked, and
+    unpaid holds end. Paid bookings stay; `convene doctor` lists them."""
     user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=False)))
     click.echo(f"{user.email} is deactivated")
 
@@ -101,7 +101,7 @@ def deactivate(email: str) -> None:
 @users.command("activate")
 @click.argument("email")
 def activate(email: str) -> None:
-    """Let EMAIL in again; a facilitator's events are shown and sold again."""
+    """Activate EMAIL again. A facilitator's events can be listed and booked again."""
     user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=True)))
     click.echo(f"{user.email} is active")
 

@@ -28,7 +28,7 @@ class ArqWorker:
     """Calls `notify` for each wake-up and runs the cron jobs. Deliveries do not depend on it, so its failures do not
     end the worker process.
 
-    `connect` makes a client for each attempt; `poll_delay`: seconds between two polls of the queue. A cron task runs
+    `connect` creates a client for each attempt; `poll_delay`: seconds between two polls of the queue. A cron task runs
     once for each of its times over all workers; times without Redis are omitted.
     """
 
