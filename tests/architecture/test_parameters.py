@@ -41,13 +41,13 @@ PARAMETERS = {f"{name}: {converter.description}": (name, converter) for name, co
 TYPED = {label: each for label, each in PARAMETERS.items() if each[1].convert is not as_text}
 
 
-def test_only_texts_stay_texts() -> None:
+def test_only_listed_parameters_stay_text() -> None:
     assert {name for name, converter in PARAMETERS.values() if converter.convert is as_text} == STAY_TEXTS
 
 
 @pytest.mark.parametrize(("name", "converter"), TYPED.values(), ids=TYPED)
 @given(st.text(max_size=40) | st.text("0123456789+-_.:TZ \u0660", max_size=25))
-def test_any_text_has_a_value_or_the_error_of_its_parameter(name: str, converter: Converter, text: str) -> None:
+def test_any_text_is_converted_or_rejected_with_the_parameter_name(name: str, converter: Converter, text: str) -> None:
     try:
         converter.convert(name, text)
     except Invalid as error:
@@ -95,7 +95,7 @@ def test_errors_name_the_parameter_as_it_was_sent(client: TestClient[Litestar]) 
     assert client.get("/events/seven?limit=many").status_code == 404
 
 
-def test_the_description_cannot_be_built_without_a_converter() -> None:
+def test_description_requires_a_converter_for_every_parameter() -> None:
     @get("/reports/{number:str}")
     async def show_report(number: FromPath[str], limit: FromQuery[int] = 1) -> None: ...
 

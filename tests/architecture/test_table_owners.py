@@ -114,7 +114,7 @@ def violations(modules: Iterable[tuple[str, ast.Module]]) -> set[tuple[str, str]
     }
 
 
-def test_every_table_is_written_by_its_owner_alone() -> None:
+def test_every_table_is_written_by_its_owner_only() -> None:
     assert violations(adapters()) == set()
 
 
@@ -158,11 +158,11 @@ def test_queries_write_and_lock_nothing() -> None:
         ('"""UPDATE events SET nothing in a docstring."""', set()),
     ],
 )
-def test_what_is_written_is_found(source: str, tables_written: set[str]) -> None:
+def test_writes_are_detected(source: str, tables_written: set[str]) -> None:
     assert written(ast.parse(source)) == tables_written
 
 
-def test_a_write_to_the_table_of_another_context_is_found() -> None:
+def test_write_to_the_table_of_another_context_is_detected() -> None:
     intruder = ast.parse("A = \"UPDATE bookings SET payment_status = 'refunded'\"")
     assert violations([("postgres/payments/repository.py", intruder)]) == {
         ("postgres/payments/repository.py", "bookings")

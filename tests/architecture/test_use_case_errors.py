@@ -37,7 +37,7 @@ async def count(count_seats: Inject[CountSeats]) -> int:
     return id(count_seats)
 
 
-def test_a_use_case_without_declared_errors_is_named() -> None:
+def test_use_case_without_declared_errors_is_named() -> None:
     providers = Providers()
     providers.add_fields([UseCases(CountSeats())])
     [operation] = operations(Litestar(providers.bind([count])))
@@ -45,7 +45,7 @@ def test_a_use_case_without_declared_errors_is_named() -> None:
         errors_of(operation)
 
 
-def test_a_guard_without_declared_errors_is_refused() -> None:
+def test_guard_without_declared_errors_is_rejected() -> None:
     async def anyone(_connection: Connection, _handler: BaseRouteHandler) -> None: ...
 
     @get("/seats", operation_id="countSeats", guards=[anyone])
@@ -56,7 +56,7 @@ def test_a_guard_without_declared_errors_is_refused() -> None:
         errors_of(operation)
 
 
-def test_the_description_names_no_use_case() -> None:
+def test_description_names_no_use_case() -> None:
     assert {name for name in imported_use_cases() if name not in WITH_TOKENS_OF_THEIR_OWN} == set()
 
 

@@ -6,11 +6,11 @@ from crm.app import create_app
 from tests.crm.description_checks import document
 from tests.crm.parts import TOKEN, settings_for
 from tests.support.http import serving
-from tests.support.request_cost import places, too_dear
+from tests.support.request_cost import text_fields, too_dear
 
 
 async def test_long_text_of_combining_marks_is_cheap_in_every_field(dsn: str, tmp_path: Path) -> None:
     app = create_app(settings_for(dsn, CONVENE_DATA=str(tmp_path)))
     async with serving(app):
-        assert len(list(places(document()))) > 40
+        assert len(list(text_fields(document()))) > 40
         assert await too_dear(app, document(), {"Authorization": f"Bearer {TOKEN}"}) == []

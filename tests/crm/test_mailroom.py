@@ -144,12 +144,12 @@ async def test_mail_repeated_after_a_crash_has_the_same_message_id(
                 return False
 
         await until(answers)
-        doomed = asyncio.create_task(client.post("/notify", json=a_message(), headers=KEY))
+        interrupted = asyncio.create_task(client.post("/notify", json=a_message(), headers=KEY))
         await until(lambda: mail_server.mails)
         process.send_signal(signal.SIGKILL)
         await process.wait()
         with pytest.raises(httpx.TransportError):
-            await doomed
+            await interrupted
     mail_server.delay = 0.0
     async with connected(dsn) as connection:
         assert await connection.fetchval("SELECT lease IS NOT NULL FROM notifications")

@@ -71,7 +71,7 @@ def test_every_method_that_returns_an_event_is_a_transition() -> None:
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
-def test_a_transition_records_its_changes(transition: str) -> None:
+def test_transition_records_its_changes(transition: str) -> None:
     changes, apply = TRANSITIONS[transition]
     old = before(transition)
     new = apply(old)
@@ -86,7 +86,7 @@ def test_unchanged_details_record_nothing() -> None:
     assert event.with_details(event.details, NOW).events == ()
 
 
-def test_a_new_time_or_place_is_the_reason_of_the_messages() -> None:
+def test_new_time_or_location_is_the_reason_of_the_messages() -> None:
     reasons = {name: apply(before(name)).events[-1].reason for name, (_, apply) in TRANSITIONS.items()}
     assert {name for name, reason in reasons.items() if reason == "rescheduled"} == {
         "other_place",

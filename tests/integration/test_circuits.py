@@ -206,11 +206,11 @@ async def test_dead_worker_delays_the_next_probe_and_without_expiry_blocks_it(
         endless = "SET probe_at = greatest('infinity', now() + $6::interval)"
         monkeypatch.setattr(claims, "_CLAIM", claims._CLAIM.replace(TAKES_TURN, endless))
     await pass_by(database, 31)
-    doomed, other = relay(), relay()
-    every = doomed.rule.probe_every
-    [held] = await doomed.outbox.claim(Destination.CRM, limit=8, lease=doomed.lease, probe_every=every)
+    dead, other = relay(), relay()
+    every = dead.rule.probe_every
+    [held] = await dead.outbox.claim(Destination.CRM, limit=8, lease=dead.lease, probe_every=every)
     assert held.probe
-    await database.execute("UPDATE outbox SET due_at = due_at - $1::interval", doomed.lease)
+    await database.execute("UPDATE outbox SET due_at = due_at - $1::interval", dead.lease)
     await work(other)
     assert crm.requests == []
     await pass_by(database, 31)

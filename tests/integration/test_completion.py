@@ -93,7 +93,7 @@ class Unlocked(PostgresEvents):
         return [EventId(row) for row in rows.scalars()]
 
 
-async def test_without_the_lock_workers_complete_the_same_event(harness: ReminderHarness) -> None:
+async def test_without_lock_workers_complete_the_same_event(harness: ReminderHarness) -> None:
     async with asyncio.timeout(30):
         assert await _completed_by_four_workers(harness, harness.units(events=Unlocked)) > 1
     assert await completions(harness) == [("crm", 1000)], "each booking changes once, so its message is written once"

@@ -90,7 +90,7 @@ async def running_workers(redis: EmbeddedRedis, number: int) -> AsyncIterator[No
 
 
 @pytest.mark.parametrize("unique", [True, False])
-async def test_each_time_is_run_once_over_two_workers_and_without_unique_twice(
+async def test_two_workers_run_each_cron_time_once_and_without_unique_twice(
     redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, unique: bool
 ) -> None:
     runs = Runs(monkeypatch, unique=unique)
@@ -101,7 +101,7 @@ async def test_each_time_is_run_once_over_two_workers_and_without_unique_twice(
 
 
 @pytest.mark.parametrize(("kept", "again"), [(arq_worker.CRON_RESULT_SECONDS, False), (0, True)])
-async def test_a_worker_whose_clock_is_late_runs_nothing_again_and_without_kept_results_it_does(
+async def test_worker_with_a_late_clock_repeats_no_run_and_without_results_it_does(
     redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, kept: int, again: bool
 ) -> None:
     runs = Runs(monkeypatch, keep_result=kept)
@@ -113,7 +113,7 @@ async def test_a_worker_whose_clock_is_late_runs_nothing_again_and_without_kept_
     await client.aclose(close_connection_pool=True)
 
 
-async def test_times_without_redis_are_omitted_and_it_goes_on_when_redis_is_back_while_other_tasks_run(
+async def test_cron_jobs_skip_an_outage_of_redis_and_other_tasks_continue(
     redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(monkeypatch)
@@ -151,7 +151,7 @@ async def test_cron_jobs_leave_little_in_redis(redis: EmbeddedRedis, monkeypatch
     await client.aclose(close_connection_pool=True)
 
 
-async def test_rows_that_no_cron_job_has_pruned_for_an_hour_are_pruned_by_every_worker(
+async def test_rows_not_pruned_for_an_hour_are_pruned_by_every_worker(
     database: asyncpg.Connection, database_url: str
 ) -> None:
     (facilitator,) = await many_users(database, 1, role="facilitator")
@@ -195,7 +195,7 @@ async def test_rows_that_no_cron_job_has_pruned_for_an_hour_are_pruned_by_every_
     await own.close()
 
 
-async def test_what_keeps_the_invariants_is_no_cron_job(make_settings: Callable[..., Settings]) -> None:
+async def test_tasks_that_keep_invariants_are_not_cron_jobs(make_settings: Callable[..., Settings]) -> None:
     parts = container.build_deliveries(make_settings())
     periodic = {task.name for task in periodic_tasks(parts)}
     assert {"expire_holds", "expire_appointment_holds", "expire_invitations", "queue_reminders", "reconcile"} < periodic

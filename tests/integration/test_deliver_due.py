@@ -292,8 +292,8 @@ async def test_message_is_dead_after_all_attempts_were_lost(
 ) -> None:
     message_id = await add_message(database)
     for _ in range(2):
-        victim, _ = await two_workers(relay)
-        await victim.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
+        dead, _ = await two_workers(relay)
+        await dead.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
     await run_once(relay(tries=2))
     assert (await row(database, message_id))["status"] == "dead"
     assert crm.requests == []

@@ -153,9 +153,9 @@ async def test_message_of_a_killed_worker_is_delivered_by_the_next(
 
     crm.behave = hang_at_first
     message_id = await add_message(database)
-    victim = await start(database_url)
+    killed = await start(database_url)
     await until(lambda: bool(crm.requests))
-    await victim.kill()
+    await killed.kill()
     assert await status_of(database, message_id) == "pending"
     await start(database_url)
     await until(lambda: is_delivered(database, message_id))

@@ -273,10 +273,10 @@ NEEDS_DATABASE = "fail  cannot be checked without the database: see its line"
 
 
 async def test_without_a_database_all_other_checks_run(examine: Examine, database_url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         nowhere = f"postgresql://convene@127.0.0.1:{free_port()}/convene"
         unmade = database_url.replace("/test_", "/none_")
-        hanging = f"postgresql://convene@127.0.0.1:{deaf.getsockname()[1]}/convene"
+        hanging = f"postgresql://convene@127.0.0.1:{silent.getsockname()[1]}/convene"
         for url, said in ((nowhere, "start it"), (hanging, "Timeout"), (unmade, "`convene migrate`")):
             found = await examine(database_url=url)
             assert found.status == 1
@@ -294,8 +294,8 @@ async def test_database_without_tables_is_a_failure(examine: Examine, postgres: 
 
 
 async def test_servers_that_accept_and_do_not_answer_are_failures(examine: Examine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
         found = await examine(
             redis_url=f"redis://{address}/0", crm_service_url=f"http://{address}", smtp_url=f"smtp://{address}"
         )

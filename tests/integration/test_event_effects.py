@@ -27,7 +27,7 @@ from tests.support.load import many_users
 
 NOW = SystemClock().now().replace(microsecond=0)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-NEWS = ("crm", "email", "realtime")
+DESTINATIONS = ("crm", "email", "realtime")
 UPDATED = [("event_updated", "crm")]
 MOVED = ("booking_moved", None, "email")
 RESCHEDULED = ("booking_moved", "rescheduled", "email")
@@ -46,7 +46,7 @@ class Expected:
 
 CANCELLED = Expected(
     [("event_cancelled", "crm"), ("event_cancelled", "realtime")],
-    [("booking_cancelled", "event_cancelled", each) for each in NEWS],
+    [("booking_cancelled", "event_cancelled", each) for each in DESTINATIONS],
     cancelled=True,
 )
 EXPECTED: dict[str, Expected] = {
@@ -164,7 +164,7 @@ def details(transition: str, old: EventDetails) -> EventDetails:
 
 
 @pytest.mark.parametrize("transition", EXPECTED)
-async def test_saving_writes_all_that_follows(harness: EventHarness, transition: str) -> None:
+async def test_saving_writes_every_effect(harness: EventHarness, transition: str) -> None:
     expected = EXPECTED[transition]
     starts_in = -DAY if transition.endswith("afterwards") else 7 * DAY
     event_id = await harness.event(starts_in)
@@ -205,7 +205,7 @@ async def test_saving_writes_all_that_follows(harness: EventHarness, transition:
     assert (after.planned != before.planned) is (expected.start or expected.cancelled)
 
 
-async def test_a_new_event_is_announced(harness: EventHarness) -> None:
+async def test_new_event_enqueues_its_messages(harness: EventHarness) -> None:
     await harness.records.execute("DELETE FROM outbox")
     starts_at = NOW + 90 * DAY
     offered = EventDetails("Yoga", Interval(starts_at, starts_at + HOUR), 5, Money.from_minor_units(0, "INR"))
@@ -215,7 +215,7 @@ async def test_a_new_event_is_announced(harness: EventHarness) -> None:
     assert await harness.messages() == [("event", "event_created", None, "crm")]
 
 
-async def test_an_ended_event_is_completed_with_its_bookings(harness: EventHarness) -> None:
+async def test_ended_event_is_completed_with_its_bookings(harness: EventHarness) -> None:
     event_id = await harness.event(-DAY)
     await harness.records.execute("UPDATE events SET completed_at = now() WHERE id <> $1", event_id)
     async with harness.open_work() as work:
@@ -230,7 +230,7 @@ async def test_an_ended_event_is_completed_with_its_bookings(harness: EventHarne
     assert statuses == ["completed", "completed", "cancelled"]
 
 
-async def test_an_event_changed_past_its_transitions_cannot_be_saved(harness: EventHarness) -> None:
+async def test_event_changed_without_a_transition_cannot_be_saved(harness: EventHarness) -> None:
     event_id = await harness.event(7 * DAY)
     async with harness.open_work() as work:
         event = await work.events.get(event_id)
@@ -246,7 +246,7 @@ async def test_an_event_changed_past_its_transitions_cannot_be_saved(harness: Ev
     assert [each[1] for each in await harness.messages()].count("event_cancelled") == 2, "one for each destination"
 
 
-def test_no_other_method_changes_events_or_what_follows_from_it() -> None:
+def test_no_other_method_writes_events_or_their_effects() -> None:
     """Whether a use case can change an event, or everything that belongs to one, by another way."""
 
     def methods(port: type) -> set[str]:

@@ -165,7 +165,7 @@ async def walked(watched: ExplainedDatabase, wanted: MessageFilter) -> list[str]
     cursor: str | None = None
     for _ in range(30):
         page = await PostgresDeadLetters(watched).list(wanted, PageRequest(LIMIT, cursor))
-        seen += [str(letter.id) for letter in page.items]
+        seen += [str(message.id) for message in page.items]
         cursor = page.next
         if cursor is None:
             break
@@ -185,7 +185,7 @@ async def test_unknown_destination_is_listed(watched: ExplainedDatabase, shared_
     newest = await shared_database.fetchval("SELECT id FROM outbox WHERE status = 'dead' ORDER BY id DESC LIMIT 1")
     await shared_database.execute("UPDATE outbox SET destination = 'of_tomorrow' WHERE id = $1", newest)
     page = await PostgresDeadLetters(watched).list(MessageFilter(MessageStatus.DEAD), PageRequest(1))
-    assert [(letter.id, letter.destination) for letter in page.items] == [(newest, "of_tomorrow")]
+    assert [(message.id, message.destination) for message in page.items] == [(newest, "of_tomorrow")]
 
 
 @pytest.mark.parametrize("status", [None, *PaymentStatus])

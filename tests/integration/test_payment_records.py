@@ -23,7 +23,7 @@ async def sandbox(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx
 
 
 @pytest.fixture
-async def unavailable(
+async def unreachable(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The API with an unreachable gateway."""
@@ -110,8 +110,8 @@ async def test_offline_payment_has_no_link_and_no_hold(people: People, database:
     assert await database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking) is None
 
 
-async def test_unavailable_gateway_costs_the_link_but_not_the_seat(unavailable: httpx.AsyncClient) -> None:
-    people = People(unavailable)
+async def test_unavailable_gateway_costs_the_link_but_not_the_seat(unreachable: httpx.AsyncClient) -> None:
+    people = People(unreachable)
     guest = await people.user()
     booking, url = await a_booking(await people.facilitator(), guest)
     assert url is None

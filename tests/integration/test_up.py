@@ -53,8 +53,8 @@ def test_up_is_ready_restarts_its_children_and_stops_cleanly() -> None:
             assert f"a system already runs in {data} (process {up.process.pid})" in second.stderr
 
             for name in ("interfaces.cli api", "interfaces.cli worker", "crm serve", REDIS, "bin/postgres"):
-                victim = next(int(line.split()[0]) for line in processes_of(data) if re.search(name, line))
-                os.kill(victim, signal.SIGKILL)
+                pid = next(int(line.split()[0]) for line in processes_of(data) if re.search(name, line))
+                os.kill(pid, signal.SIGKILL)
                 up.line(*(f"{part} runs again" for part in ("api-1", "api-2", "worker-1", "crm", "redis", "postgres")))
                 assert get(f"{api}/")[0] == 200
             assert eventually(lambda: convene("doctor", environ=here).returncode == 0)

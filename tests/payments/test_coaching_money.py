@@ -84,7 +84,7 @@ async def test_offline_payment_is_recorded_by_the_coach_and_confirms(
     await appointment_harness.cancel(coach, new)
     await harness.until_dry()
     assert await harness.refunds(new) == [(PRICE, "processed", "booking_cancelled")]
-    assert harness.local_gateway.asked_for_refunds == 0
+    assert harness.local_gateway.refund_requests == 0
 
 
 async def test_unpaid_appointment_expires_once_and_frees_the_time(

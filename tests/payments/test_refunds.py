@@ -137,7 +137,7 @@ async def test_refund_with_lost_answers_is_paid_once(harness: AppHarness) -> Non
 
     await harness.until_dry()
 
-    assert harness.local_gateway.asked_for_refunds == 11
+    assert harness.local_gateway.refund_requests == 11
     assert len(harness.local_gateway.orders[order_of(new)].refunds) == 1
     assert [fact for fact, _ in await harness.messages(new)].count("booking_refunded") == 1
     assert await harness.wrongs() == []
@@ -284,7 +284,7 @@ async def test_cancelling_an_event_refunds_all_payments(harness: AppHarness, how
             ("booking_refunded", "event_cancelled"),
         ]
     assert {harness.local_gateway.orders[order_of(new)].state for new in unpaid} == {"closed"}
-    assert harness.local_gateway.asked_for_refunds == 60
+    assert harness.local_gateway.refund_requests == 60
     assert harness.local_gateway.kept("INR") == 0
     assert await harness.wrongs() == []
 

@@ -177,7 +177,7 @@ def log_of(worker: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in worker.read_text().splitlines()]
 
 
-class Stuck:
+class HangingReceiver:
     """A CRM that takes everything and answers nothing, until it is mended."""
 
     def __init__(self, crm: Receiver) -> None:
@@ -193,7 +193,7 @@ class Stuck:
 async def test_stopped_worker_releases_undelivered_messages_immediately(
     signals: int, database: asyncpg.Connection, crm: Receiver, launch: Launch, tmp_path: Path
 ) -> None:
-    stuck = Stuck(crm)
+    stuck = HangingReceiver(crm)
     ids = [await add_message(database) for _ in range(AT_ONCE + 6)]
     worker = launch()
     await until(lambda: len(crm.requests) == AT_ONCE)
@@ -218,7 +218,7 @@ async def test_without_graceful_stop_messages_wait_for_their_lease(
     database: asyncpg.Connection, crm: Receiver, launch: Launch
 ) -> None:
     """Negative control: without a graceful stop the lease has to expire."""
-    Stuck(crm)
+    HangingReceiver(crm)
     for _ in range(AT_ONCE + 6):
         await add_message(database)
     worker = launch()
@@ -238,7 +238,7 @@ async def _delivered(database: asyncpg.Connection, number: int) -> bool:
 
 async def test_up_stops_all_processes_gracefully(crm: Receiver, tmp_path: Path) -> None:
     """Deliveries that hang until the worker's grace is over leave it time enough to give its claims back."""
-    Stuck(crm)
+    HangingReceiver(crm)
     with running_up(tmp_path / "data", CRM_SERVICE_URL=crm.url) as up:
         async with httpx.AsyncClient(base_url=up.address("API"), timeout=20) as client:
             john = await People(client).facilitator()

@@ -250,8 +250,8 @@ async def test_clients_that_do_not_read_use_no_memory_and_are_disconnected(
     with running_apis(1, server_environ(database_url, redis_url, tmp_path), tmp_path) as (api,):
         await api.ready()
         before = resident(api.pid)
-        lazy = [_deaf(api, _handshake(john)) for _ in range(5)]
-        lazy += [_deaf(api, _streaming(john)) for _ in range(5)]
+        lazy = [_non_reading(api, _handshake(john)) for _ in range(5)]
+        lazy += [_non_reading(api, _streaming(john)) for _ in range(5)]
         try:
             most = before
             async with asyncio.timeout(60):
@@ -273,7 +273,7 @@ async def _opened(api: ApiProcess, member: Member, query: str) -> tuple[Member, 
     return member, await a_socket(api.address, member.token, query, open_timeout=30)
 
 
-def _deaf(api: ApiProcess, request: str) -> sockets.socket:
+def _non_reading(api: ApiProcess, request: str) -> sockets.socket:
     """A connection that asks and then reads nothing."""
     connection = sockets.socket()
     connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)

@@ -150,12 +150,14 @@ async def _restarted(postgres: EmbeddedPostgres, booking_load: BookingLoad, numb
 
 async def test_without_synchronous_commit_bookings_are_lost(redis_url: str, tmp_path: Path) -> None:
     """Negative control: the same load, the same SIGKILL, and a server without synchronous commit."""
-    with running_postgres(TEMPLATE) as forgetful:
-        await asyncio.to_thread(migrations.upgrade, forgetful.dsn(TEMPLATE))
-        async with open_process_harness(forgetful, forgetful.dsn(TEMPLATE), redis_url, tmp_path, workers=0) as system:
+    with running_postgres(TEMPLATE) as asynchronous:
+        await asyncio.to_thread(migrations.upgrade, asynchronous.dsn(TEMPLATE))
+        async with open_process_harness(
+            asynchronous, asynchronous.dsn(TEMPLATE), redis_url, tmp_path, workers=0
+        ) as system:
             booking_load = await system.booking_load()
             async with booking_load.coming():
-                await _restarted(forgetful, booking_load, signal.SIGKILL)
+                await _restarted(asynchronous, booking_load, signal.SIGKILL)
             async with system.records() as records:
                 kept = {row["id"] for row in await records.fetch("SELECT id FROM bookings")}
             assert not booking_load.acknowledged <= kept

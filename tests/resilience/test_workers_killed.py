@@ -41,7 +41,7 @@ def environ(database_url: str, redis_url: str, tmp_path: Path, crm: Receiver) ->
     )
 
 
-class Stuck:
+class HangingReceiver:
     """A CRM that takes everything and answers nothing, until it is mended."""
 
     def __init__(self, crm: Receiver) -> None:
@@ -92,7 +92,7 @@ async def out_of_order(database: asyncpg.Connection, requests: Sequence[Request]
 async def test_messages_of_a_killed_worker_are_reclaimed_in_time(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    stuck = Stuck(crm)
+    stuck = HangingReceiver(crm)
     await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
         (killed,) = running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(at_once=CLAIMS)))
@@ -111,7 +111,7 @@ async def test_messages_of_a_killed_worker_are_reclaimed_in_time(
 async def test_without_short_leases_messages_of_a_killed_worker_stay_claimed(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    Stuck(crm)
+    HangingReceiver(crm)
     await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
         long_lease = faulty_worker(at_once=CLAIMS, lease=3600)

@@ -36,7 +36,7 @@ async def pool(dsn: str) -> AsyncIterator[ConnectionPool]:
     await pool.close()
 
 
-async def test_a_connection_has_the_settings_of_its_session(pool: ConnectionPool) -> None:
+async def test_connection_has_the_session_settings(pool: ConnectionPool) -> None:
     async with pool.connection() as connection:
         assert await connection.fetchval("SHOW lock_timeout") == "3s"
         assert await connection.fetchval("SHOW TimeZone") == "UTC"
@@ -81,7 +81,7 @@ async def test_without_a_free_connection_the_wait_ends_at_the_deadline(pool: Con
         assert not await pool.answers()
 
 
-async def test_a_statement_past_the_deadline_costs_its_connection_only(pool: ConnectionPool) -> None:
+async def test_statement_past_the_deadline_closes_its_connection_only(pool: ConnectionPool) -> None:
     for _ in range(3):
         with pytest.raises(Outage):
             async with pool.connection(seconds=0.2) as connection:
@@ -89,7 +89,7 @@ async def test_a_statement_past_the_deadline_costs_its_connection_only(pool: Con
     assert await pool.answers()
 
 
-async def test_errors_of_the_caller_and_of_the_code_are_not_outages(pool: ConnectionPool) -> None:
+async def test_errors_of_caller_and_code_are_not_outages(pool: ConnectionPool) -> None:
     for statement, argument, error in (
         ("SELECT 1 / $1::int", 0, asyncpg.DivisionByZeroError),
         ("SELECT $1::int", "text", asyncpg.DataError),
@@ -103,7 +103,7 @@ async def test_errors_of_the_caller_and_of_the_code_are_not_outages(pool: Connec
     assert pool.in_use == 0
 
 
-async def test_a_server_that_is_unreachable_or_has_no_such_database_is_an_outage(dsn: str) -> None:
+async def test_unreachable_server_or_missing_database_is_an_outage(dsn: str) -> None:
     for address in ("postgresql://convene@127.0.0.1:9/none", dsn.replace("/pool_", "/absent_")):
         pool = pool_of(address)
         assert not await pool.answers()
@@ -114,7 +114,7 @@ async def test_a_server_that_is_unreachable_or_has_no_such_database_is_an_outage
         await pool.close()
 
 
-async def test_a_server_that_was_restarted_is_used_again() -> None:
+async def test_restarted_server_is_used_again() -> None:
     with running_postgres("pool") as server:
         pool = pool_of(server.dsn("pool"))
         assert await pool.answers()

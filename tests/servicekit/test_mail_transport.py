@@ -26,7 +26,7 @@ from tests.support.servers import free_port
         ("smtp://[::1]:2525/", SmtpServer(host="::1", port=2525)),
     ],
 )
-def test_an_address_names_server_login_and_encryption(url: str, server: SmtpServer) -> None:
+def test_url_names_server_login_and_encryption(url: str, server: SmtpServer) -> None:
     assert smtp_server(url) == server
     assert "p/w" not in repr(smtp_server(url))
 
@@ -47,7 +47,7 @@ def test_an_address_names_server_login_and_encryption(url: str, server: SmtpServ
         "smtps://h?starttls=1",
     ],
 )
-def test_any_other_address_is_refused_in_one_line_without_its_secret(url: str) -> None:
+def test_invalid_url_is_rejected_in_one_line_without_its_secret(url: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         smtp_server(url)
     assert "secret-word" not in str(refused.value)
@@ -57,7 +57,7 @@ def _authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism:
     return AuthResult(success=given == LoginPassword(b"ada", b"right"), handled=False)
 
 
-async def test_a_login_is_checked_without_a_mail() -> None:
+async def test_login_is_checked_without_a_mail() -> None:
     port = free_port()
     controller = Controller(
         Sink(), hostname="127.0.0.1", port=port, authenticator=_authenticate, auth_require_tls=False

@@ -38,7 +38,7 @@ def reader(**environ: str) -> SettingsReader:
         ("", lambda read: read.signing_keys("A"), ()),
     ],
 )
-def test_a_value_is_read_as_its_type(given: str, read: Any, value: object) -> None:
+def test_value_is_converted_to_its_type(given: str, read: Any, value: object) -> None:
     assert read(reader(A=given)) == value
 
 
@@ -67,13 +67,13 @@ def test_a_value_is_read_as_its_type(given: str, read: Any, value: object) -> No
         ("short", lambda read: read.secret("A", shortest=6)),
     ],
 )
-def test_another_value_is_an_error_of_one_line_that_names_the_setting(given: str, read: Any) -> None:
+def test_invalid_value_is_an_error_of_one_line_with_the_setting_name(given: str, read: Any) -> None:
     with pytest.raises(SettingsError, match=r"^A [^\n]+$|^A: [^\n]+$") as refused:
         read(reader(A=given))
     assert SECRET not in str(refused.value)
 
 
-def test_only_a_secret_can_be_in_a_file(tmp_path: Path) -> None:
+def test_only_secrets_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text(f"{SECRET}\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     path = str(tmp_path / "file")
@@ -90,7 +90,7 @@ def test_only_a_secret_can_be_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("published", sorted(PUBLISHED_SECRETS))
-def test_a_published_example_is_a_secret_of_the_embedded_mode_only(published: str) -> None:
+def test_published_example_secret_is_for_the_embedded_mode_only(published: str) -> None:
     with pytest.raises(SettingsError, match=r"^TOKEN is an example .*give token$"):
         reader(TOKEN=published).secret("TOKEN", shortest=1)
     assert reader(TOKEN=published, CONVENE_EMBEDDED="1").secret("TOKEN", shortest=100) == published

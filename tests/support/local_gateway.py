@@ -75,7 +75,7 @@ class LocalGateway:
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
-        self.asked_for_refunds = 0
+        self.refund_requests = 0
         self.unavailable = self.lose_answers = self.refuses_refunds = self.slow_refunds = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -113,7 +113,7 @@ class LocalGateway:
         return 404, {}
 
     def _refund(self, order: Order, refund_id: str, amount: int) -> tuple[int, dict[str, Any]]:
-        self.asked_for_refunds += 1
+        self.refund_requests += 1
         if self.refuses_refunds or order.refunded - order.refunds.get(refund_id, 0) + amount > order.captured:
             return 402, {}
         order.refunds[refund_id] = amount

@@ -186,7 +186,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
             case ["GET", "payments", payment_id] if payment_id in self.payments:
                 return _json(self.payments[payment_id])
             case ["POST", "payments", payment_id, "refund"] if payment_id in self.payments:
-                return self._asked_to_refund(self.payments[payment_id], request)
+                return self._requested_refund(self.payments[payment_id], request)
         return _refused(400, "The id provided does not exist")
 
     def _make_order(self, asked: Entity) -> bytes:
@@ -216,7 +216,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
         self._enqueue_webhook("payment_link.cancelled", payment_link=link)
         return _json(link)
 
-    def _asked_to_refund(self, payment: Entity, request: Request) -> bytes:
+    def _requested_refund(self, payment: Entity, request: Request) -> bytes:
         key = request.headers["x-refund-idempotency"]
         assert re.fullmatch(r"[A-Za-z0-9_-]{10,}", key)
         if key in self._refund_keys:

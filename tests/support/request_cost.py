@@ -17,7 +17,7 @@ MOST_MILLISECONDS = 20
 
 
 @dataclass(frozen=True)
-class Place:
+class TextField:
     """Where one text goes into an operation: its body, with the steps to the value, its query or its path."""
 
     method: str
@@ -32,7 +32,7 @@ class Place:
         return f"{self.method} {self.path} {self.where} {'.'.join(map(str, self.steps))}"
 
 
-def places(document: dict[str, Any]) -> Iterator[Place]:
+def text_fields(document: dict[str, Any]) -> Iterator[TextField]:
     """Every string of every request that an OpenAPI document describes."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -48,12 +48,12 @@ def places(document: dict[str, Any]) -> Iterator[Place]:
             common = (method.upper(), path)
             for each in described:
                 if each["in"] in {"path", "query"}:
-                    yield Place(*common, each["in"], (each["name"],), body, needed, examples)
+                    yield TextField(*common, each["in"], (each["name"],), body, needed, examples)
             for steps in _strings(document, schema, ()):
-                yield Place(*common, "body", steps, body, needed, examples)
+                yield TextField(*common, "body", steps, body, needed, examples)
 
 
-def request(place: Place, text: str) -> tuple[dict[str, Any], bytes]:
+def request(place: TextField, text: str) -> tuple[dict[str, Any], bytes]:
     """The ASGI scope and the body of a request with this text in its place."""
     parameters, query, body = dict(place.parameters), dict(place.query), deepcopy(place.body)
     if place.where == "path":
@@ -81,7 +81,7 @@ def request(place: Place, text: str) -> tuple[dict[str, Any], bytes]:
     return scope, b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
 
 
-def long_text(place: Place) -> str:
+def long_text(place: TextField) -> str:
     """Of its body 60 KiB, of its percent-encoded query or path 30."""
     a_mark = 2 if place.where == "body" else 6
     many = KIBIBYTES[place.where] * 1024 // a_mark // 2
@@ -92,7 +92,7 @@ async def too_dear(app: Any, document: dict[str, Any], headers: dict[str, str]) 
     """What costs more than the same operation with a short text."""
     found: list[str] = []
     usual: dict[tuple[str, str, str], float] = {}
-    for place in {str(each): each for each in places(document)}.values():
+    for place in {str(each): each for each in text_fields(document)}.values():
         kind = (place.method, place.path, place.where)
         if kind not in usual:
             _, usual[kind] = await cost(app, place, SHORT, headers)
@@ -107,7 +107,7 @@ async def too_dear(app: Any, document: dict[str, Any], headers: dict[str, str]) 
     return found
 
 
-async def cost(app: Any, place: Place, text: str, headers: dict[str, str]) -> tuple[int, float]:
+async def cost(app: Any, place: TextField, text: str, headers: dict[str, str]) -> tuple[int, float]:
     """The answer's status, and milliseconds of CPU in the thread of the event loop."""
     scope, body = request(place, text)
     given = {"host": "127.0.0.1", **headers}

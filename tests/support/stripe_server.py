@@ -160,7 +160,7 @@ class FakeStripe(FakeGateway[Webhook]):
                 self.expires(self.sessions[session_id])
                 return self.sessions[session_id]
             case ["POST", "refunds"]:
-                return self._asked_to_refund(asked)
+                return self._requested_refund(asked)
             case ["GET", "refunds"]:
                 found = [each for each in self.refunds.values() if each["payment_intent"] == asked["payment_intent"]]
                 return {"object": "list", "url": "/v1/refunds", "has_more": False, "data": found[::-1]}
@@ -193,7 +193,7 @@ class FakeStripe(FakeGateway[Webhook]):
             return session
         return session | {"payment_intent": intent | {"latest_charge": self.charges.get(intent["latest_charge"] or "")}}
 
-    def _asked_to_refund(self, asked: Entity) -> Entity:
+    def _requested_refund(self, asked: Entity) -> Entity:
         intent = self.intents.get(asked["payment_intent"])
         if intent is None or intent["latest_charge"] is None:
             raise Refused(404, "No such payment_intent")
