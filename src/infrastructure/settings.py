@@ -13,10 +13,18 @@ from infrastructure.settings_reader import (
     PaymentProvider,
     Reader,
 )
-from servicekit.settings_reader import PUBLISHED_SECRETS, SettingsError
+from servicekit.settings_reader import PUBLISHED_SECRETS, SettingsError, SettingsReader
 from servicekit.smtp_server import SmtpServer
 
-__all__ = ["PUBLISHED_SECRETS", "SECRETS", "Settings", "SettingsError", "load_database_url", "load_settings"]
+__all__ = [
+    "PUBLISHED_SECRETS",
+    "SECRETS",
+    "Settings",
+    "SettingsError",
+    "load_crm_database_url",
+    "load_database_url",
+    "load_settings",
+]
 
 DEFAULT_RETRY_SCHEDULE = "0,5,300,1800,7200,18000,36000,36000" + 8 * ",86400"
 """Seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, twice 10 h, then daily: nine days in all, so that a long weekend
@@ -222,3 +230,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def load_database_url(environ: Mapping[str, str]) -> str:
     """DATABASE_URL alone, for the commands that need nothing else."""
     return Reader(environ).database_url("DATABASE_URL")
+
+
+def load_crm_database_url(environ: Mapping[str, str]) -> str | None:
+    """CRM_DATABASE_URL alone, for the command that migrates both databases. None if it is not set."""
+    name = "CRM_DATABASE_URL"
+    read = SettingsReader(environ, frozenset({name}), lambda _: "name the database of the CRM")
+    return read.database_url(name) if read.text(name, "") else None

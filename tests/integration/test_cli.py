@@ -165,13 +165,15 @@ def test_migrate_creates_missing_databases_and_can_be_repeated(tmp_path: Path) -
             **COMPLETE
             | {
                 "DATABASE_URL": server.superuser_dsn("fresh"),
-                "CRM_DATABASE_URL": server.superuser_dsn("fresh_crm"),
                 "PATH": os.environ["PATH"],
             }
         )
-        for _ in range(2):
-            done = convene("migrate", cwd=tmp_path, environ=environ)
+        crm_dsn, file = server.superuser_dsn("fresh_crm"), tmp_path / "crm_database_url"
+        file.write_text(crm_dsn)
+        for crm in ({"CRM_DATABASE_URL_FILE": str(file)}, {"CRM_DATABASE_URL": crm_dsn}):
+            done = convene("migrate", cwd=tmp_path, environ=environ | crm)
             assert done.returncode == 0, done.stderr
+            assert "CRM database: up to date" in done.stdout
         assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh")) > 3
         assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh_crm")) > 1
 

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from infrastructure.settings import load_database_url
+from infrastructure.settings import load_crm_database_url, load_database_url
 from interfaces.cli.environment import command_environ
 
 
@@ -25,11 +25,11 @@ def migrate() -> None:
     ensure_database(dsn, "DATABASE_URL")
     upgrade(dsn)
     click.echo("booking database: up to date")
-    crm_dsn = environ.get("CRM_DATABASE_URL")
+    crm_dsn = load_crm_database_url(environ)
     if not crm_dsn:
         click.echo("CRM database: left alone, CRM_DATABASE_URL is not set")
         return
-    ensure_database(load_database_url({"DATABASE_URL": crm_dsn}), "CRM_DATABASE_URL")
+    ensure_database(crm_dsn, "CRM_DATABASE_URL")
     # The CRM is a separate service: its code is started, not imported.
     done = subprocess.run([sys.executable, "-P", "-m", "crm", "migrate"], env=environ, check=False)
     if done.returncode:
