@@ -1,4 +1,4 @@
-"""The notifications table: what was received, and where each facilitator's mail is."""
+"""The notifications table: received notifications and the state of their mails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every refusal as the API documents write it, with a machine-readable `code` and the request's id."""
+"""Error responses in the format of the API documents, with a stable `code` and the request's id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SENTENCES: Mapping[int, str] = {
     404: "Resource not found",
     500: "Internal server error",
 }
-"""What `error` says on the paths of contracts B and D, where it is a sentence; elsewhere it is the message."""
+"""`error` on the paths of contracts B and D, by status, where it is not the message."""
 
 MESSAGES: Mapping[int, str] = {
     401: "Invalid or missing token",
@@ -99,7 +99,7 @@ def unexpected() -> ErrorResponse:
 
 
 def refused_by_framework(status: int, headers: Mapping[str, str] | None = None) -> ErrorResponse:
-    """What the framework answers with this status, in our words."""
+    """The error response for a status of the framework."""
     phrase = HTTPStatus(status).phrase
     code = CODES.get(status, phrase.lower().replace(" ", "_").replace("-", "_"))
     return ErrorResponse(status, code, MESSAGES.get(status, phrase), headers=headers)

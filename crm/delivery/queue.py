@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 
 class Claim(Protocol):
-    """Something that is ours to deliver until the lease ends. `attempts` counts this one."""
+    """A delivery that this process has claimed until the lease ends. `attempts` includes the present one."""
 
     @property
     def id(self) -> int: ...
@@ -124,12 +124,12 @@ class Queue(Generic[C]):
         return (Status(row["status"]), row["leased"]) if row else (Status.SKIPPED, False)
 
     async def mark_sent(self, claim: C, response: str) -> None:
-        """It was taken. True even if the lease ran out meanwhile, so it is not asked for."""
+        """Records the delivery, also if the lease has expired meanwhile."""
         async with self._database.connection() as connection:
             await connection.execute(self._sent, claim.id, _storable(response))
 
     async def mark_failed(self, claim: C, response: str) -> None:
-        """It is given up."""
+        """Records that no more attempts are made."""
         async with self._database.connection() as connection:
             await connection.execute(self._failed, claim.id, _storable(response), self._lease)
 
@@ -150,5 +150,5 @@ class Queue(Generic[C]):
 
 
 def _storable(text: str) -> str:
-    """Another server's words as PostgreSQL takes them."""
+    """The text of a server's response without characters that PostgreSQL cannot store."""
     return text.encode("utf-8", "replace").decode().replace("\0", "?")

@@ -1,4 +1,4 @@
-"""Every setting of the booking API and its worker, read from the environment once, at the start."""
+"""The settings of the booking API and its worker, read from the environment once, at the start."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 DEFAULT_RETRY_SCHEDULE = "0,5,300,1800,7200,18000,36000,36000" + 8 * ",86400"
-"""Seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, twice 10 h, then daily: nine days in all, so that a long weekend
-costs no message."""
+"""Seconds: immediately, after 5 s, 5 min, 30 min, 2 h, 5 h, twice 10 h, then daily: nine days in all, so that messages
+survive an outage over a long weekend."""
 
 _LONGEST_HOLD = 23 * 60
-"""Minutes. A checkout outlives the hold by half an hour, and Stripe keeps none open for more than a day."""
+"""Minutes. A checkout lasts half an hour longer than the hold, and at Stripe at most a day."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings; an empty variable counts as not set. Raises SettingsError for the first that is wrong.
+    """Reads the settings; an empty variable counts as not set. Raises `SettingsError` for the first wrong one.
 
     Outside the embedded mode (`CONVENE_EMBEDDED`, set by `convene up` for its children) secrets must be given, must
     not be a published example, and have at least 32 bytes. In it they are used as they are.
@@ -228,7 +228,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def load_database_url(environ: Mapping[str, str]) -> str:
-    """DATABASE_URL alone, for the commands that need nothing else."""
+    """Only DATABASE_URL, for commands that need no other setting."""
     return Reader(environ).database_url("DATABASE_URL")
 
 

@@ -30,10 +30,10 @@ SECRETS = frozenset(
         "RAZORPAY_WEBHOOK_SECRET",
     }
 )
-"""Settings whose value is never printed, and which a file may hold: `NAME_FILE` names it."""
+"""Settings whose value is never printed, and can be in the file that `NAME_FILE` names."""
 
 SHORTEST_SECRET = 32
-"""Bytes. HS256 asks for a key as long as its hash (RFC 7518, 3.2)."""
+"""Bytes. HS256 requires a key of at least the length of its hash (RFC 7518, 3.2)."""
 
 PaymentProvider = Literal["sandbox", "stripe", "razorpay", "offline"]
 
@@ -71,7 +71,7 @@ class Reader(SettingsReader):
         return given
 
     def offsets(self, name: str, default: str) -> tuple[timedelta, ...]:
-        """Such as `7d,24h,30m`, the longest first; `none` for none at all."""
+        """Durations such as `7d,24h,30m`, longest first; `none` for an empty list."""
         value = self.text(name, default)
         if value.lower() == "none":
             return ()
@@ -82,7 +82,7 @@ class Reader(SettingsReader):
         return tuple(sorted(offsets, reverse=True))
 
     def payment_provider(self) -> PaymentProvider:
-        """Without a word about it: the sandbox where everything is tried out, money on the spot where it is real."""
+        """The gateway of new payments. The default is the sandbox in the embedded mode, else payments on site."""
         known = ("sandbox", "stripe", "razorpay", "offline")
         provider = self.choice("PAYMENT_PROVIDER", "sandbox" if self.embedded else "offline", known)
         if provider == "sandbox" and not self.embedded and not self.switch("SANDBOX_PAYMENTS_ALLOWED", "false"):
@@ -132,7 +132,7 @@ class Reader(SettingsReader):
         return origins
 
     def redirects(self, name: str) -> tuple[str, ...]:
-        """Addresses that are compared as they are, letter by letter (RFC 9700, 4.1.3)."""
+        """Addresses that are compared character by character (RFC 9700, 4.1.3)."""
         addresses = self.items(name)
         for address in addresses:
             try:
@@ -145,7 +145,7 @@ class Reader(SettingsReader):
         return addresses
 
     def return_url(self, name: str) -> str | None:
-        """As it is: a slash at the end, query parameters and a fragment are the front end's."""
+        """The address, unchanged: a slash at the end, query parameters and a fragment belong to the front end."""
         address = self.text(name, "")
         if address and not _is_ascii_address(address):
             raise SettingsError(f"{name} is no address, write it like https://app.example.com/paid")
@@ -185,7 +185,7 @@ class Reader(SettingsReader):
 
 
 def _is_ascii_address(text: str) -> bool:
-    """Other characters are percent-encoded in an address that goes into a header or a mail."""
+    """Whether the address is ASCII: other characters must be percent-encoded in a header or a mail."""
     return text.isascii() and is_web_address(text)
 
 

@@ -102,7 +102,7 @@ class SettingsReader:
         return tuple(item.strip() for item in self.text(name, default).split(",") if item.strip())
 
     def address(self, name: str, default: str | None, *, schemes: tuple[str, ...] = ("http", "https")) -> str:
-        """A URL, as it was given."""
+        """A URL, unchanged."""
         value = self.text(name, default)
         if not value:
             return value
@@ -129,7 +129,7 @@ class SettingsReader:
             raise SettingsError(f"{name}: {error}, {SMTP_EXAMPLE}") from None
 
     def database_url(self, name: str) -> str:
-        """SQLAlchemy's and Heroku's spellings are accepted and brought to libpq's."""
+        """A PostgreSQL address in libpq's form. The forms of SQLAlchemy and Heroku are converted."""
         value = self.text(name, None)
         scheme, mark, rest = value.partition("://")
         if not mark or scheme not in {"postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"}:
@@ -159,7 +159,7 @@ class SettingsReader:
         return value
 
     def signing_keys(self, name: str) -> tuple[bytes, ...]:
-        """The keys of secrets of Standard Webhooks, divided by commas."""
+        """The keys of secrets of Standard Webhooks, separated by commas."""
         try:
             return tuple(key_of(secret) for secret in self.items(name))
         except ValueError:

@@ -14,8 +14,8 @@ from domain.reviews import Review, ReviewId
 
 
 class Events(Protocol):
-    """Within a unit of work. `add`, `save` and `complete_ended` also write, in the same transaction, what follows from
-    the change: see `domain.event_effects`."""
+    """Events within a unit of work. `add`, `save` and `complete_ended` also write the effects of the change in the same
+    transaction, see `domain.event_effects`."""
 
     async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event: ...
 
@@ -28,14 +28,13 @@ class Events(Protocol):
         ...
 
     async def save(self, event: Event) -> None:
-        """Writes the event and what follows from its new domain events. An event that no transition has changed cannot
-        be saved."""
+        """Writes the event and the effects of its new domain events. An event without a new transition cannot be
+        saved."""
         ...
 
     async def complete_ended(self, now: datetime, *, limit: int) -> int:
-        """Completes at most so many events that have ended, with their confirmed bookings; returns how many. An event
-        whose seats are still held for a payment waits until those holds end; events that another worker is completing
-        are left out."""
+        """Completes at most `limit` events that have ended, with their confirmed bookings; returns their number. Skips
+        events with seats that are still held for a payment, and events that another worker is completing."""
         ...
 
     async def release_seat(self, event_id: EventId) -> None:

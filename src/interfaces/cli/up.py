@@ -35,7 +35,7 @@ _VALID = {
     "CRM_DATABASE_URL": "postgresql://localhost/convene_crm",
     "REDIS_URL": "redis://localhost",
 }
-"""Values of the right form for what the embedded servers fill in, to check all settings before these start."""
+"""Valid values in place of the addresses of embedded servers, to check all settings before these servers start."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _check_settings(plan: _Plan, given: Mapping[str, str]) -> None:
         if not _given(given, name):
             environ[name] = value
     load_settings(environ)
-    # The CRM checks its settings in a process of its own, half a second that is saved where none is given.
+    # The CRM checks its settings in a separate process, which takes half a second. It is skipped without any setting.
     if setting_names().intersection(name.removesuffix("_FILE") for name in given) - {"CONVENE_DATA"}:
         checked = subprocess.run(
             [sys.executable, "-P", "-m", "crm.settings"], env=environ, capture_output=True, text=True, check=False
@@ -105,7 +105,7 @@ def _check_settings(plan: _Plan, given: Mapping[str, str]) -> None:
 
 
 def introduction(data: Path, environ: Mapping[str, str], given: Mapping[str, str], api: socket.socket) -> str:
-    """What a person who sees the system for the first time can do with it."""
+    """The first steps for a new user of the system."""
     from infrastructure.sample_data import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
 
     steps = [f"documentation at {_address(api)}/docs"]

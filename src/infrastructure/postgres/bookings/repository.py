@@ -107,7 +107,8 @@ class PostgresBookings:
         reason: str | None = None,
         money: Money | None = None,
     ) -> None:
-        """Of the same change of several bookings. `event_id` is that of a booking whose change concerns its seat."""
+        """Writes the effects of the same change of several bookings. `event_id`: the event of a booking whose change
+        concerns its seat."""
         effects = EFFECTS[change]
         if effects.seat is not None and event_id is not None:
             await _SEATS[effects.seat](self._seats, event_id)
@@ -174,8 +175,8 @@ class PostgresBookings:
         by: UserId | None = None,
         refunded: Sequence[BookingId] = (),
     ) -> None:
-        """The change that every confirmed booking makes with its event, and what follows from it. The events are
-        locked. `refunded`: bookings whose payments are refunded with it."""
+        """Changes every confirmed booking with its event, and writes the effects. The events must be locked.
+        `refunded`: bookings whose payments are refunded with the change."""
         parameters = {"events": events, "now": now, "by": by, "refunded": refunded}
         rows = await self._session.execute(text(_WITH_EVENTS.format(_COLUMNS_WITH_EVENTS[change])), parameters)
         changed = [BookingId(row) for row in rows.scalars()]

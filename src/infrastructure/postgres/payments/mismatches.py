@@ -1,4 +1,4 @@
-"""Mismatches between payments and what gateways report. `PostgresPayments` records them."""
+"""Mismatches between payments and gateways' updates. `PostgresPayments` records them."""
 
 from infrastructure.postgres.engine import Database
 
