@@ -67,7 +67,7 @@ class Recovery(msgspec.Struct, frozen=True):
 async def measure(site: Site) -> Recovery:
     wake_ups = RedisWakeUps(site.environ["REDIS_URL"])
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and not listening: whoever connects is refused
+        closed.bind(("127.0.0.1", 0))  # and not listening: connections are refused
         environ = site.environ | {"CRM_SERVICE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}"}
         with running_workers(2, environ, site.directory):
             before = await _book(site, 0)

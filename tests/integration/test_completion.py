@@ -100,7 +100,7 @@ async def test_without_lock_workers_complete_the_same_event(harness: ReminderHar
 
 
 @pytest.mark.parametrize("payment_status", ["pending", "failed", "completed", "refunded"])
-async def test_booking_is_completed_whatever_its_payment_status(harness: ReminderHarness, payment_status: str) -> None:
+async def test_booking_is_completed_with_any_payment_status(harness: ReminderHarness, payment_status: str) -> None:
     """Only an open hold is waited for: an offline payment may be reported days later."""
     _, booking = await harness.a_booking(HOUR)
     await harness.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
