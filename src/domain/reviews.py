@@ -49,10 +49,10 @@ class Review:
             )
 
 
-def require_attendance(*, ended_at: datetime, now: datetime, has_place: bool, is_host: bool) -> None:
+def require_attendance(*, ended_at: datetime, now: datetime, has_booking: bool, is_host: bool) -> None:
     """Raises an error unless the person attended: had a seat that was not cancelled in an event that has ended. The
     facilitator of the event does not count."""
     if ended_at > now:
         raise EventNotOver
-    if not has_place or is_host:
+    if not has_booking or is_host:
         raise DidNotAttend

@@ -29,7 +29,7 @@ def _part(document: Literal["A", "B", "C", "D", "E"], walk: str | None, listing:
 PARTS = [
     _part(
         "A",
-        "test_a_walk",
+        "test_a_endpoints",
         """
         POST /api/register
         POST /api/login
@@ -137,7 +137,7 @@ PARTS = [
     _part("C", "test_c_accounts", "GET /health"),
     _part(
         "D",
-        "test_d_walk",
+        "test_d_endpoints",
         """
         POST /auth/login
         GET /events

@@ -18,7 +18,7 @@ from domain.appointments import (
 )
 from domain.money import Money
 from tests.domain.builders import NOW, an_interval
-from tests.domain.test_coaching import an_appointment
+from tests.domain.test_appointments import an_appointment
 
 CLIENT, COACH = UserId(1), UserId(2)
 MONEY = Money.from_minor_units(4000, "INR")

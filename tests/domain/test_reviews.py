@@ -12,11 +12,11 @@ from tests.domain.builders import NOW
 
 
 def test_participant_can_review_after_the_event_ends() -> None:
-    require_attendance(ended_at=NOW, now=NOW, has_place=True, is_host=False)
+    require_attendance(ended_at=NOW, now=NOW, has_booking=True, is_host=False)
 
 
 @pytest.mark.parametrize(
-    ("ended_ago", "has_place", "is_host", "refusal"),
+    ("ended_ago", "has_booking", "is_host", "refusal"),
     [
         (timedelta(microseconds=-1), True, False, EventNotOver),
         (timedelta(microseconds=-1), False, False, EventNotOver),
@@ -24,9 +24,11 @@ def test_participant_can_review_after_the_event_ends() -> None:
         (timedelta(0), True, True, DidNotAttend),
     ],
 )
-def test_others_cannot_review(ended_ago: timedelta, has_place: bool, is_host: bool, refusal: type[DomainError]) -> None:
+def test_others_cannot_review(
+    ended_ago: timedelta, has_booking: bool, is_host: bool, refusal: type[DomainError]
+) -> None:
     with pytest.raises(refusal):
-        require_attendance(ended_at=NOW - ended_ago, now=NOW, has_place=has_place, is_host=is_host)
+        require_attendance(ended_at=NOW - ended_ago, now=NOW, has_booking=has_booking, is_host=is_host)
 
 
 @pytest.mark.parametrize("rating", [0, 6, -1])

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from domain.accounts import InvalidCredentials
 from domain.errors import TooManyRequests
 from infrastructure import container
-from infrastructure.auth.passwords import NOBODYS_HASH, Argon2Passwords
+from infrastructure.auth.passwords import DUMMY_HASH, Argon2Passwords
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
@@ -38,7 +38,7 @@ async def log_in(api: httpx.AsyncClient, email: str, password: str) -> httpx.Res
 
 @pytest.mark.usefixtures("recommended_hashing")
 def test_login_of_an_unknown_user_takes_as_long_as_of_a_known_one() -> None:
-    assert not Argon2Passwords().needs_rehash(NOBODYS_HASH)
+    assert not Argon2Passwords().needs_rehash(DUMMY_HASH)
 
 
 # Which are taken

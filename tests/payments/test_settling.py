@@ -40,16 +40,16 @@ async def in_state(harness: AppHarness, state: str, event: EventId) -> NewBookin
     [
         ("pending", PaymentUpdate.RECEIVED, Settled.RECEIVED, "completed"),
         ("pending", PaymentUpdate.FAILED, Settled.FAILED, "failed"),
-        ("pending", PaymentUpdate.OPEN, Settled.OLD_NEWS, "pending"),
+        ("pending", PaymentUpdate.OPEN, Settled.NO_CHANGE, "pending"),
         ("failed", PaymentUpdate.RECEIVED, Settled.RECEIVED, "completed"),
-        ("failed", PaymentUpdate.FAILED, Settled.OLD_NEWS, "failed"),
-        ("failed", PaymentUpdate.OPEN, Settled.OLD_NEWS, "failed"),
-        ("completed", PaymentUpdate.RECEIVED, Settled.OLD_NEWS, "completed"),
-        ("completed", PaymentUpdate.FAILED, Settled.OLD_NEWS, "completed"),
-        ("completed", PaymentUpdate.OPEN, Settled.OLD_NEWS, "completed"),
-        ("refunded", PaymentUpdate.RECEIVED, Settled.OLD_NEWS, "refunded"),
-        ("refunded", PaymentUpdate.FAILED, Settled.OLD_NEWS, "refunded"),
-        ("refunded", PaymentUpdate.OPEN, Settled.OLD_NEWS, "refunded"),
+        ("failed", PaymentUpdate.FAILED, Settled.NO_CHANGE, "failed"),
+        ("failed", PaymentUpdate.OPEN, Settled.NO_CHANGE, "failed"),
+        ("completed", PaymentUpdate.RECEIVED, Settled.NO_CHANGE, "completed"),
+        ("completed", PaymentUpdate.FAILED, Settled.NO_CHANGE, "completed"),
+        ("completed", PaymentUpdate.OPEN, Settled.NO_CHANGE, "completed"),
+        ("refunded", PaymentUpdate.RECEIVED, Settled.NO_CHANGE, "refunded"),
+        ("refunded", PaymentUpdate.FAILED, Settled.NO_CHANGE, "refunded"),
+        ("refunded", PaymentUpdate.OPEN, Settled.NO_CHANGE, "refunded"),
     ],
 )
 async def test_every_update_in_every_state(
@@ -258,7 +258,7 @@ async def test_concurrent_callbacks_and_webhooks_have_one_effect(harness: AppHar
         )
         await harness.until_dry()
 
-        assert {answer for answer in settled if answer} <= {Settled.RECEIVED, Settled.OLD_NEWS}
+        assert {answer for answer in settled if answer} <= {Settled.RECEIVED, Settled.NO_CHANGE}
         assert [fact for fact, _ in await harness.messages(new)] == ["booking_created", "payment_completed"]
     assert await harness.wrongs() == []
 

@@ -38,9 +38,9 @@ class WriteReview:
                 made["id"], rating, review.comment, user.id, user.name, datetime.fromisoformat(made["at"])
             )
         async with self.open_work() as work:
-            has_place = await work.bookings.has_live_booking(event_id, user.id)
+            has_booking = await work.bookings.has_live_booking(event_id, user.id)
             require_attendance(
-                ended_at=event.ends_at, now=now, has_place=has_place, is_host=event.facilitator_id == user.id
+                ended_at=event.ends_at, now=now, has_booking=has_booking, is_host=event.facilitator_id == user.id
             )
             review_id = await work.reviews.add(review, facilitator_id=event.facilitator_id)
             await work.commit(made={"id": review_id, "at": now.isoformat()})

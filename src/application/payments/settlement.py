@@ -28,7 +28,7 @@ class Settled(StrEnum):
     REINSTATED = "reinstated"
     GIVEN_BACK = "given_back"
     FAILED = "failed"
-    OLD_NEWS = "old_news"
+    NO_CHANGE = "old_news"
     DIFFERS = "differs"
     UNKNOWN = "unknown"
 
@@ -82,7 +82,7 @@ class SettlePayment:
                 await work.payments.save(payment.failed())
                 await payable.fail(payment.price)
                 return Settled.FAILED
-        return Settled.OLD_NEWS
+        return Settled.NO_CHANGE
 
     async def _lock(self, work: UnitOfWork, place: PaymentTarget, arrived_at: datetime | None) -> Payable:
         return await lock_payable(work, place.payable, self.clock.now(), arrived_at=arrived_at)

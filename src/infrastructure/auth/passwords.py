@@ -22,7 +22,7 @@ AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
 
 # A hash of random bytes with the same parameters: a login of an unknown account takes as long as one of a known
 # account.
-NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$JteB7OI5UeW9hNGftraVLQ$OZsVXpCDqF26Ajfn8m3fV4i+OQCS2i0f1oksvft8CQk"
+DUMMY_HASH = "$argon2id$v=19$m=19456,t=2,p=1$JteB7OI5UeW9hNGftraVLQ$OZsVXpCDqF26Ajfn8m3fV4i+OQCS2i0f1oksvft8CQk"
 
 
 class Argon2Passwords:
@@ -38,7 +38,7 @@ class Argon2Passwords:
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         async with self._turn:
-            matches = await asyncio.to_thread(self._matches, password, password_hash or NOBODYS_HASH)
+            matches = await asyncio.to_thread(self._matches, password, password_hash or DUMMY_HASH)
         return matches and password_hash is not None
 
     def needs_rehash(self, password_hash: str) -> bool:

@@ -1,6 +1,6 @@
 """A process dies between its commit and its answer: a retry with the same key returns the original answer.
 
-The deaths are written into the database here; `tests/resilience/test_asked_again.py` kills processes.
+The deaths are written into the database here; `tests/resilience/test_repeated_requests.py` kills processes.
 """
 
 import asyncio

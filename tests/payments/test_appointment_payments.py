@@ -186,8 +186,8 @@ async def test_late_payment_for_a_taken_time_is_refunded_once_and_reported_to_bo
 
     assert [await harness.settle("till", report) for _ in range(3)] == [
         Settled.GIVEN_BACK,
-        Settled.OLD_NEWS,
-        Settled.OLD_NEWS,
+        Settled.NO_CHANGE,
+        Settled.NO_CHANGE,
     ]
     await harness.until_dry()
 
