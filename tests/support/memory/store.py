@@ -1,6 +1,5 @@
 """The tables in memory, and transactions over them."""
 
-import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,12 +23,15 @@ class SettableClock:
 
 @dataclass
 class Tables:
-    """Rows by table and key. Rows are immutable entities or copies of dicts; a test may read them after a commit."""
+    """Rows by table and key. Rows are immutable: a change replaces its row. A test may read them after a commit."""
 
     rows: dict[str, dict[Any, Any]] = field(default_factory=dict)
 
     def of(self, table: str) -> dict[Any, Any]:
         return self.rows.setdefault(table, {})
+
+    def copy(self) -> "Tables":
+        return Tables({table: dict(rows) for table, rows in self.rows.items()})
 
 
 class Store:
@@ -58,11 +60,11 @@ class Store:
 class Transaction:
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.tables = copy.deepcopy(store.tables)
+        self.tables = store.tables.copy()
 
     def commit(self) -> None:
         """Later changes of this transaction need another commit, as on PostgreSQL."""
-        self.store.tables = copy.deepcopy(self.tables)
+        self.store.tables = self.tables.copy()
 
 
 class CountedWakeUps:

@@ -1,0 +1,280 @@
+"""Accounts in memory: `users` by id, `passwords` by id of the user, logins, refresh tokens, networks, profiles."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import uuid4
+
+from application.accounts.ports import Credentials, RefreshToken
+from application.idempotency import owner_of
+from application.oauth import Attempt
+from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from domain.credentials import Credential
+from domain.external_identity import ExternalAccountTaken, ExternalIdentity
+from tests.support.memory.store import Store, Tables, Transaction
+
+
+class MemoryUsers:
+    """E-mail addresses and external identities are unique. A failed change is not made, but does not end the
+    transaction, as it does on PostgreSQL."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def add(
+        self,
+        *,
+        email: str,
+        name: str,
+        role: Role,
+        password_hash: str,
+        now: datetime,
+        requested_role: Role | None = None,
+    ) -> User:
+        user = self._add(email=email, name=name, role=role, created_at=now, requested_role=requested_role)
+        await self.set_password(user.id, password_hash)
+        return user
+
+    async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
+        return self._add(
+            email=email,
+            name=name,
+            created_at=now,
+            is_verified=identity.email_verified,
+            external_id=identity.subject,
+            profile_picture=identity.picture,
+        )
+
+    async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
+        return self._add(email=email, name=name, created_at=now, is_verified=True)
+
+    async def get(self, user_id: UserId) -> User:
+        user: User | None = self._users.get(user_id)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def get_locked(self, user_id: UserId) -> User:
+        return await self.get(user_id)
+
+    async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
+        return next((user for user in self._users.values() if user.external_id == identity.subject), None)
+
+    async def find_credentials(self, email: str) -> Credentials | None:
+        return credentials_of(self._transaction.tables, email)
+
+    async def save(self, user: User) -> None:
+        """The id, the e-mail and the time of creation never change."""
+        if user.id not in self._users:
+            return
+        self._require_unlinked(user.external_id, but=user.id)
+        present: User = self._users[user.id]
+        self._users[user.id] = replace(user, uuid=present.uuid, email=present.email, created_at=present.created_at)
+
+    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
+        self._transaction.tables.of("passwords")[user_id] = password_hash
+
+    def _add(
+        self,
+        *,
+        email: str,
+        name: str,
+        created_at: datetime,
+        role: Role = Role.USER,
+        requested_role: Role | None = None,
+        is_verified: bool = False,
+        external_id: str | None = None,
+        profile_picture: str | None = None,
+    ) -> User:
+        if any(user.email == email for user in self._users.values()):
+            raise EmailTaken
+        self._require_unlinked(external_id)
+        user = User(
+            id=UserId(self._transaction.store.next_id("users")),
+            uuid=uuid4(),
+            email=email,
+            name=name,
+            role=role,
+            phone=None,
+            is_active=True,
+            is_verified=is_verified,
+            token_version=1,
+            created_at=created_at,
+            external_id=external_id,
+            profile_picture=profile_picture,
+            requested_role=requested_role,
+        )
+        self._users[user.id] = user
+        return user
+
+    def _require_unlinked(self, external_id: str | None, *, but: UserId | None = None) -> None:
+        if external_id is not None and any(
+            user.external_id == external_id and user.id != but for user in self._users.values()
+        ):
+            raise ExternalAccountTaken
+
+    @property
+    def _users(self) -> dict[UserId, User]:
+        return self._transaction.tables.of("users")
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    user_id: UserId
+    started_at: datetime
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshTokenRow:
+    login_id: LoginId
+    expires_at: datetime
+    retired_at: datetime | None = None
+
+
+class MemoryLogins:
+    def __init__(self, transaction: Transaction) -> None:
+        self._logins: dict[LoginId, LoginRow] = transaction.tables.of("logins")
+        self._refresh_tokens: dict[bytes, RefreshTokenRow] = transaction.tables.of("refresh_tokens")
+
+    async def start(self, user_id: UserId, now: datetime) -> LoginId:
+        login_id = LoginId(uuid4())
+        self._logins[login_id] = LoginRow(user_id, now)
+        return login_id
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
+        login = self._logins.get(login_id)
+        if login is not None and login.ended_at is None:
+            self._logins[login_id] = replace(login, ended_at=now, end_reason=reason)
+
+    async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
+        assert login_id in self._logins, "a foreign key"
+        assert fingerprint not in self._refresh_tokens, "a primary key"
+        self._refresh_tokens[fingerprint] = RefreshTokenRow(login_id, expires_at)
+
+    async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
+        token = self._refresh_tokens.get(fingerprint)
+        if token is None:
+            return None
+        login = self._logins[token.login_id]
+        return RefreshToken(
+            login_id=token.login_id,
+            user_id=login.user_id,
+            expires_at=token.expires_at,
+            is_retired=token.retired_at is not None,
+            login_is_over=login.ended_at is not None,
+        )
+
+    async def revoke_refresh(self, fingerprint: bytes, now: datetime) -> None:
+        token = self._refresh_tokens.get(fingerprint)
+        if token is not None:
+            self._refresh_tokens[fingerprint] = replace(token, retired_at=now)
+
+
+class MemoryAccess:
+    """Calendar feeds and connections are rows with the account's id as key, or as first part of it; idempotency keys
+    are rows with the owner and the key as key."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._tables = transaction.tables
+
+    async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
+        if Credential.LOGINS in credentials:
+            logins: dict[LoginId, LoginRow] = self._tables.of("logins")
+            for login_id, login in logins.items():
+                if login.user_id == user_id and login.ended_at is None:
+                    logins[login_id] = replace(login, ended_at=now, end_reason=reason)
+        for credential, table, owner in (
+            (Credential.PASSWORD, "passwords", user_id),
+            (Credential.CALENDAR_FEED, "calendar_feeds", user_id),
+            (Credential.CONNECTED_CALENDARS, "calendar_connections", user_id),
+            (Credential.KNOWN_NETWORKS, "login_networks", user_id),
+            (Credential.IDEMPOTENCY_ANSWERS, "idempotency_keys", owner_of(user_id)),
+        ):
+            if credential in credentials:
+                rows = self._tables.of(table)
+                for key in [key for key in rows if (key[0] if isinstance(key, tuple) else key) == owner]:
+                    del rows[key]
+
+
+class MemoryLoginNetworks:
+    def __init__(self, transaction: Transaction) -> None:
+        self._last_logins: dict[tuple[UserId, bytes], datetime] = transaction.tables.of("login_networks")
+
+    async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
+        others = [key for key in self._last_logins if key[0] == user_id and key[1] != network]
+        newest = sorted(others, key=self._last_logins.__getitem__, reverse=True)
+        for place, key in enumerate(newest):
+            if place >= at_most - 1 or self._last_logins[key] <= since:
+                del self._last_logins[key]
+        self._last_logins[user_id, network] = now
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    bio: str | None
+    specialization: str | None
+    rating_sum: int = 0
+    rating_count: int = 0
+
+
+class MemoryProfiles:
+    def __init__(self, transaction: Transaction) -> None:
+        self._profiles: dict[UserId, ProfileRow] = transaction.tables.of("facilitator_profiles")
+
+    async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
+        self._profiles.setdefault(user_id, ProfileRow(bio, specialization))
+
+
+class MemoryActorQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        login: LoginRow | None = self._store.tables.of("logins").get(login_id)
+        if login is None or login.user_id != user_id or login.ended_at is not None:
+            return None
+        user: User = self._store.tables.of("users")[user_id]
+        return user
+
+
+class MemoryGuessedAccounts:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find(self, email: str, network: bytes, *, since: datetime) -> tuple[Credentials | None, bool]:
+        credentials = credentials_of(self._store.tables, email)
+        if credentials is None:
+            return None, False
+        last_logins: Mapping[tuple[UserId, bytes], datetime] = self._store.tables.of("login_networks")
+        last = last_logins.get((credentials.user.id, network))
+        return credentials, last is not None and last > since
+
+
+class MemoryAttempts:
+    """OAuth attempts by the hash of their state."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def keep(self, attempt: Attempt, *, forget_before: datetime) -> None:
+        for state in [state for state, kept in self._attempts.items() if kept.started_at < forget_before]:
+            del self._attempts[state]
+        self._attempts[attempt.state] = attempt
+
+    async def take(self, state: bytes, browser: bytes, *, not_before: datetime) -> Attempt | None:
+        attempt = self._attempts.get(state)
+        if attempt is None or attempt.browser != browser or attempt.started_at < not_before:
+            return None
+        return self._attempts.pop(state)
+
+    @property
+    def _attempts(self) -> dict[bytes, Attempt]:
+        return self._store.tables.of("oauth_attempts")
+
+
+def credentials_of(tables: Tables, email: str) -> Credentials | None:
+    users: Mapping[UserId, User] = tables.of("users")
+    user = next((user for user in users.values() if user.email == email), None)
+    return Credentials(user, tables.of("passwords").get(user.id)) if user else None

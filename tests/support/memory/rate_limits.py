@@ -1,0 +1,33 @@
+"""Rate limits in memory, by the clock of the test."""
+
+import math
+from datetime import datetime
+
+from application.ports import Clock, Limit
+from domain.errors import TooManyRequests
+
+
+class MemoryLimits:
+    """Fixed windows that begin with the first attempt, as in Redis."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._counts: dict[tuple[str, str], tuple[int, datetime]] = {}
+
+    async def take(self, limit: Limit, who: str) -> None:
+        now = self._clock.now()
+        count, ends_at = self._counts.get((limit.name, who), (0, now + limit.per))
+        if ends_at <= now:
+            count, ends_at = 0, now + limit.per
+        if count >= limit.times:
+            raise TooManyRequests(math.ceil((ends_at - now).total_seconds()))
+        self._counts[limit.name, who] = count + 1, ends_at
+
+    async def give_back(self, limit: Limit, who: str) -> None:
+        if (limit.name, who) in self._counts:
+            count, ends_at = self._counts[limit.name, who]
+            self._counts[limit.name, who] = max(0, count - 1), ends_at
+
+    def counted(self, limit: Limit, who: str) -> int:
+        """The number of counted attempts, for a test."""
+        return self._counts.get((limit.name, who), (0, None))[0]
