@@ -1,0 +1,159 @@
+"""A payment gateway in memory, whose behaviour a test sets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+from application.payments.ports.gateways import (
+    Checkout,
+    GatewayEvent,
+    GatewayRecord,
+    GatewayRefused,
+    PaymentGateway,
+    PaymentRequest,
+    RefundAnswer,
+    RefundRequest,
+)
+from domain.errors import Invalid
+from domain.money import Money
+from domain.payments import (
+    GatewayUnavailable,
+    GatewayUpdate,
+    InvalidSignature,
+    Payment,
+    PaymentId,
+    PaymentMismatch,
+    PaymentUpdate,
+)
+from domain.refunds import RefundId
+
+
+class Behaviour(Enum):
+    ACCEPTS = auto()
+    REFUSES = auto()
+    UNAVAILABLE = auto()
+    LOSES_ANSWERS = auto()
+    """Carries out the request; the answer does not arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    id: str
+    payment_id: PaymentId
+    price: Money
+    state: PaymentUpdate = PaymentUpdate.OPEN
+    is_closed: bool = False
+    gateway_id: str | None = None
+
+
+@dataclass
+class MemoryGateway:
+    """Orders and refunds are kept once for each idempotency key. Webhooks are objects of `GatewayEvent` under the bytes
+    that stand for them; a request without the header `signature` is not signed."""
+
+    name: str = "gateway"
+    holds_seats: bool = True
+    behaviour: Behaviour = Behaviour.ACCEPTS
+    refunds_are_settled: bool = True
+    maximum: Money | None = None
+    """A higher price is refused."""
+    orders: dict[PaymentId, Order] = field(default_factory=dict)
+    refunds: dict[RefundId, RefundRequest] = field(default_factory=dict)
+    webhooks: dict[bytes, GatewayEvent] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    def refuse_price(self, price: Money) -> None:
+        if self.maximum is not None and price.amount > self.maximum.amount:
+            raise Invalid({"price": f"Must be at most {self.maximum}"})
+
+    async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
+        self._begin("open_checkout")
+        order = Order(f"order-{self.name}-{request.payment_id.int}", request.payment_id, request.price)
+        order = self.orders.setdefault(request.payment_id, order)
+        self._end()
+        return Checkout(order.id, f"https://{self.name}.example/{order.id}")
+
+    async def look_up(self, payment: Payment) -> GatewayRecord:
+        self._begin("look_up")
+        update = self.update(payment.id)
+        refunded = sum(each.amount.amount for each in self.refunds.values() if each.payment.id == payment.id)
+        received = payment.price.amount * (update.report is PaymentUpdate.RECEIVED)
+        self._end()
+        currency = payment.price.currency
+        return GatewayRecord(update, Money(received, currency), Money(payment.price.amount * 0 + refunded, currency))
+
+    async def expire_checkout(self, payment: Payment) -> None:
+        self._begin("expire_checkout")
+        order = self.orders.get(payment.id)
+        if order is not None and order.state is not PaymentUpdate.RECEIVED:
+            self.orders[payment.id] = replace(order, is_closed=True)
+        self._end()
+
+    async def refund(self, request: RefundRequest) -> RefundAnswer:
+        self._begin("refund")
+        self.refunds.setdefault(request.refund_id, request)
+        self._end()
+        return RefundAnswer(f"refund-{request.refund_id.int}", self.refunds_are_settled)
+
+    def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
+        if "signature" not in headers:
+            raise InvalidSignature
+        return self.webhooks[body]
+
+    def verify_checkout(self, order_id: str, gateway_id: str, signature: str) -> None:
+        if signature != f"{order_id}|{gateway_id}":
+            raise InvalidSignature
+
+    async def confirm(self, payment: Payment, gateway_id: str) -> GatewayUpdate:
+        self._begin("confirm")
+        self._end()
+        update = self.update(payment.id)
+        if update.gateway_id != gateway_id:
+            raise PaymentMismatch
+        return update
+
+    def pay(self, payment_id: PaymentId) -> GatewayUpdate:
+        """The client pays the order of this payment. Returns the update about it."""
+        order = self.orders[payment_id]
+        assert not order.is_closed, "a closed checkout cannot be paid"
+        paid = replace(order, state=PaymentUpdate.RECEIVED, gateway_id=f"pay-{payment_id.int}")
+        self.orders[payment_id] = paid
+        return self.update(payment_id)
+
+    def decline(self, payment_id: PaymentId) -> GatewayUpdate:
+        self.orders[payment_id] = replace(self.orders[payment_id], state=PaymentUpdate.FAILED)
+        return self.update(payment_id)
+
+    def update(self, payment_id: PaymentId) -> GatewayUpdate:
+        """The current state of the payment's order."""
+        order = self.orders[payment_id]
+        amount = order.price if order.state is PaymentUpdate.RECEIVED else None
+        return GatewayUpdate(order.id, order.state, payment_id, order.gateway_id, amount)
+
+    def _begin(self, call: str) -> None:
+        self.calls.append(call)
+        if self.behaviour is Behaviour.UNAVAILABLE:
+            raise GatewayUnavailable
+        if self.behaviour is Behaviour.REFUSES:
+            raise GatewayRefused
+
+    def _end(self) -> None:
+        if self.behaviour is Behaviour.LOSES_ANSWERS:
+            raise GatewayUnavailable
+
+
+class MemoryGateways:
+    """The first is the chosen one."""
+
+    def __init__(self, *gateways: MemoryGateway) -> None:
+        self._gateways = gateways
+
+    @property
+    def chosen(self) -> PaymentGateway:
+        return self._gateways[0]
+
+    def named(self, name: str) -> PaymentGateway:
+        for gateway in self._gateways:
+            if gateway.name == name:
+                return gateway
+        raise GatewayUnavailable

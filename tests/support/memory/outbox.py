@@ -1,0 +1,111 @@
+"""Enqueued messages in memory."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from application.payments.ports.gateways import GatewayEvent
+from application.payments.ports.records import Refund
+from domain.accounts import UserId
+from domain.bookings import BookingStatus
+from domain.calendars import ConnectionId
+from domain.events import EventDetails, EventId
+from domain.ids import AppointmentId, BookingId, BookingRef
+from domain.invitations import InvitationId
+from domain.money import Money
+from domain.outbox import ALWAYS_SERVED, MessageType, Routes, routes_for
+from domain.participant_messages import ParticipantMessage
+from domain.payments import UNPAID, Payment
+from tests.support.memory.rows import EnqueuedMessage, booking_in, bookings_of, payments_in
+from tests.support.memory.store import Transaction
+
+
+class MemoryMessages:
+    """Each message type is enqueued once for each of its destinations."""
+
+    def __init__(self, transaction: Transaction, routes: Routes | None = None) -> None:
+        self._transaction = transaction
+        self._routes = routes or routes_for(ALWAYS_SERVED)
+
+    def enqueue(self, message_type: MessageType, ordering_key: str, **payload: Any) -> None:
+        outbox = self._transaction.tables.of("messages")
+        for destination in self._routes[message_type]:
+            number = self._transaction.store.next_id("outbox")
+            outbox[number] = EnqueuedMessage(message_type, destination, ordering_key, payload)
+
+    async def enqueue_for_bookings(
+        self,
+        message_type: MessageType,
+        bookings: Iterable[BookingId],
+        *,
+        reason: str | None = None,
+        money: Money | None = None,
+        **more: Any,
+    ) -> None:
+        for booking_id in sorted(bookings):
+            booking = booking_in(self._transaction.tables, booking_id)
+            state = {"status": booking.status, "payment_status": booking.payment_status, "reason": reason}
+            self.enqueue(message_type, f"booking:{booking_id}", **state, money=money, **more)
+
+    async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
+        await self.enqueue_for_bookings(MessageType.BOOKING_REFUNDED, [booking_id], reason=reason, money=money)
+
+    async def enqueue_for_confirmed_bookings_of(
+        self, message_type: MessageType, event_id: EventId, *, reason: str | None, before: EventDetails
+    ) -> None:
+        bookings = bookings_of(self._transaction.tables, event_id)
+        confirmed = [booking.id for booking in bookings if booking.status is BookingStatus.CONFIRMED]
+        await self.enqueue_for_bookings(message_type, confirmed, reason=reason, before=before)
+
+    async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
+        participants = [
+            booking.id
+            for booking in bookings_of(self._transaction.tables, event_id)
+            if booking.status is not BookingStatus.CANCELLED
+            and (booking.hold_until is None or booking.payment_status not in UNPAID)
+        ]
+        await self.enqueue_for_bookings(MessageType.PARTICIPANT_MESSAGE, participants, written=message)
+        return len(participants)
+
+    async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
+        self.enqueue(MessageType.FACILITATOR_APPROVED, f"user:{user_id}")
+
+    async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
+        self.enqueue(MessageType.BOOKING_INVITATION, f"invitation:{invitation_id}")
+
+    async def enqueue_for_event(self, message_type: MessageType, event_id: EventId) -> None:
+        self.enqueue(message_type, f"event:{event_id}")
+
+    async def enqueue_checkout_close(self, payment: Payment) -> None:
+        self.enqueue(MessageType.CHECKOUT_ENDED, f"payment:{payment.id}", payment_id=str(payment.id))
+
+    async def enqueue_checkout_closes_of(self, event_id: EventId) -> None:
+        tables = self._transaction.tables
+        confirmed = {
+            BookingRef(booking.id)
+            for booking in bookings_of(tables, event_id)
+            if booking.status is BookingStatus.CONFIRMED
+        }
+        for row in payments_in(tables):
+            payment = row.payment
+            if payment.payable in confirmed and payment.status in UNPAID and payment.order_id is not None:
+                await self.enqueue_checkout_close(payment)
+
+    async def enqueue_refunds(self, refunds: Sequence[Refund]) -> None:
+        for refund in refunds:
+            self.enqueue(MessageType.REFUND_REQUESTED, f"payment:{refund.payment_id}", refund_id=str(refund.id))
+
+    async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
+        key = f"webhook:{gateway}:{event.id}"
+        self.enqueue(MessageType.GATEWAY_EVENT, key, gateway=gateway, event_id=event.id)
+
+    async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
+        self.enqueue(MessageType.BOOKING_REFUNDED, f"appointment:{appointment_id}", reason=reason, money=money)
+
+    async def enqueue_calendar_syncs_of(self, appointments: Sequence[AppointmentId]) -> None:
+        raise NotImplementedError("calendars have no adapter in memory yet")
+
+    async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
+        raise NotImplementedError("calendars have no adapter in memory yet")
+
+    async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
+        raise NotImplementedError("calendars have no adapter in memory yet")

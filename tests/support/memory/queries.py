@@ -1,0 +1,330 @@
+"""Queries in memory, about committed rows: those that use cases of events, bookings and payments need."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from application.bookings.ports import BookingFilter, BookingView, ShownInvitation
+from application.events.ports import EventFilter, EventView, ReviewView
+from application.payments.ports.gateways import PaymentRequest
+from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
+from application.ports import Clock, Page, PageRequest
+from domain.accounts import UserId
+from domain.bookings import Booking, BookingNotFound, BookingStatus, shows_join_link
+from domain.events import EventId, EventNotFound, EventStatus
+from domain.ids import BookingId, BookingRef, PayableRef
+from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
+from domain.payments import OFFLINE, UNPAID, Payment, PaymentId, PaymentNotFound
+from infrastructure.postgres.pages import cursor_of, id_after, uuid_after
+from tests.support.memory.payments import save_payment
+from tests.support.memory.rows import (
+    StoredPayment,
+    StoredProfile,
+    booking_in,
+    bookings_in,
+    bookings_of,
+    event_in,
+    payments_in,
+    payments_of,
+    user_in,
+)
+from tests.support.memory.store import Store, Tables
+
+
+def event_view(tables: Tables, event_id: EventId, viewer: UserId | None = None) -> EventView:
+    event = event_in(tables, event_id)
+    details, facilitator = event.details, user_in(tables, event.facilitator_id)
+    profile = tables.of("facilitator_profiles").get(event.facilitator_id) or StoredProfile()
+    return EventView(
+        id=event.id,
+        title=details.title,
+        description=details.description,
+        event_type=details.event_type,
+        category=details.category,
+        starts_at=details.interval.starts_at,
+        ends_at=details.interval.ends_at,
+        location=details.location,
+        virtual_link=details.virtual_link,
+        capacity=details.capacity,
+        booked=event.booked,
+        price=details.price.amount,
+        currency=details.price.currency,
+        status=event.status,
+        facilitator_id=facilitator.id,
+        facilitator_uuid=facilitator.uuid,
+        facilitator_name=facilitator.name,
+        facilitator_email=facilitator.email,
+        rating=profile.rating_sum / profile.rating_count if profile.rating_count else None,
+        created_at=event.created_at,
+        facilitator_active=facilitator.is_active,
+        viewer_has_seat=any(
+            booking.user_id == viewer and shows_join_link(booking.status, booking.payment_status)
+            for booking in bookings_of(tables, event_id)
+        ),
+    )
+
+
+class MemoryEventQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
+        event = self._store.tables.of("events").get(event_id)
+        if event is None or event.deleted_at is not None:
+            raise EventNotFound
+        return event_view(self._store.tables, event_id, viewer)
+
+    async def list(
+        self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
+    ) -> Page[EventView]:
+        raise NotImplementedError("the search for events is tested on PostgreSQL")
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
+        raise NotImplementedError("the lists of events are tested on PostgreSQL")
+
+
+class MemoryBookingQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, booking_id: BookingId) -> BookingView:
+        if booking_id not in self._store.tables.of("bookings"):
+            raise BookingNotFound
+        return self._view(booking_in(self._store.tables, booking_id))
+
+    async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
+        own = [booking for booking in bookings_in(self._store.tables) if booking.user_id == user_id]
+        return self._page(
+            [
+                booking
+                for booking in own
+                if filters.status in {None, booking.status} and filters.payment_status in {None, booking.payment_status}
+            ],
+            page,
+        )
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
+        return self._page(bookings_of(self._store.tables, event_id), page)
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
+        tables = self._store.tables
+        return self._page(
+            [each for each in bookings_in(tables) if event_in(tables, each.event_id).facilitator_id == facilitator_id],
+            page,
+        )
+
+    def _page(self, bookings: Sequence[Booking], page: PageRequest) -> Page[BookingView]:
+        before = id_after(page.after)
+        newest = [each for each in reversed(bookings) if before is None or each.id < before]
+        shown = newest[: page.limit]
+        return Page([self._view(each) for each in shown], cursor_of(shown[-1].id) if len(newest) > len(shown) else None)
+
+    def _view(self, booking: Booking) -> BookingView:
+        tables = self._store.tables
+        user, payments = user_in(tables, booking.user_id), payments_of(tables, BookingRef(booking.id))
+        return BookingView(
+            id=booking.id,
+            reference=booking.reference,
+            status=booking.status,
+            payment_status=booking.payment_status,
+            payment_id=payments[-1].payment.gateway_id if payments else None,
+            payment_reference=payments[-1].payment.order_id if payments else None,
+            notes=booking.notes,
+            created_at=booking.created_at,
+            cancelled_at=booking.cancelled_at,
+            user_id=user.id,
+            user_name=user.name,
+            user_email=user.email,
+            user_phone=user.phone,
+            price=booking.price,
+            event=event_view(tables, booking.event_id),
+        )
+
+
+class MemoryReviewQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
+        tables, before = self._store.tables, id_after(page.after)
+        newest = [
+            ReviewView(
+                number, each.rating, each.comment, each.user_id, user_in(tables, each.user_id).name, each.created_at
+            )
+            for number, each in reversed(tables.of("reviews").items())
+            if each.event_id == event_id and (before is None or number < before)
+        ]
+        shown = newest[: page.limit]
+        return Page(shown, cursor_of(shown[-1].id) if len(newest) > len(shown) else None)
+
+
+class MemoryInvitationQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def show(self, invitation_id: InvitationId, now: datetime) -> ShownInvitation:
+        tables = self._store.tables
+        invitation: Invitation | None = tables.of("invitations").get(invitation_id)
+        if invitation is None:
+            raise InvitationNotFound
+        event = event_in(tables, invitation.event_id)
+        facilitator, interval = user_in(tables, event.facilitator_id), event.details.interval
+        return ShownInvitation(
+            invitation=invitation,
+            is_open=(
+                invitation.status is InvitationStatus.PENDING
+                and min(invitation.expires_at, interval.starts_at) > now
+                and event.status is EventStatus.ACTIVE
+                and facilitator.is_active
+            ),
+            title=event.details.title,
+            starts_at=interval.starts_at,
+            ends_at=interval.ends_at,
+            location=event.details.location,
+            facilitator_name=facilitator.name,
+        )
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[Invitation]:
+        before = uuid_after(page.after)
+        newest = [
+            each
+            for each in reversed(self._store.tables.of("invitations").values())
+            if each.event_id == event_id and (before is None or each.id < before)
+        ]
+        shown = newest[: page.limit]
+        return Page(shown, cursor_of(shown[-1].id) if len(newest) > len(shown) else None)
+
+
+class MemoryPaymentQueries:
+    """Payments of seats."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
+        due = [
+            (booking.hold_until, booking.id)
+            for booking in bookings_in(self._store.tables)
+            if booking.hold_until is not None and booking.has_expired(now)
+        ]
+        return [booking_id for _, booking_id in sorted(due)][:limit]
+
+    async def open_request(self, payable: PayableRef) -> OpenRequest | None:
+        tables = self._store.tables
+        if payable not in {row.payment.payable for row in payments_in(tables)}:
+            return None
+        booking = _booking(tables, payable)
+        facilitator = user_in(tables, event_in(tables, booking.event_id).facilitator_id)
+        is_held = booking.hold_until is None or booking.hold_until > self._clock.now()
+        is_unpaid = booking.status is BookingStatus.CONFIRMED and booking.payment_status in UNPAID
+        if not (is_held and is_unpaid and facilitator.is_active):
+            return None
+        unpaid = [row for row in payments_of(tables, payable) if row.payment.status in UNPAID]
+        return (
+            OpenRequest(self._request(unpaid[-1].payment), unpaid[-1].payment.gateway, unpaid[-1].checkout_url)
+            if unpaid
+            else None
+        )
+
+    async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
+        payment = self._row(payment_id).payment
+        return self._request(payment), payment.gateway
+
+    async def paid_for(self, payment_id: PaymentId) -> PaidFor:
+        payment = self._row(payment_id).payment
+        booking = _booking(self._store.tables, payment.payable)
+        return PaidFor(payment.payable, booking.reference, booking.payment_status)
+
+    async def overview(self, payment_id: PaymentId) -> PaymentOverview:
+        row = self._row(payment_id)
+        booking = _booking(self._store.tables, row.payment.payable)
+        details = event_in(self._store.tables, booking.event_id).details
+        return PaymentOverview(
+            payment_id=payment_id,
+            gateway=row.payment.gateway,
+            reference=booking.reference,
+            title=details.title,
+            starts_at=details.interval.starts_at,
+            ends_at=details.interval.ends_at,
+            timezone=user_in(self._store.tables, booking.user_id).timezone,
+            price=row.payment.price,
+            is_cancelled=booking.status is BookingStatus.CANCELLED,
+            payment_status=booking.payment_status,
+            hold_until=booking.hold_until,
+            checkout_url=row.checkout_url,
+            return_url=row.return_url,
+        )
+
+    def _row(self, payment_id: PaymentId) -> StoredPayment:
+        row: StoredPayment | None = self._store.tables.of("payments").get(payment_id)
+        if row is None:
+            raise PaymentNotFound
+        return row
+
+    def _request(self, payment: Payment) -> PaymentRequest:
+        tables = self._store.tables
+        booking = _booking(tables, payment.payable)
+        user, event = user_in(tables, booking.user_id), event_in(tables, booking.event_id)
+        return PaymentRequest(
+            payment_id=payment.id,
+            payable=payment.payable,
+            reference=booking.reference,
+            event_id=event.id,
+            user_id=user.id,
+            user_name=user.name,
+            user_email=user.email,
+            facilitator_id=event.facilitator_id,
+            price=payment.price,
+            title=event.details.title,
+            until=booking.hold_until,
+        )
+
+
+def _booking(tables: Tables, payable: PayableRef) -> Booking:
+    if not isinstance(payable, BookingRef):
+        raise NotImplementedError("payments of appointments have no queries in memory yet")
+    return booking_in(tables, payable.id)
+
+
+class MemoryCheckouts:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def save(self, payment_id: PaymentId, order_id: str, url: str) -> None:
+        async with self._store.transaction() as transaction:
+            row = transaction.tables.of("payments").get(payment_id)
+            if row is not None:
+                payment = replace(row.payment, order_id=order_id)
+                save_payment(transaction, replace(row, payment=payment, checkout_url=url))
+            transaction.commit()
+
+    async def save_return_url(self, payables: Sequence[PayableRef], return_url: str) -> None:
+        async with self._store.transaction() as transaction:
+            for payable in payables:
+                for row in payments_of(transaction.tables, payable):
+                    save_payment(transaction, replace(row, return_url=return_url))
+            transaction.commit()
+
+    async def claim_to_look_up(
+        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
+    ) -> Sequence[PaymentId]:
+        now = self._clock.now()
+
+        def is_due(row: StoredPayment) -> bool:
+            pause = min(older_than * 2 ** min(row.look_ups, 10), timedelta(hours=1))
+            return (
+                row.payment.status in UNPAID
+                and row.payment.gateway not in {OFFLINE, *apart_from}
+                and now - timedelta(days=3) < row.created_at < now - older_than
+                and (row.looked_up_at is None or row.looked_up_at < now - pause)
+            )
+
+        async with self._store.transaction() as transaction:
+            due = [row for row in payments_in(transaction.tables) if is_due(row)]
+            due.sort(key=lambda row: (row.looked_up_at is not None, row.looked_up_at or now))
+            for row in due[:limit]:
+                save_payment(transaction, replace(row, looked_up_at=now, look_ups=row.look_ups + 1))
+            transaction.commit()
+        return [row.payment.id for row in due[:limit]]

@@ -1,0 +1,139 @@
+"""Rows of the tables in memory: entities, and what the database stores beside them. Rows are replaced, not changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from application.payments.ports.records import Refund
+from domain.accounts import User, UserId
+from domain.bookings import Booking
+from domain.events import Event, EventId
+from domain.ids import BookingId, BookingRef, PayableRef
+from domain.outbox import Destination, MessageType
+from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
+from domain.reminders import ReminderStatus, SkipReason
+from tests.support.memory.store import Tables
+
+
+class ConstraintViolated(AssertionError):
+    """A violated constraint without an error of its own in `infrastructure.postgres.constraints`: a programming error,
+    an IntegrityError on PostgreSQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayment:
+    payment: Payment
+    created_at: datetime
+    received_at: datetime | None = None
+    checkout_url: str | None = None
+    return_url: str | None = None
+    looked_up_at: datetime | None = None
+    look_ups: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRefund:
+    refund: Refund
+    requested_at: datetime
+    requested_by: UserId | None
+    gateway_refund_id: str | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    report: GatewayUpdate | RefundUpdate | None
+    received_at: datetime
+    outcome: str | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMismatch:
+    gateway: str
+    order_id: str
+    why: str
+    payment_id: PaymentId | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProfile:
+    bio: str | None = None
+    specialization: str | None = None
+    rating_sum: int = 0
+    rating_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedMessage:
+    """`payload` has the facts that the caller gave, not the whole state of the booking."""
+
+    message_type: MessageType
+    destination: Destination
+    ordering_key: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReminder:
+    about: PayableRef
+    user_id: UserId
+    before: timedelta
+    starts_at: datetime
+    status: ReminderStatus = ReminderStatus.PLANNED
+    reason: SkipReason | None = None
+
+
+def user_in(tables: Tables, user_id: UserId) -> User:
+    """Raises `ConstraintViolated` for a reference to an unknown account."""
+    user: User | None = tables.of("users").get(user_id)
+    if user is None:
+        raise ConstraintViolated(f"there is no user {user_id}")
+    return user
+
+
+def event_in(tables: Tables, event_id: EventId) -> Event:
+    """With `facilitator_active` as the row and the account have it."""
+    event: Event = tables.of("events")[event_id]
+    return event
+
+
+def booking_in(tables: Tables, booking_id: BookingId) -> Booking:
+    booking: Booking = tables.of("bookings")[booking_id]
+    return booking
+
+
+def events_in(tables: Tables) -> list[Event]:
+    return list(tables.of("events").values())
+
+
+def bookings_in(tables: Tables) -> list[Booking]:
+    return list(tables.of("bookings").values())
+
+
+def bookings_of(tables: Tables, event_id: EventId) -> list[Booking]:
+    return [booking for booking in bookings_in(tables) if booking.event_id == event_id]
+
+
+def payments_in(tables: Tables) -> list[StoredPayment]:
+    """In the order of their ids."""
+    return list(tables.of("payments").values())
+
+
+def payments_of(tables: Tables, payable: PayableRef) -> list[StoredPayment]:
+    """The latest is the last."""
+    return [row for row in payments_in(tables) if row.payment.payable == payable]
+
+
+def event_of_booking(tables: Tables, payable: BookingRef) -> Event:
+    return event_in(tables, booking_in(tables, payable.id).event_id)
+
+
+def refunds_in(tables: Tables) -> list[StoredRefund]:
+    return list(tables.of("refunds").values())
+
+
+def messages_in(tables: Tables) -> list[EnqueuedMessage]:
+    """In the order in which they were enqueued."""
+    return list(tables.of("messages").values())
