@@ -11,6 +11,7 @@ from application.accounts.sessions import Actor, Authenticate, LogOut, Refresh
 from domain.accounts import FacilitatorRegistration, PasswordPolicy, Role, User, UserId
 from tests.support.memory.accounts import MemoryActorQueries, MemoryGuessedAccounts, ProfileRow
 from tests.support.memory.accounts_work import AccountUnitsOfWork
+from tests.support.memory.claims import OutboxRow
 from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
 from tests.support.memory.rate_limits import MemoryLimits
 from tests.support.memory.store import SettableClock, Store
@@ -82,6 +83,9 @@ class AccountUseCases:
         """The last login from each known network."""
         rows: dict[tuple[UserId, bytes], datetime] = self.store.tables.of("login_networks")
         return {network: at for (user_id, network), at in rows.items() if user_id == user.id}
+
+    def messages(self) -> list[OutboxRow]:
+        return list(self.store.tables.of("outbox").values())
 
     def end_reasons(self) -> list[str | None]:
         """Why each login has ended; None for one that has not."""

@@ -1,0 +1,192 @@
+"""The rules of administration: roles, approval of facilitators, deactivation."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
+from domain.accounts import FacilitatorRegistration, InvalidCredentials, Role, RoleNotRequested, User
+from domain.errors import Unauthenticated
+from domain.outbox import Destination, MessageType
+from tests.support.memory.account_use_cases import ADDRESS, EMAIL, AccountUseCases, a_registration
+from tests.support.memory.accounts import ProfileRow
+
+BOTH_CALENDARS = {"calendar_feeds", "calendar_connections"}
+
+
+@pytest.fixture
+def accounts() -> AccountUseCases:
+    return AccountUseCases()
+
+
+async def requesting_facilitator(accounts: AccountUseCases) -> User:
+    register = accounts.register(facilitators=FacilitatorRegistration.APPROVAL)
+    return await register(a_registration(role=Role.FACILITATOR, bio="Yoga"), address=ADDRESS)
+
+
+def set_active(accounts: AccountUseCases, *expire: Callable[[], Awaitable[int]]) -> SetAccountActive:
+    return SetAccountActive(accounts.units, expire, accounts.clock)
+
+
+# Roles
+
+
+async def test_granted_role_is_set(accounts: AccountUseCases) -> None:
+    user = await accounts.has_registered()
+    changed = await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.ADMIN)
+    assert changed == replace(user, role=Role.ADMIN, token_version=2)
+    assert accounts.users() == [changed]
+    assert not accounts.profiles()
+
+
+async def test_new_role_ends_every_login_and_keeps_calendars(accounts: AccountUseCases) -> None:
+    await accounts.has_registered()
+    logged_in = await accounts.has_logged_in()
+    accounts.has_calendars(logged_in.user)
+    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.ADMIN)
+
+    assert accounts.end_reasons() == ["role changed"]
+    with pytest.raises(Unauthenticated):
+        await accounts.is_authenticated(logged_in)
+    with pytest.raises(Unauthenticated):
+        await accounts.refresh()(logged_in.refresh_token)
+    assert accounts.calendars_of(logged_in.user) == BOTH_CALENDARS
+    await accounts.has_logged_in()
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_granted_role_closes_a_pending_request(accounts: AccountUseCases, role: Role) -> None:
+    await requesting_facilitator(accounts)
+    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=role)
+    assert accounts.users()[0].requested_role is None
+
+
+async def test_granted_facilitator_has_a_profile(accounts: AccountUseCases) -> None:
+    user = await accounts.has_registered()
+    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.FACILITATOR)
+    assert accounts.profiles() == {user.id: ProfileRow(None, None)}
+
+
+async def test_unknown_email_changes_no_account(accounts: AccountUseCases) -> None:
+    user = await accounts.has_registered()
+    unknown = "unknown@example.com"
+    assert await GrantRole(accounts.units, accounts.clock)(email=unknown, role=Role.ADMIN) is None
+    assert await ApproveFacilitator(accounts.units, accounts.clock)(email=unknown) is None
+    assert await set_active(accounts)(email=unknown, active=False) is None
+    assert accounts.users() == [user]
+
+
+# Approval
+
+
+async def test_approved_facilitator_has_the_requested_role_and_profile(accounts: AccountUseCases) -> None:
+    user = await requesting_facilitator(accounts)
+    approved = await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+
+    assert approved == replace(user, role=Role.FACILITATOR, requested_role=None, token_version=2)
+    assert accounts.users() == [approved]
+    assert accounts.profiles() == {user.id: ProfileRow("Yoga", None)}
+
+
+async def test_approval_ends_every_login(accounts: AccountUseCases) -> None:
+    await requesting_facilitator(accounts)
+    logged_in = await accounts.has_logged_in()
+    await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    with pytest.raises(Unauthenticated):
+        await accounts.is_authenticated(logged_in)
+    assert accounts.end_reasons() == ["role changed"]
+
+
+async def test_approved_facilitator_receives_one_mail(accounts: AccountUseCases) -> None:
+    user = await requesting_facilitator(accounts)
+    await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    with pytest.raises(RoleNotRequested):
+        await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+
+    assert [(row.destination, row.message_type, row.ordering_key) for row in accounts.messages()] == [
+        (Destination.EMAIL, MessageType.FACILITATOR_APPROVED, f"user:{user.id}")
+    ]
+
+
+async def test_account_that_does_not_wait_for_approval_is_not_approved(accounts: AccountUseCases) -> None:
+    user = await accounts.has_registered()
+    with pytest.raises(RoleNotRequested):
+        await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    assert accounts.users() == [user]
+    assert not accounts.messages()
+
+
+async def test_granted_role_sends_no_mail(accounts: AccountUseCases) -> None:
+    await requesting_facilitator(accounts)
+    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.FACILITATOR)
+    assert not accounts.messages()
+
+
+# Deactivation
+
+
+async def test_deactivation_ends_every_login_and_the_calendar_feed(accounts: AccountUseCases) -> None:
+    await accounts.has_registered()
+    logged_in = await accounts.has_logged_in()
+    accounts.has_calendars(logged_in.user)
+    changed = await set_active(accounts)(email=EMAIL, active=False)
+
+    assert changed == replace(logged_in.user, is_active=False, token_version=2)
+    assert accounts.end_reasons() == ["account deactivated"]
+    assert accounts.calendars_of(logged_in.user) == {"calendar_connections"}
+    with pytest.raises(Unauthenticated):
+        await accounts.is_authenticated(logged_in)
+    with pytest.raises(Unauthenticated):
+        await accounts.refresh()(logged_in.refresh_token)
+    with pytest.raises(InvalidCredentials):
+        await accounts.has_logged_in()
+
+
+async def test_deactivation_withdraws_events_and_ends_unpaid_holds(accounts: AccountUseCases) -> None:
+    user = await accounts.has_registered(role=Role.FACILITATOR)
+    await set_active(accounts)(email=EMAIL, active=False)
+    assert accounts.store.tables.of("recorded_changes") == {
+        ("events", user.id): "deactivated",
+        ("bookings", user.id): "holds ended",
+        ("appointments", user.id): "holds ended",
+    }
+
+
+async def test_unpaid_holds_expire_until_none_is_left(accounts: AccountUseCases) -> None:
+    """The holds are expired in batches, by use cases that return the number of expired ones."""
+    await accounts.has_registered(role=Role.FACILITATOR)
+    batches = {"bookings": [100, 3, 0], "appointments": [0]}
+
+    def expire_batch(context: str) -> Callable[[], Awaitable[int]]:
+        async def expire() -> int:
+            assert not accounts.users()[0].is_active, "the deactivation is committed before"
+            return batches[context].pop(0)
+
+        return expire
+
+    await set_active(accounts, *map(expire_batch, batches))(email=EMAIL, active=False)
+    assert batches == {"bookings": [], "appointments": []}
+
+
+async def test_activation_makes_events_available_again(accounts: AccountUseCases) -> None:
+    user = await accounts.has_registered(role=Role.FACILITATOR)
+    await set_active(accounts)(email=EMAIL, active=False)
+    accounts.store.tables.of("recorded_changes").clear()
+
+    async def expire() -> int:
+        raise AssertionError("an activation expires no holds")
+
+    changed = await set_active(accounts, expire)(email=EMAIL, active=True)
+    assert changed == replace(user, token_version=3)
+    assert accounts.store.tables.of("recorded_changes") == {("events", user.id): "activated"}
+    await accounts.has_logged_in()
+
+
+async def test_activation_ends_every_login(accounts: AccountUseCases) -> None:
+    await accounts.has_registered()
+    logged_in = await accounts.has_logged_in()
+    accounts.has_calendars(logged_in.user)
+    await set_active(accounts)(email=EMAIL, active=True)
+    assert accounts.end_reasons() == ["account activated"]
+    assert accounts.calendars_of(logged_in.user) == {"calendar_connections"}
