@@ -273,9 +273,8 @@ async def test_failed_attempt_cannot_be_completed_again(
         await google.returns(started)
 
 
-@pytest.mark.parametrize(
-    "parameters", [{"browser": "another"}, {"browser": None}, {"state": "another"}, {"state": None}]
-)
+@pytest.mark.parametrize("value", ["another", None])
+@pytest.mark.parametrize("secret", ["browser", "state"])
 async def test_attempt_of_another_browser_is_refused(google: SignIns, secret: str, value: str | None) -> None:
     _, started = await google.start(address=ADDRESS)
     google.provider.identities[CODE] = an_identity()
