@@ -29,8 +29,8 @@ from domain.outbox import Delivered, Destination, Message, MessageId, MessageTyp
 from domain.payments import OFFLINE, Payment, PaymentId
 from domain.time import Interval
 from tests.support.memory.bookings import MemorySeatInventory
+from tests.support.memory.claims import OutboxRow
 from tests.support.memory.gateway import MemoryGateway, MemoryGateways
-from tests.support.memory.people import add_user, store_user
 from tests.support.memory.queries import (
     MemoryBookingQueries,
     MemoryCheckouts,
@@ -38,7 +38,6 @@ from tests.support.memory.queries import (
     MemoryPaymentQueries,
 )
 from tests.support.memory.rows import (
-    EnqueuedMessage,
     StoredPayment,
     StoredRefund,
     bookings_of,
@@ -98,16 +97,17 @@ class BookingApplication:
     async def person(self, role: Role = Role.USER, *, email: str | None = None) -> User:
         self._people += 1
         name = f"Person {self._people}"
-        async with self.store.transaction() as transaction:
-            now = self.clock.now()
-            user = add_user(
-                transaction, email=email or f"person{self._people}@example.com", name=name, role=role, now=now
-            )
-            transaction.commit()
+        email = email or f"person{self._people}@example.com"
+        async with self.open_work() as work:
+            user = await work.users.add(email=email, name=name, role=role, password_hash="hash", now=self.clock.now())
+            await work.commit()
         return user
 
     def deactivate(self, user: User) -> None:
-        store_user(self.store, replace(user, is_active=False))
+        self.replace(replace(user, is_active=False))
+
+    def replace(self, user: User) -> None:
+        self.store.tables.of("users")[user.id] = user
 
     def details(self, **changes: Any) -> EventDetails:
         """An event of one hour that starts in seven days and costs 100 INR, with ten seats."""
@@ -178,7 +178,7 @@ class BookingApplication:
         """Amount and reason of every refund."""
         return [(row.refund.amount, row.refund.reason) for row in self.stored_refunds()]
 
-    def messages(self, *types: MessageType) -> list[EnqueuedMessage]:
+    def messages(self, *types: MessageType) -> list[OutboxRow]:
         return [each for each in messages_in(self.store.tables) if not types or each.message_type in types]
 
     def sent(self, message_type: MessageType) -> list[tuple[str, Destination]]:
@@ -194,12 +194,12 @@ class BookingApplication:
         new, self._jobs_done = jobs[self._jobs_done :], len(jobs)
         return [await self.jobs.deliver(self._message(job)) for job in new]
 
-    def _message(self, job: EnqueuedMessage) -> Message:
+    def _message(self, job: OutboxRow) -> Message:
         return Message(
             id=MessageId(uuid4()),
             destination=job.destination,
             ordering_key=job.ordering_key,
-            message_type=job.message_type,
+            message_type=MessageType(job.message_type),
             payload=dict(job.payload),
             attempt=1,
             occurred_at=self.clock.now(),

@@ -5,7 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
+
 from application.bookings.ports import ReservedBooking
+from application.idempotency import CLAIM
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS, SeatEffect
 from domain.bookings import Booking, BookingChange, BookingNotFound, BookingStatus, CancelReason
@@ -16,6 +19,7 @@ from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus, hold_end, status_at_booking
 from infrastructure.postgres.domain_events import WrittenEvents
+from tests.support.memory.idempotency import commit_under_key
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.payments import add_payment
 from tests.support.memory.reminders import MemoryReminders
@@ -241,6 +245,9 @@ class MemorySeatInventory:
         request_id: str | None,
         unpaid_at_most: int | None = None,
     ) -> ReservedBooking | None:
+        claim = CLAIM.get()
+        if claim is not None and claim.made is not None:
+            return msgspec.json.decode(claim.made, type=ReservedBooking)
         async with self._store.transaction() as transaction:
             event = self._free(transaction.tables, event_id, user_id, now)
             if event is None:
@@ -256,28 +263,30 @@ class MemorySeatInventory:
             payment = None
             if not price.is_zero:
                 payment = add_payment(transaction, BookingRef(booking.id), self._gateway, price, now)
-            messages = MemoryMessages(transaction)
+            messages = MemoryMessages(transaction, self._clock)
             await messages.enqueue_for_bookings(MessageType.BOOKING_CREATED, [booking.id])
             await MemoryReminders(transaction, self._clock, self._offsets).align_bookings([booking.id])
-            transaction.commit()
             user = user_in(transaction.tables, user_id)
-        return ReservedBooking(
-            id=booking.id,
-            reference=booking.reference,
-            payment_status=booking.payment_status,
-            payment_id=payment.id if payment else None,
-            notes=notes,
-            created_at=now,
-            user_id=user_id,
-            user_name=user.name,
-            user_email=user.email,
-            event_id=event_id,
-            event_title=event.details.title,
-            facilitator_id=event.facilitator_id,
-            price=price.amount,
-            currency=price.currency,
-            hold_until=hold_until,
-        )
+            reserved = ReservedBooking(
+                id=booking.id,
+                reference=booking.reference,
+                payment_status=booking.payment_status,
+                payment_id=payment.id if payment else None,
+                notes=notes,
+                created_at=now,
+                user_id=user_id,
+                user_name=user.name,
+                user_email=user.email,
+                event_id=event_id,
+                event_title=event.details.title,
+                facilitator_id=event.facilitator_id,
+                price=price.amount,
+                currency=price.currency,
+                hold_until=hold_until,
+            )
+            commit_under_key(transaction.tables, msgspec.to_builtins(reserved))
+            transaction.commit()
+        return reserved
 
     def _free(self, tables: Tables, event_id: EventId, user_id: UserId, now: datetime) -> Event | None:
         """The event, if this person can reserve a seat; the same conditions as `seats.GUARD`."""

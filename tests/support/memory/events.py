@@ -11,6 +11,7 @@ from domain.events import Event, EventChange, EventChanged, EventDetails, EventI
 from domain.ids import BookingId
 from domain.reviews import AlreadyReviewed, Review, ReviewId
 from infrastructure.postgres.domain_events import WrittenEvents
+from tests.support.memory.accounts import ProfileRow
 from tests.support.memory.bookings import (
     MemoryBookings,
     MemoryInvitations,
@@ -21,7 +22,7 @@ from tests.support.memory.bookings import (
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.payments import MemoryRefunds
 from tests.support.memory.reminders import MemoryReminders
-from tests.support.memory.rows import ConstraintViolated, StoredProfile, bookings_of, event_in, events_in, user_in
+from tests.support.memory.rows import ConstraintViolated, bookings_of, event_in, events_in, user_in
 from tests.support.memory.store import Transaction
 
 
@@ -153,7 +154,7 @@ class MemoryReviews:
             raise AlreadyReviewed
         review_id = ReviewId(self._transaction.store.next_id("reviews"))
         reviews[review_id] = review
-        profile = profiles.get(facilitator_id) or StoredProfile()
+        profile = profiles.get(facilitator_id) or ProfileRow(None, None)
         profiles[facilitator_id] = replace(
             profile, rating_sum=profile.rating_sum + review.rating, rating_count=profile.rating_count + 1
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
+from application.ports import Clock
 from domain.accounts import UserId
 from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
@@ -15,22 +16,31 @@ from domain.money import Money
 from domain.outbox import ALWAYS_SERVED, MessageType, Routes, routes_for
 from domain.participant_messages import ParticipantMessage
 from domain.payments import UNPAID, Payment
-from tests.support.memory.rows import EnqueuedMessage, booking_in, bookings_of, payments_in
+from tests.support.memory.claims import add_to_outbox
+from tests.support.memory.rows import booking_in, bookings_of, payments_in, user_in
 from tests.support.memory.store import Transaction
 
 
 class MemoryMessages:
-    """Each message type is enqueued once for each of its destinations."""
+    """Each message is enqueued once for each destination of its type. Its payload has the facts that the caller gave,
+    not the whole state of the booking."""
 
-    def __init__(self, transaction: Transaction, routes: Routes | None = None) -> None:
+    def __init__(self, transaction: Transaction, clock: Clock, routes: Routes | None = None) -> None:
         self._transaction = transaction
+        self._clock = clock
         self._routes = routes or routes_for(ALWAYS_SERVED)
 
     def enqueue(self, message_type: MessageType, ordering_key: str, **payload: Any) -> None:
-        outbox = self._transaction.tables.of("messages")
         for destination in self._routes[message_type]:
-            number = self._transaction.store.next_id("outbox")
-            outbox[number] = EnqueuedMessage(message_type, destination, ordering_key, payload)
+            add_to_outbox(
+                self._transaction.store,
+                self._transaction.tables,
+                destination=destination,
+                ordering_key=ordering_key,
+                message_type=message_type,
+                payload=payload,
+                now=self._clock.now(),
+            )
 
     async def enqueue_for_bookings(
         self,
@@ -67,7 +77,9 @@ class MemoryMessages:
         return len(participants)
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
-        self.enqueue(MessageType.FACILITATOR_APPROVED, f"user:{user_id}")
+        user = user_in(self._transaction.tables, user_id)
+        person = {"name": user.name, "email": user.email}
+        self.enqueue(MessageType.FACILITATOR_APPROVED, f"user:{user_id}", person=person)
 
     async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
         self.enqueue(MessageType.BOOKING_INVITATION, f"invitation:{invitation_id}")

@@ -16,10 +16,10 @@ from domain.ids import BookingId, BookingRef, PayableRef
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
 from domain.payments import OFFLINE, UNPAID, Payment, PaymentId, PaymentNotFound
 from infrastructure.postgres.pages import cursor_of, id_after, uuid_after
+from tests.support.memory.accounts import ProfileRow
 from tests.support.memory.payments import save_payment
 from tests.support.memory.rows import (
     StoredPayment,
-    StoredProfile,
     booking_in,
     bookings_in,
     bookings_of,
@@ -34,7 +34,7 @@ from tests.support.memory.store import Store, Tables
 def event_view(tables: Tables, event_id: EventId, viewer: UserId | None = None) -> EventView:
     event = event_in(tables, event_id)
     details, facilitator = event.details, user_in(tables, event.facilitator_id)
-    profile = tables.of("facilitator_profiles").get(event.facilitator_id) or StoredProfile()
+    profile = tables.of("facilitator_profiles").get(event.facilitator_id) or ProfileRow(None, None)
     return EventView(
         id=event.id,
         title=details.title,

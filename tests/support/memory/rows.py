@@ -1,18 +1,16 @@
 """Rows of the tables in memory: entities, and what the database stores beside them. Rows are replaced, not changed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from application.payments.ports.records import Refund
 from domain.accounts import User, UserId
 from domain.bookings import Booking
 from domain.events import Event, EventId
 from domain.ids import BookingId, BookingRef, PayableRef
-from domain.outbox import Destination, MessageType
 from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
 from domain.reminders import ReminderStatus, SkipReason
+from tests.support.memory.claims import OutboxRow
 from tests.support.memory.store import Tables
 
 
@@ -55,24 +53,6 @@ class StoredMismatch:
     order_id: str
     why: str
     payment_id: PaymentId | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredProfile:
-    bio: str | None = None
-    specialization: str | None = None
-    rating_sum: int = 0
-    rating_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EnqueuedMessage:
-    """`payload` has the facts that the caller gave, not the whole state of the booking."""
-
-    message_type: MessageType
-    destination: Destination
-    ordering_key: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +114,6 @@ def refunds_in(tables: Tables) -> list[StoredRefund]:
     return list(tables.of("refunds").values())
 
 
-def messages_in(tables: Tables) -> list[EnqueuedMessage]:
+def messages_in(tables: Tables) -> list[OutboxRow]:
     """In the order in which they were enqueued."""
-    return list(tables.of("messages").values())
+    return list(tables.of("outbox").values())

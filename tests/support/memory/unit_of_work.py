@@ -8,11 +8,18 @@ from typing import Any, NoReturn, cast
 from application.idempotency import Made
 from application.ports import Clock
 from application.unit_of_work import UnitOfWork
+from tests.support.memory.accounts import (
+    MemoryAccess,
+    MemoryLoginNetworks,
+    MemoryLogins,
+    MemoryProfiles,
+    MemoryUsers,
+)
 from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
 from tests.support.memory.events import MemoryEvents, MemoryReviews
+from tests.support.memory.idempotency import commit_under_key
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.payments import MemoryGatewayEvents, MemoryPayments, MemoryRefunds
-from tests.support.memory.people import MemoryUsers
 from tests.support.memory.reminders import MemoryReminders
 from tests.support.memory.store import Store, Transaction
 
@@ -33,12 +40,16 @@ class MemoryUnitOfWork:
     ) -> None:
         self._transaction = transaction
         self._results = results
-        messages = MemoryMessages(transaction)
+        messages = MemoryMessages(transaction, clock)
         reminders = MemoryReminders(transaction, clock, offsets)
         bookings = MemoryBookings(transaction, messages, reminders)
         invitations = MemoryInvitations(transaction)
         refunds = MemoryRefunds(transaction, messages)
         self.users = MemoryUsers(transaction)
+        self.logins = MemoryLogins(transaction)
+        self.access = MemoryAccess(transaction)
+        self.login_networks = MemoryLoginNetworks(transaction)
+        self.profiles = MemoryProfiles(transaction)
         self.events = MemoryEvents(transaction, messages, reminders, bookings, invitations, refunds)
         self.bookings = bookings
         self.invitations = invitations
@@ -56,6 +67,7 @@ class MemoryUnitOfWork:
         return NotInMemory(name)
 
     async def commit(self, made: Made | None = None) -> None:
+        commit_under_key(self._transaction.tables, made)
         self._results.append(made)
         self._transaction.commit()
 
