@@ -347,7 +347,7 @@ async def test_closed_circuit_has_claims_without_probes(outbox: Outbox) -> None:
 async def test_attempts_that_count_for_the_destination_are_counted(outbox: Outbox) -> None:
     assert await outbox.breakers.counts(EMAIL, window=LONG) == AttemptCounts(0, 0)
     await outbox.enqueue(*[1] * 4)
-    outcomes = [Delivered(), FAULT, Failed("refused", status_code=400), Failed("cannot be composed")]
+    outcomes: list[Outcome] = [Delivered(), FAULT, Failed("refused", status_code=400), Failed("cannot be composed")]
     for message, outcome in zip(await outbox.claim(), outcomes, strict=True):
         await outbox.record(message, outcome)
 
