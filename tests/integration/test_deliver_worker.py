@@ -197,4 +197,7 @@ async def test_database_without_tables_is_reported_in_one_line(postgres: Embedde
 async def test_invalid_smtp_url_is_reported_in_one_line(database_url: str, start: Start) -> None:
     status, said = await (await start(database_url, SMTP_URL="smtp://mail.example?tls=yes")).end()
     assert status != 0
-    assert said == "convene: SMTP_URL: after the host and port only ?starttls=1 or ?starttls=0 is understood\n"
+    assert said == (
+        "convene: SMTP_URL: after the host and port only ?starttls=1 or ?starttls=0 is understood, "
+        "for example smtp://user:password@host:587?starttls=1\n"
+    )
