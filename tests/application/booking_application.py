@@ -10,12 +10,25 @@ from uuid import uuid4
 
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.completion import CompleteBookings
+from application.bookings.invitations import (
+    AnswerInvitation,
+    ExpireInvitations,
+    InviteParticipant,
+    ListInvitations,
+    WithdrawInvitation,
+)
 from application.bookings.reservation import BookSeat, NewBooking
 from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
+from application.events.participant_messages import WriteToParticipants
+from application.events.queries import ShowEvent
+from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import CLAIM, Claim
+from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.hold_expiry import ExpireHolds
 from application.payments.jobs import PaymentJobs
+from application.payments.offline import RecordOfflinePayment
+from application.payments.reconciliation import Reconcile
 from application.payments.refunds import RefundBooking, Refunds, ShowCancellation
 from application.payments.settlement import SettlePayment
 from application.payments.webhooks import ApplyWebhook, ReceiveWebhook
@@ -28,6 +41,7 @@ from domain.money import Money
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageType, Outcome
 from domain.payments import OFFLINE, Payment, PaymentId
 from domain.time import Interval
+from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from tests.support.memory.bookings import MemorySeatInventory
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.gateway import MemoryGateway, MemoryGateways
@@ -35,8 +49,11 @@ from tests.support.memory.queries import (
     MemoryBookingQueries,
     MemoryCheckouts,
     MemoryEventQueries,
+    MemoryInvitationQueries,
     MemoryPaymentQueries,
+    MemoryReviewQueries,
 )
+from tests.support.memory.rate_limits import MemoryLimits
 from tests.support.memory.rows import (
     StoredPayment,
     StoredRefund,
@@ -91,6 +108,31 @@ class BookingApplication:
         self.receive_webhook = ReceiveWebhook(self.gateways, self.open_work, *shared)
         self.apply_webhook = ApplyWebhook(self.open_work, self.settle, self.refunds, self.clock)
         self.jobs = PaymentJobs(self.refunds, self.close_checkout, self.apply_webhook)
+        self.confirm_payment = ConfirmPayment(self.open_work, self.gateway, self.settle, self.payments)
+        self.report_failure = ReportPaymentFailure(self.open_work, self.gateways, self.settle, self.payments)
+        self.record_offline = RecordOfflinePayment(self.open_work, *shared)
+        self.reconcile = Reconcile(
+            self.open_work,
+            self.payments,
+            self.checkouts,
+            self.gateways,
+            self.open_checkout,
+            self.close_checkout,
+            self.settle,
+        )
+        self.limits = MemoryLimits(self.clock)
+        self.tokens = MacInvitationTokens(b"a key")
+        self.invitations = MemoryInvitationQueries(self.store)
+        self.reviews = MemoryReviewQueries(self.store)
+        self.invite = InviteParticipant(self.open_work, self.limits, *shared)
+        self.answer = AnswerInvitation(self.open_work, self.invitations, self.tokens, *shared)
+        self.withdraw = WithdrawInvitation(self.open_work, self.clock)
+        self.list_invitations = ListInvitations(self.events, self.invitations)
+        self.expire_invitations = ExpireInvitations(self.open_work, self.clock)
+        self.write_review = WriteReview(self.open_work, self.events, self.clock)
+        self.show_event = ShowEvent(self.events)
+        self.list_reviews = ListReviews(self.show_event, self.reviews)
+        self.write_to_participants = WriteToParticipants(self.open_work, self.limits, self.wake_ups)
         self._jobs_done = 0
         self._people = 0
 
