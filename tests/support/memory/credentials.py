@@ -64,7 +64,7 @@ class ReadableTokens:
 
     def _read(self, kind: str, token: str) -> list[str]:
         words = token.split(" ")
-        if words[0] != kind or datetime.fromisoformat(words[2]) <= self._clock.now():
+        if words[0] != kind or len(words) < 4 or datetime.fromisoformat(words[2]) <= self._clock.now():
             raise Unauthenticated
         return words[3:]
 

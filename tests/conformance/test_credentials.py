@@ -1,0 +1,98 @@
+"""The ports of password hashes and tokens, in memory and as in the product."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from application.accounts.ports import AccessClaims, PasswordHasher, Tokens
+from domain.accounts import LoginId, UserId
+from domain.errors import Unauthenticated
+from infrastructure.auth.jwt import JsonWebTokens
+from infrastructure.auth.passwords import Argon2Passwords
+from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
+from tests.support.memory.store import SettableClock
+
+MINUTE = timedelta(minutes=1)
+NOW = datetime.now(UTC).replace(microsecond=0)
+"""The product's tokens are verified by the system's clock."""
+
+
+@pytest.fixture(params=["memory", "argon2"])
+def hasher(request: pytest.FixtureRequest) -> PasswordHasher:
+    return ReadablePasswords() if request.param == "memory" else Argon2Passwords()
+
+
+async def test_only_the_same_password_matches_its_hash(hasher: PasswordHasher) -> None:
+    password_hash = await hasher.hash("correct horse battery")
+    assert await hasher.verify("correct horse battery", password_hash)
+    assert not await hasher.verify("correct horse batterz", password_hash)
+    assert not await hasher.verify("", password_hash)
+
+
+async def test_no_password_matches_an_account_without_one(hasher: PasswordHasher) -> None:
+    assert not await hasher.verify("correct horse battery", None)
+
+
+async def test_hash_of_another_method_does_not_match(hasher: PasswordHasher) -> None:
+    assert not await hasher.verify("correct horse battery", "not a hash")
+
+
+async def test_present_hash_needs_no_rehash(hasher: PasswordHasher) -> None:
+    assert not hasher.needs_rehash(await hasher.hash("correct horse battery"))
+
+
+@pytest.fixture(params=["memory", "jwt"])
+def tokens(request: pytest.FixtureRequest) -> Tokens:
+    if request.param == "memory":
+        return ReadableTokens(SettableClock(NOW), access_for=15 * MINUTE, refresh_for=60 * MINUTE)
+    return JsonWebTokens("a key of 32 bytes for these tests", access_for=15 * MINUTE, refresh_for=60 * MINUTE)
+
+
+@pytest.fixture
+def claims() -> AccessClaims:
+    return AccessClaims(UserId(7), LoginId(uuid4()), 3)
+
+
+def test_access_token_has_its_claims(tokens: Tokens, claims: AccessClaims) -> None:
+    assert tokens.read_access(tokens.issue_access(claims, NOW)) == claims
+
+
+def test_refresh_token_has_its_login_and_expiry(tokens: Tokens, claims: AccessClaims) -> None:
+    token, expires_at = tokens.issue_refresh(claims.login_id, NOW)
+    assert (tokens.read_refresh(token), expires_at) == (claims.login_id, NOW + 60 * MINUTE)
+
+
+def test_refresh_tokens_of_one_login_differ(tokens: Tokens, claims: AccessClaims) -> None:
+    one, other = (tokens.issue_refresh(claims.login_id, NOW)[0] for _ in range(2))
+    assert one != other
+    assert tokens.fingerprint(one) != tokens.fingerprint(other)
+    assert len(tokens.fingerprint(one)) == 32
+
+
+def test_token_is_accepted_for_its_purpose_only(tokens: Tokens, claims: AccessClaims) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.read_refresh(tokens.issue_access(claims, NOW))
+    with pytest.raises(Unauthenticated):
+        tokens.read_access(tokens.issue_refresh(claims.login_id, NOW)[0])
+
+
+def test_expired_token_is_rejected(tokens: Tokens, claims: AccessClaims) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.read_access(tokens.issue_access(claims, NOW - 16 * MINUTE))
+    with pytest.raises(Unauthenticated):
+        tokens.read_refresh(tokens.issue_refresh(claims.login_id, NOW - 61 * MINUTE)[0])
+
+
+@pytest.mark.parametrize("token", ["", "a", "a.b.c", "access", "refresh 1"])
+def test_text_that_is_no_token_is_rejected(tokens: Tokens, token: str) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.read_access(token)
+    with pytest.raises(Unauthenticated):
+        tokens.read_refresh(token)
+
+
+def test_changed_claims_need_another_token(tokens: Tokens, claims: AccessClaims) -> None:
+    changed = replace(claims, token_version=4)
+    assert tokens.read_access(tokens.issue_access(changed, NOW)) == changed

@@ -1,0 +1,70 @@
+"""The port of rate limits: in memory, in Redis, and in the memory of a process without Redis."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from application.ports import Limit, RateLimiter
+from domain.errors import TooManyRequests
+from infrastructure.redis.rate_limits import LocalLimits, RedisLimits
+from tests.support.memory.rate_limits import MemoryLimits
+from tests.support.memory.store import SettableClock
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(params=["memory", "redis", "process"])
+def limiter(request: pytest.FixtureRequest) -> RateLimiter:
+    if request.param == "memory":
+        return MemoryLimits(SettableClock())
+    if request.param == "process":
+        return LocalLimits()
+    return RedisLimits(request.getfixturevalue("redis"), LocalLimits())
+
+
+@pytest.fixture
+def limit() -> Limit:
+    return Limit(f"a test {uuid4()}", times=2, per=timedelta(hours=1))
+
+
+async def test_attempts_beyond_the_limit_are_refused(limiter: RateLimiter, limit: Limit) -> None:
+    for _ in range(2):
+        await limiter.take(limit, "ada")
+    for _ in range(3):
+        with pytest.raises(TooManyRequests) as refused:
+            await limiter.take(limit, "ada")
+        assert 3_500 < refused.value.retry_after <= 3_600
+
+
+async def test_limits_and_clients_are_counted_separately(limiter: RateLimiter, limit: Limit) -> None:
+    for _ in range(2):
+        await limiter.take(limit, "ada")
+    await limiter.take(limit, "grace")
+    await limiter.take(Limit(f"another {limit.name}", limit.times, limit.per), "ada")
+
+
+async def test_given_back_attempt_does_not_count(limiter: RateLimiter, limit: Limit) -> None:
+    for _ in range(5):
+        await limiter.take(limit, "ada")
+        await limiter.give_back(limit, "ada")
+    for _ in range(2):
+        await limiter.take(limit, "ada")
+    with pytest.raises(TooManyRequests):
+        await limiter.take(limit, "ada")
+
+
+async def test_nothing_is_given_back_without_an_attempt(limiter: RateLimiter, limit: Limit) -> None:
+    for _ in range(3):
+        await limiter.give_back(limit, "ada")
+    for _ in range(2):
+        await limiter.take(limit, "ada")
+    with pytest.raises(TooManyRequests):
+        await limiter.take(limit, "ada")
