@@ -7,10 +7,14 @@ import pytest
 
 from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
 from domain.accounts import FacilitatorRegistration, InvalidCredentials, Role, RoleNotRequested, User
+from domain.bookings import BookingStatus, CancelReason
 from domain.errors import Unauthenticated
+from domain.events import Event, EventNotFound
 from domain.outbox import Destination, MessageType
+from tests.application.booking_application import BookingApplication, inr
 from tests.support.memory.account_use_cases import ADDRESS, EMAIL, AccountUseCases, a_registration
 from tests.support.memory.accounts import ProfileRow
+from tests.support.memory.accounts_work import AccountUnitsOfWork
 
 BOTH_CALENDARS = {"calendar_feeds", "calendar_connections"}
 
@@ -143,14 +147,57 @@ async def test_deactivation_ends_every_login_and_the_calendar_feed(accounts: Acc
         await accounts.has_logged_in()
 
 
-async def test_deactivation_withdraws_events_and_ends_unpaid_holds(accounts: AccountUseCases) -> None:
-    user = await accounts.has_registered(role=Role.FACILITATOR)
-    await set_active(accounts)(email=EMAIL, active=False)
-    assert accounts.store.tables.of("recorded_changes") == {
-        ("events", user.id): "deactivated",
-        ("bookings", user.id): "holds ended",
-        ("appointments", user.id): "holds ended",
-    }
+@pytest.fixture
+def app() -> BookingApplication:
+    return BookingApplication()
+
+
+async def deactivated_facilitator(app: BookingApplication, event: Event, *, active: bool = False) -> AccountUnitsOfWork:
+    """Returns the units of work of the operator."""
+    units = AccountUnitsOfWork(app.store, app.clock)
+    await SetAccountActive(units, [app.expire_holds], app.clock)(email=app.facilitator(event).email, active=active)
+    return units
+
+
+async def test_events_of_a_deactivated_facilitator_are_not_booked(app: BookingApplication) -> None:
+    event, other, person = await app.event(), await app.event(), await app.person()
+    await deactivated_facilitator(app, event)
+
+    assert not app.stored_event(event.id).facilitator_active
+    with pytest.raises(EventNotFound):
+        await app.book_seat(person.id, event.id, None)
+    await app.book_seat(person.id, other.id, None)
+
+
+async def test_unpaid_holds_of_a_deactivated_facilitator_expire(app: BookingApplication) -> None:
+    event, other = await app.event(), await app.event()
+    held, of_another = await app.book(event), await app.book(other)
+    units = await deactivated_facilitator(app, event)
+
+    expired = app.booking(held.reserved.id)
+    assert (expired.status, expired.cancel_reason) == (BookingStatus.CANCELLED, CancelReason.PAYMENT_EXPIRED)
+    assert app.booking(of_another.reserved.id).status is BookingStatus.CONFIRMED
+    assert units.appointment_holds.ended == [event.facilitator_id]
+
+
+async def test_paid_and_free_bookings_of_a_deactivated_facilitator_stay(app: BookingApplication) -> None:
+    facilitator = await app.person(Role.FACILITATOR)
+    event, free = await app.event(facilitator), await app.event(facilitator, price=inr(0))
+    bookings = [await app.paid(event), (await app.book(free)).reserved.id]
+    await deactivated_facilitator(app, event)
+    assert [app.booking(each).status for each in bookings] == [BookingStatus.CONFIRMED] * 2
+
+
+async def test_activation_makes_the_events_available_again(app: BookingApplication) -> None:
+    event = await app.event()
+    held = await app.book(event)
+    await deactivated_facilitator(app, event)
+    units = await deactivated_facilitator(app, event, active=True)
+
+    assert app.stored_event(event.id).facilitator_active
+    await app.book(event)
+    assert app.booking(held.reserved.id).status is BookingStatus.CANCELLED
+    assert units.appointment_holds.ended == []
 
 
 async def test_unpaid_holds_expire_until_none_is_left(accounts: AccountUseCases) -> None:
@@ -169,17 +216,15 @@ async def test_unpaid_holds_expire_until_none_is_left(accounts: AccountUseCases)
     assert batches == {"bookings": [], "appointments": []}
 
 
-async def test_activation_makes_events_available_again(accounts: AccountUseCases) -> None:
+async def test_activation_expires_no_holds(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered(role=Role.FACILITATOR)
     await set_active(accounts)(email=EMAIL, active=False)
-    accounts.store.tables.of("recorded_changes").clear()
 
     async def expire() -> int:
         raise AssertionError("an activation expires no holds")
 
     changed = await set_active(accounts, expire)(email=EMAIL, active=True)
     assert changed == replace(user, token_version=3)
-    assert accounts.store.tables.of("recorded_changes") == {("events", user.id): "activated"}
     await accounts.has_logged_in()
 
 

@@ -24,10 +24,10 @@ from application.idempotency import (
     without_request_key,
 )
 from domain.errors import TooManyRequests, Unavailable
-from tests.support.memory.accounts_work import AccountUnitsOfWork
 from tests.support.memory.idempotency import MemoryIdempotencyKeys, request_under
 from tests.support.memory.rate_limits import MemoryLimits
 from tests.support.memory.store import SettableClock, Store
+from tests.support.memory.unit_of_work import MemoryUnitsOfWork
 
 REQUEST = KeyedRequest("user:1", "a key", b"a fingerprint")
 ANSWER = KeptAnswer(201, (), b"created")
@@ -38,7 +38,7 @@ class Requests:
         self.store = Store()
         self.clock = SettableClock()
         self.keys = MemoryIdempotencyKeys(self.store, self.clock)
-        self.units = AccountUnitsOfWork(self.store, self.clock)
+        self.units = MemoryUnitsOfWork(self.store, self.clock)
         self.once = self.answering_once(patience=-1)
 
     def answering_once(self, *, patience: float, secret: bytes = b"secret") -> AnswerOnce:

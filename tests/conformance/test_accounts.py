@@ -23,8 +23,8 @@ from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.support.memory.accounts import MemoryActorQueries, MemoryAttempts, MemoryGuessedAccounts
-from tests.support.memory.accounts_work import AccountUnitsOfWork
 from tests.support.memory.store import SettableClock, Store
+from tests.support.memory.unit_of_work import MemoryUnitsOfWork
 
 NOW = datetime(2031, 3, 5, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -67,7 +67,7 @@ class Accounts:
 def accounts(request: pytest.FixtureRequest) -> Accounts:
     if request.param == "memory":
         store = Store()
-        units = AccountUnitsOfWork(store, SettableClock(NOW))
+        units = MemoryUnitsOfWork(store, SettableClock(NOW))
         return Accounts(units, MemoryActorQueries(store), MemoryGuessedAccounts(store), MemoryAttempts(store))
     database: Database = request.getfixturevalue("postgres_database")
     return Accounts(

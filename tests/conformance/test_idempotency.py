@@ -25,9 +25,9 @@ from infrastructure.clock import SystemClock
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from tests.support.memory.accounts_work import AccountUnitsOfWork
 from tests.support.memory.idempotency import MemoryIdempotencyKeys, request_under
 from tests.support.memory.store import SettableClock, Store
+from tests.support.memory.unit_of_work import MemoryUnitsOfWork
 
 LEASE = timedelta(seconds=30)
 OVER = timedelta(0)
@@ -61,7 +61,7 @@ class Keys:
 def keys(request: pytest.FixtureRequest) -> Keys:
     if request.param == "memory":
         store, clock = Store(), SettableClock()
-        return Keys(MemoryIdempotencyKeys(store, clock), AccountUnitsOfWork(store, clock))
+        return Keys(MemoryIdempotencyKeys(store, clock), MemoryUnitsOfWork(store, clock))
     database: Database = request.getfixturevalue("postgres_database")
     units = UnitsOfWork(database, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None)
     return Keys(PostgresIdempotencyKeys(database), units)

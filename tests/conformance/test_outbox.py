@@ -35,9 +35,9 @@ from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreak
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from tests.support.memory.accounts_work import AccountUnitsOfWork
 from tests.support.memory.claims import MemoryCircuitBreakers, MemoryDeadLetters, MemoryOutboxClaims
 from tests.support.memory.store import SettableClock, Store
+from tests.support.memory.unit_of_work import MemoryUnitsOfWork
 
 EMAIL = Destination.EMAIL
 NONE = timedelta(0)
@@ -106,7 +106,7 @@ def outbox(request: pytest.FixtureRequest) -> Outbox:
     if request.param == "memory":
         store, clock = Store(), SettableClock()
         return Outbox(
-            AccountUnitsOfWork(store, clock),
+            MemoryUnitsOfWork(store, clock),
             MemoryOutboxClaims(store, clock),
             MemoryOutboxClaims(store, clock),
             MemoryCircuitBreakers(store, clock),
