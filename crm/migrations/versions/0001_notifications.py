@@ -1,4 +1,4 @@
-"""Notifications, and the facilitators the messages told us of"""
+"""Notifications, and the facilitators named in messages"""
 
 from alembic import op
 

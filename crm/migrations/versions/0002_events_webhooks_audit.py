@@ -1,4 +1,4 @@
-"""Facilitators' events, webhooks and what they owe, and who processed or deleted a notification"""
+"""Facilitators' events, webhooks with their deliveries, and who processed or deleted a notification"""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Accounts, events, bookings, payments, and what is owed to the world."""
+"""Accounts, events, bookings, payments, and the outbox."""
 
 from alembic import op
 

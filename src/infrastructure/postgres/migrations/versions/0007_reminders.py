@@ -1,6 +1,7 @@
-"""Reminders, as rows that live with their booking.
+"""Reminders, one row for each booking and offset.
 
-Bookings that are ahead get theirs, a day and an hour before; what is over is completed without a word to anybody.
+Existing bookings of future events get reminders for a day and an hour before; ended events are completed without
+messages.
 """
 
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which message owes a reminder by mail, so that it can be told when that could not be delivered."""
+"""The outbox message of each reminder, to show when it could not be delivered."""
 
 from alembic import op
 
