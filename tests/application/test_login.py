@@ -84,7 +84,8 @@ async def test_account_without_password_cannot_log_in_by_password(accounts: Acco
 
 async def test_password_is_compared_in_nfkc(accounts: AccountUseCases) -> None:
     await accounts.has_registered(password="e\u0301" * 8)
-    await accounts.has_logged_in(password="\u00e9" * 8)
+    for password in ("e\u0301" * 8, "\u00e9" * 8):
+        await accounts.has_logged_in(password=password)
 
 
 @pytest.mark.parametrize("change", ["new password", "removed password", "deactivated"])

@@ -70,8 +70,8 @@ class ReadableTokens:
 
 
 class MemoryIdentityProvider:
-    """`identities`: by authorization code or ID token. A code is redeemed once, with the nonce and the verifier of a
-    consent screen."""
+    """`identities`: by authorization code or ID token. `consents`: the nonce and the verifier that each consent screen
+    received, by its state; a code is redeemed once, with those of one of them."""
 
     def __init__(self) -> None:
         self.identities: dict[str, ExternalIdentity] = {}
@@ -85,11 +85,12 @@ class MemoryIdentityProvider:
 
     async def redeem(self, code: str, *, nonce: str, verifier: str) -> ExternalIdentity:
         self._require_available()
-        if code not in self.identities:
+        identity = self.identities.pop(code, None)
+        if identity is None or verifier not in {sent for _, sent in self.consents.values()}:
             raise SignInRefused
-        if (nonce, verifier) not in self.consents.values():
+        if nonce not in {sent for sent, _ in self.consents.values()}:
             raise IdentityNotProven
-        return self.identities.pop(code)
+        return identity
 
     async def verify(self, id_token: str) -> ExternalIdentity:
         self._require_available()
