@@ -1,126 +1,19 @@
-"""The ports of the outbox, in memory and in PostgreSQL: claims, circuit breakers, dead letters.
-
-Leases and delays are zero where they have to be over: the clock of the database cannot be moved.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import count
-from uuid import uuid4
+"""The ports of the outbox, in memory and in PostgreSQL: claims, circuit breakers."""
 
 import pytest
 
-from application.outbox.ports import CircuitBreakers, DeadLetters, MessageFilter, OutboxClaims, StoredMessageDetail
-from application.ports import PageRequest
-from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import Role
 from domain.circuit_breaker import AttemptCounts
 from domain.outbox import (
-    ALWAYS_SERVED,
     Delivered,
     Destination,
     Failed,
-    Message,
-    MessageNotDead,
-    MessageNotFound,
     MessageStatus,
     MessageType,
     Outcome,
-    routes_for,
 )
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
-from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
-from infrastructure.postgres.unit_of_work import UnitsOfWork
-from tests.support.memory.claims import MemoryCircuitBreakers, MemoryDeadLetters, MemoryOutboxClaims
-from tests.support.memory.store import SettableClock, Store
-from tests.support.memory.unit_of_work import MemoryUnitsOfWork
-
-EMAIL = Destination.EMAIL
-NONE = timedelta(0)
-LONG = timedelta(hours=1)
-TOOK = timedelta(milliseconds=250)
-FAULT = Failed("503", status_code=503, destination_fault=True)
-_numbers = count(1)
-
-
-@dataclass
-class Outbox:
-    """`claims` and `other` are those of two workers."""
-
-    units: OpenUnitOfWork
-    claims: OutboxClaims
-    other: OutboxClaims
-    breakers: CircuitBreakers
-    dead_letters: DeadLetters
-
-    async def enqueue(self, *numbers: int) -> Sequence[str]:
-        """Enqueues that many messages of another ordering key for each number; returns the keys."""
-        keys = []
-        for number in numbers:
-            async with self.units() as work:
-                email = f"user{next(_numbers)}@example.com"
-                user = await work.users.add_without_password(email=email, name="Ada", now=SystemClock().now())
-                for _ in range(number):
-                    await work.messages.enqueue_facilitator_approved(user.id)
-                await work.commit()
-            keys.append(f"user:{user.id}")
-        return keys
-
-    async def claim(
-        self, *, limit: int = 10, lease: timedelta = LONG, by_other: bool = False, probe_every: timedelta = LONG
-    ) -> Sequence[Message]:
-        worker = self.other if by_other else self.claims
-        return await worker.claim(EMAIL, limit=limit, lease=lease, probe_every=probe_every)
-
-    async def claimed(self, *, lease: timedelta = LONG, by_other: bool = False) -> Message:
-        """The only message that can be claimed."""
-        (message,) = await self.claim(lease=lease, by_other=by_other)
-        return message
-
-    async def record(self, message: Message, outcome: Outcome, *, retry_in: timedelta | None = None) -> None:
-        await self.claims.record_result(message, outcome, took=TOOK, retry_in=retry_in)
-
-    async def has_dead(self) -> Message:
-        await self.enqueue(1)
-        message = await self.claimed()
-        await self.record(message, Failed("refused", permanent=True, status_code=400))
-        return message
-
-    async def show(self, message: Message) -> StoredMessageDetail:
-        return await self.dead_letters.show(message.id)
-
-
-@pytest.fixture
-async def empty_database(postgres_database: Database) -> Database:
-    async with postgres_database.connection() as connection:
-        await connection.execute("TRUNCATE outbox, delivery_attempts, destinations, destination_minutes")
-    return postgres_database
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def outbox(request: pytest.FixtureRequest) -> Outbox:
-    if request.param == "memory":
-        store, clock = Store(), SettableClock()
-        return Outbox(
-            MemoryUnitsOfWork(store, clock),
-            MemoryOutboxClaims(store, clock),
-            MemoryOutboxClaims(store, clock),
-            MemoryCircuitBreakers(store, clock),
-            MemoryDeadLetters(store, clock),
-        )
-    database: Database = request.getfixturevalue("empty_database")
-    return Outbox(
-        UnitsOfWork(database, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None),
-        PostgresOutboxClaims(database),
-        PostgresOutboxClaims(database),
-        PostgresCircuitBreakers(database),
-        PostgresDeadLetters(database),
-    )
-
+from tests.conformance.outbox_adapters import EMAIL, FAULT, LONG, NONE, Outbox
 
 # Claims
 
@@ -365,85 +258,3 @@ async def test_counts_start_again_when_the_circuit_closes(outbox: Outbox) -> Non
     await outbox.breakers.trip(EMAIL, probe_in=LONG, reason="failing")
     await outbox.breakers.close(EMAIL)
     assert await outbox.breakers.counts(EMAIL, window=LONG) == AttemptCounts(0, 0)
-
-
-# Dead letters
-
-
-async def test_messages_are_listed_newest_first_in_pages(outbox: Outbox) -> None:
-    keys = await outbox.enqueue(1, 1, 1)
-    first = await outbox.dead_letters.list(MessageFilter(), PageRequest(limit=2))
-    second = await outbox.dead_letters.list(MessageFilter(), PageRequest(limit=2, after=first.next))
-    assert [message.ordering_key for message in (*first.items, *second.items)] == keys[::-1]
-    assert (len(first.items), second.next) == (2, None)
-
-
-async def test_messages_are_filtered(outbox: Outbox) -> None:
-    dead = await outbox.has_dead()
-    (key,) = await outbox.enqueue(1)
-
-    async def listed(filter_: MessageFilter) -> list[str]:
-        page = await outbox.dead_letters.list(filter_, PageRequest())
-        return [message.ordering_key for message in page.items]
-
-    assert await listed(MessageFilter(status=MessageStatus.DEAD)) == [dead.ordering_key]
-    assert await listed(MessageFilter(status=MessageStatus.PENDING, destination=EMAIL)) == [key]
-    assert await listed(MessageFilter(destination=EMAIL)) == [key, dead.ordering_key]
-    assert await listed(MessageFilter(destination=Destination.CRM)) == []
-    assert await listed(MessageFilter(since=dead.occurred_at)) == [key, dead.ordering_key]
-    assert await listed(MessageFilter(since=dead.occurred_at + LONG)) == []
-
-
-async def test_claimed_message_is_shown_in_flight(outbox: Outbox) -> None:
-    await outbox.enqueue(1)
-    message = await outbox.claimed()
-    assert (await outbox.show(message)).in_flight
-    await outbox.claims.release(message)
-    assert not (await outbox.show(message)).in_flight
-
-
-async def test_replayed_message_keeps_its_id_and_starts_its_schedule_again(outbox: Outbox) -> None:
-    dead = await outbox.has_dead()
-    await outbox.dead_letters.replay(dead.id)
-
-    again = await outbox.claimed()
-    assert (again.id, again.attempt) == (dead.id, 1)
-    shown = await outbox.show(again)
-    assert (shown.settled_at, len(shown.attempts_made)) == (None, 1)
-
-
-async def test_discarded_message_is_never_delivered(outbox: Outbox) -> None:
-    dead = await outbox.has_dead()
-    await outbox.dead_letters.discard(dead.id)
-    assert (await outbox.show(dead)).message.status is MessageStatus.DISCARDED
-    assert await outbox.claim() == []
-    with pytest.raises(MessageNotDead):
-        await outbox.dead_letters.replay(dead.id)
-
-
-async def test_only_dead_messages_are_replayed_and_discarded(outbox: Outbox) -> None:
-    await outbox.enqueue(1)
-    message = await outbox.claimed()
-    for change in (outbox.dead_letters.replay, outbox.dead_letters.discard):
-        with pytest.raises(MessageNotDead):
-            await change(message.id)
-        with pytest.raises(MessageNotFound):
-            await change(uuid4())
-    with pytest.raises(MessageNotFound):
-        await outbox.dead_letters.show(uuid4())
-
-
-async def test_dead_messages_that_match_both_filters_are_changed(outbox: Outbox) -> None:
-    first, second = await outbox.has_dead(), await outbox.has_dead()
-    await outbox.enqueue(1)
-    letters = outbox.dead_letters
-    assert await letters.replay_all(destination=Destination.CRM, since=None) == 0
-    assert await letters.discard_all(destination=EMAIL, since=second.occurred_at + LONG) == 0
-
-    assert await letters.replay_all(destination=EMAIL, since=first.occurred_at) == 2
-    assert await letters.replay_all(destination=None, since=None) == 0
-    claimed = {message.id: message for message in await outbox.claim()}
-    assert {first.id, second.id} < set(claimed)
-    await outbox.record(claimed[first.id], Failed("refused", permanent=True))
-    assert await letters.discard_all(destination=None, since=None) == 1
-    assert (await outbox.show(first)).message.status is MessageStatus.DISCARDED

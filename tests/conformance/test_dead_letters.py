@@ -1,0 +1,95 @@
+"""The port of stored messages for operators, in memory and in PostgreSQL."""
+
+from uuid import uuid4
+
+import pytest
+
+from application.outbox.ports import MessageFilter
+from application.ports import PageRequest
+from domain.outbox import (
+    Destination,
+    Failed,
+    MessageNotDead,
+    MessageNotFound,
+    MessageStatus,
+)
+from tests.conformance.outbox_adapters import EMAIL, LONG, Outbox
+
+
+async def test_messages_are_listed_newest_first_in_pages(outbox: Outbox) -> None:
+    keys = await outbox.enqueue(1, 1, 1)
+    first = await outbox.dead_letters.list(MessageFilter(), PageRequest(limit=2))
+    second = await outbox.dead_letters.list(MessageFilter(), PageRequest(limit=2, after=first.next))
+    assert [message.ordering_key for message in (*first.items, *second.items)] == keys[::-1]
+    assert (len(first.items), second.next) == (2, None)
+
+
+async def test_messages_are_filtered(outbox: Outbox) -> None:
+    dead = await outbox.has_dead()
+    (key,) = await outbox.enqueue(1)
+
+    async def listed(filter_: MessageFilter) -> list[str]:
+        page = await outbox.dead_letters.list(filter_, PageRequest())
+        return [message.ordering_key for message in page.items]
+
+    assert await listed(MessageFilter(status=MessageStatus.DEAD)) == [dead.ordering_key]
+    assert await listed(MessageFilter(status=MessageStatus.PENDING, destination=EMAIL)) == [key]
+    assert await listed(MessageFilter(destination=EMAIL)) == [key, dead.ordering_key]
+    assert await listed(MessageFilter(destination=Destination.CRM)) == []
+    assert await listed(MessageFilter(since=dead.occurred_at)) == [key, dead.ordering_key]
+    assert await listed(MessageFilter(since=dead.occurred_at + LONG)) == []
+
+
+async def test_claimed_message_is_shown_in_flight(outbox: Outbox) -> None:
+    await outbox.enqueue(1)
+    message = await outbox.claimed()
+    assert (await outbox.show(message)).in_flight
+    await outbox.claims.release(message)
+    assert not (await outbox.show(message)).in_flight
+
+
+async def test_replayed_message_keeps_its_id_and_starts_its_schedule_again(outbox: Outbox) -> None:
+    dead = await outbox.has_dead()
+    await outbox.dead_letters.replay(dead.id)
+
+    again = await outbox.claimed()
+    assert (again.id, again.attempt) == (dead.id, 1)
+    shown = await outbox.show(again)
+    assert (shown.settled_at, len(shown.attempts_made)) == (None, 1)
+
+
+async def test_discarded_message_is_never_delivered(outbox: Outbox) -> None:
+    dead = await outbox.has_dead()
+    await outbox.dead_letters.discard(dead.id)
+    assert (await outbox.show(dead)).message.status is MessageStatus.DISCARDED
+    assert await outbox.claim() == []
+    with pytest.raises(MessageNotDead):
+        await outbox.dead_letters.replay(dead.id)
+
+
+async def test_only_dead_messages_are_replayed_and_discarded(outbox: Outbox) -> None:
+    await outbox.enqueue(1)
+    message = await outbox.claimed()
+    for change in (outbox.dead_letters.replay, outbox.dead_letters.discard):
+        with pytest.raises(MessageNotDead):
+            await change(message.id)
+        with pytest.raises(MessageNotFound):
+            await change(uuid4())
+    with pytest.raises(MessageNotFound):
+        await outbox.dead_letters.show(uuid4())
+
+
+async def test_dead_messages_that_match_both_filters_are_changed(outbox: Outbox) -> None:
+    first, second = await outbox.has_dead(), await outbox.has_dead()
+    await outbox.enqueue(1)
+    letters = outbox.dead_letters
+    assert await letters.replay_all(destination=Destination.CRM, since=None) == 0
+    assert await letters.discard_all(destination=EMAIL, since=second.occurred_at + LONG) == 0
+
+    assert await letters.replay_all(destination=EMAIL, since=first.occurred_at) == 2
+    assert await letters.replay_all(destination=None, since=None) == 0
+    claimed = {message.id: message for message in await outbox.claim()}
+    assert {first.id, second.id} < set(claimed)
+    await outbox.record(claimed[first.id], Failed("refused", permanent=True))
+    assert await letters.discard_all(destination=None, since=None) == 1
+    assert (await outbox.show(first)).message.status is MessageStatus.DISCARDED
