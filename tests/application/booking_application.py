@@ -133,7 +133,7 @@ class BookingApplication:
         self.show_event = ShowEvent(self.events)
         self.list_reviews = ListReviews(self.show_event, self.reviews)
         self.write_to_participants = WriteToParticipants(self.open_work, self.limits, self.wake_ups)
-        self._jobs_done = 0
+        self._finished_jobs: set[MessageId] = set()
         self._people = 0
 
     async def person(self, role: Role = Role.USER, *, email: str | None = None) -> User:
@@ -231,14 +231,18 @@ class BookingApplication:
         return [row.why for row in self.store.tables.of("mismatches").values()]
 
     async def work(self) -> list[Outcome]:
-        """Runs the payment jobs that were enqueued since the last call, each once."""
+        """Runs each payment job once that is new or has failed for a time."""
         jobs = [each for each in messages_in(self.store.tables) if each.destination is Destination.PAYMENTS]
-        new, self._jobs_done = jobs[self._jobs_done :], len(jobs)
-        return [await self.jobs.deliver(self._message(job)) for job in new]
+        due = [job for job in jobs if job.id not in self._finished_jobs]
+        outcomes = [await self.jobs.deliver(self._message(job)) for job in due]
+        for job, outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, Delivered) or outcome.permanent:
+                self._finished_jobs.add(job.id)
+        return outcomes
 
     def _message(self, job: OutboxRow) -> Message:
         return Message(
-            id=MessageId(uuid4()),
+            id=job.id,
             destination=job.destination,
             ordering_key=job.ordering_key,
             message_type=MessageType(job.message_type),
