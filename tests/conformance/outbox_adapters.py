@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 
-from application.outbox.ports import CircuitBreakers, DeadLetters, OutboxClaims, StoredMessageDetail
+from application.outbox.ports import (
+    CircuitBreakers,
+    DeadLetters,
+    DeliveryStatistics,
+    OutboxClaims,
+    StoredMessageDetail,
+)
 from application.unit_of_work import OpenUnitOfWork
 from domain.outbox import (
     ALWAYS_SERVED,
@@ -23,8 +29,10 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.support.memory.claims import MemoryCircuitBreakers, MemoryDeadLetters, MemoryOutboxClaims
+from tests.support.memory.delivery_statistics import MemoryDeliveryStatistics
 from tests.support.memory.store import SettableClock, Store
 from tests.support.memory.unit_of_work import MemoryUnitsOfWork
 
@@ -45,6 +53,7 @@ class Outbox:
     other: OutboxClaims
     breakers: CircuitBreakers
     dead_letters: DeadLetters
+    statistics: DeliveryStatistics
 
     async def enqueue(self, *numbers: int) -> Sequence[str]:
         """Enqueues that many messages of another ordering key for each number; returns the keys."""
@@ -91,6 +100,7 @@ def memory_outbox() -> Outbox:
         MemoryOutboxClaims(store, clock),
         MemoryCircuitBreakers(store, clock),
         MemoryDeadLetters(store, clock),
+        MemoryDeliveryStatistics(store, clock),
     )
 
 
@@ -101,4 +111,5 @@ def postgres_outbox(database: Database) -> Outbox:
         PostgresOutboxClaims(database),
         PostgresCircuitBreakers(database),
         PostgresDeadLetters(database),
+        PostgresDeliveryStatistics(database),
     )
