@@ -35,7 +35,7 @@ from domain.external_identity import (
     SignInRefused,
 )
 from tests.support.memory.account_use_cases import ADDRESS, EMAIL, AccountUseCases
-from tests.support.memory.accounts import MemoryAttempts
+from tests.support.memory.accounts import MemoryAttempts, MemoryUsers
 from tests.support.memory.credentials import MemoryIdentityProvider
 
 CODE = "a code"
@@ -230,6 +230,18 @@ async def test_sign_in_is_tried_again_when_a_concurrent_one_adds_the_account(
     assert len(tries) == min(failures + 1, TRIES)
 
 
+async def test_account_that_a_concurrent_sign_in_has_linked_is_logged_in(
+    google: SignIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (await google.sign_in(an_identity())).user
+
+    async def find_none(*_: object) -> None:
+        """The other sign-in commits after this query, and before the account is locked."""
+
+    monkeypatch.setattr(MemoryUsers, "find_by_identity", find_none)
+    assert (await google.sign_in(an_identity())).user == first
+
+
 # The flow in a browser
 
 
@@ -266,7 +278,7 @@ async def test_failed_attempt_cannot_be_completed_again(
     google: SignIns, parameters: dict[str, str | None], error: type[Exception]
 ) -> None:
     _, started = await google.start(address=ADDRESS)
-    google.provider.identities[CODE] = an_identity()
+    google.provider.identities |= {CODE: an_identity(), "x" * (MAX_CODE + 1): an_identity()}
     with pytest.raises(error):
         await google.returns(started, **parameters)
     with pytest.raises(AttemptUnknown):
