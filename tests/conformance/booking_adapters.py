@@ -11,6 +11,7 @@ from typing import Any
 from application.bookings.ports import BookingQueries, InvitationQueries, ReservedBooking, SeatInventory
 from application.events.ports import EventQueries, ReviewQueries
 from application.outbox.ports import DeadLetters, MessageFilter
+from application.payments.ports.reconciliation import PaymentAudit
 from application.payments.ports.records import Checkouts, PaymentQueries
 from application.ports import Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -31,9 +32,11 @@ from infrastructure.postgres.events.queries import (
     PostgresReviewQueries,
 )
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+from infrastructure.postgres.payments.audit import PostgresPaymentAudit
 from infrastructure.postgres.payments.checkouts import PostgresCheckouts
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.unit_of_work import UnitsOfWork
+from tests.support.memory.audit import MemoryPaymentAudit
 from tests.support.memory.bookings import MemorySeatInventory
 from tests.support.memory.claims import MemoryDeadLetters
 from tests.support.memory.queries import (
@@ -67,6 +70,7 @@ class BookingAdapters:
     payments: PaymentQueries
     checkouts: Checkouts
     stored_messages: DeadLetters
+    audit: PaymentAudit
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[UnitOfWork]:
@@ -156,6 +160,7 @@ def in_memory() -> BookingAdapters:
         MemoryPaymentQueries(store, clock),
         MemoryCheckouts(store, clock),
         MemoryDeadLetters(store, clock),
+        MemoryPaymentAudit(store, clock),
     )
 
 
@@ -170,6 +175,7 @@ def in_postgres(database: Database) -> BookingAdapters:
         PostgresPaymentQueries(database),
         PostgresCheckouts(database),
         PostgresDeadLetters(database),
+        PostgresPaymentAudit(database),
     )
 
 

@@ -136,13 +136,6 @@ async def test_order_belongs_to_one_payment_of_a_gateway(adapters: BookingAdapte
             await work.payments.save(replace(second, order_id=first.order_id))
 
 
-async def test_mismatch_can_be_recorded_repeatedly(adapters: BookingAdapters) -> None:
-    payment = await opened(adapters)
-    async with adapters.changing() as work:
-        for target in (payment.id, payment.id, None):
-            await work.payments.record_mismatch(GATEWAY, received(payment), target, "received too much")
-
-
 # Refunds
 
 
@@ -320,3 +313,58 @@ async def test_open_payments_are_claimed_once_for_a_look_up(adapters: BookingAda
     assert await claimed(GATEWAY) == []
     assert await claimed() == [old.payment_id]
     assert await claimed() == []
+
+
+# The comparison with the gateways
+
+
+async def test_payments_to_compare_are_in_the_order_of_their_ids(adapters: BookingAdapters) -> None:
+    first, second = await opened(adapters), await opened(adapters)
+    without_order = await adapters.payment((await adapters.booked()).id)
+    page = await adapters.audit.payments(since=None, after=None, limit=10_000, at_gateways=True)
+    ids = [each.payment.id for each in page]
+    assert [each for each in ids if each in {first.id, second.id, without_order.id}] == [first.id, second.id]
+    later = await adapters.audit.payments(since=NOW, after=first.id, limit=1, at_gateways=True)
+    assert [each.payment.id for each in later] == [second.id]
+    every = await adapters.audit.payments(since=NOW, after=second.id, limit=10, at_gateways=False)
+    assert without_order.id in {each.payment.id for each in every}
+    assert await adapters.audit.payments(since=NOW + HOUR, after=second.id, limit=10, at_gateways=False) == []
+
+
+async def test_stored_amounts_are_those_requested_and_processed(adapters: BookingAdapters) -> None:
+    booking_id = await adapters.paid()
+    payment = await adapters.payment(booking_id)
+    async with adapters.changing() as work:
+        processed = await work.refunds.add(payment, inr(30), reason="by_organiser", by=None, now=NOW)
+        await work.refunds.add(payment, inr(20), reason="by_organiser", by=None, now=NOW)
+        await work.payments.save(payment.with_refund(inr(50)))
+        await work.refunds.settle(processed, f"refund {payment.id}", succeeded=True, now=NOW)
+    booked = await adapters.audit.get(payment.id)
+    assert (booked.received, booked.payment.refunded, booked.given_back) == (inr(100), inr(50), inr(30))
+    assert (booked.reference, booked.created_at) == ((await adapters.booking(booking_id)).reference, NOW)
+    with pytest.raises(PaymentNotFound):
+        await adapters.audit.get(PaymentId(UNKNOWN))
+
+
+async def test_failed_and_old_refunds_are_stuck(adapters: BookingAdapters) -> None:
+    payment = await adapters.payment(await adapters.paid())
+    async with adapters.changing() as work:
+        ages = {0 * HOUR: None, 2 * HOUR: None, 3 * HOUR: False, 4 * HOUR: True}
+        refunds = [
+            await work.refunds.add(payment, inr(10), reason="by_organiser", by=None, now=NOW - age) for age in ages
+        ]
+        for refund, succeeded in zip(refunds, ages.values(), strict=True):
+            await work.refunds.settle(refund, None, succeeded=succeeded, now=NOW)
+    stuck = await adapters.audit.stuck_refunds(since=None, older_than=HOUR)
+    own = [(each.id, each.failed) for each in stuck if each.id in {refund.id for refund in refunds}]
+    assert own == [(refunds[2].id, True), (refunds[1].id, False)]
+
+
+async def test_same_mismatch_is_listed_once(adapters: BookingAdapters) -> None:
+    payment = await opened(adapters)
+    async with adapters.changing() as work:
+        for _ in range(2):
+            await work.payments.record_mismatch(GATEWAY, received(payment), payment.id, "received too much")
+    listed = await adapters.audit.mismatches(since=None)
+    own = [(each.gateway, each.why) for each in listed if each.order_id == payment.order_id]
+    assert own == [(GATEWAY, "received too much")]

@@ -78,8 +78,9 @@ def save_payment(transaction: Transaction, row: StoredPayment) -> None:
 
 
 def _new_id(transaction: Transaction, table: str) -> UUID:
-    """Later ids are greater, as with UUIDs of version 7."""
-    return UUID(int=transaction.store.next_id(table))
+    """Later ids are greater, as with UUIDs of version 7. No refund has the id of a payment."""
+    number = transaction.store.next_id(table)
+    return UUID(int=number if table == "payments" else number + 2**64)
 
 
 class MemoryPayments:

@@ -1,0 +1,139 @@
+"""Rules of the comparison of all payments with the gateways' records."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from application.payments.audit import Audit, AuditPayments
+from application.payments.ports.gateways import RefundRequest
+from application.payments.ports.reconciliation import BookedPayment
+from domain.ids import BookingId
+from domain.outbox import MessageStatus
+from domain.payments import OFFLINE, PaymentId, RefundUpdate
+from domain.refunds import RefundId
+from tests.application.booking_application import DAY, HOUR, BookingApplication, inr
+from tests.support.memory.audit import MemoryPaymentAudit
+from tests.support.memory.gateway import Behaviour
+from tests.support.memory.rows import messages_in
+
+
+@pytest.fixture
+def app() -> BookingApplication:
+    return BookingApplication()
+
+
+async def audit(app: BookingApplication, **more: object) -> Audit:
+    compare = AuditPayments(MemoryPaymentAudit(app.store, app.clock), app.gateways, timedelta(0))
+    return await compare(**more)  # type: ignore[arg-type]
+
+
+def refund_outside(app: BookingApplication, booking_id: BookingId, amount: int) -> None:
+    payment = app.payment(booking_id)
+    request = RefundRequest(RefundId(payment.id), payment, inr(amount))
+    app.gateway.refunds[request.refund_id] = request
+
+
+async def test_equal_records_are_no_findings(app: BookingApplication) -> None:
+    event = await app.event()
+    await app.paid(event)
+    await app.book(event)
+    await app.cancel_booking(app.owner(refunded := await app.paid(event)), refunded)
+    await app.work()
+    found = await audit(app)
+    assert (found.findings, found.compared) == (0, 3)
+
+
+async def test_received_amounts_have_to_be_equal(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    app.gateway.pay(app.payment_id(booking.id))
+    found = await audit(app)
+    assert [each.why for each in found.mismatches] == ["received 0.00 INR here, 100.00 INR at the gateway"]
+    assert [each.booked.reference for each in found.mismatches] == [booking.reference]
+    assert found.compared == 1
+
+
+async def test_refund_at_the_gateway_is_between_processed_and_requested_refunds(app: BookingApplication) -> None:
+    event = await app.event()
+    booking_id = await app.paid(event)
+    await app.refund_booking(app.facilitator(event), booking_id, inr(30).amount)
+    assert (await audit(app)).findings == 0
+    await app.work()
+    assert (await audit(app)).findings == 0
+    refund_outside(app, booking_id, 1)
+    found = await audit(app)
+    assert [each.why for each in found.mismatches] == ["given back 30.00 INR here, 31.00 INR at the gateway"]
+
+
+async def test_payment_that_failed_at_the_gateway_is_a_mismatch(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    app.gateway.decline(app.payment_id(booking.id))
+    assert [each.why for each in (await audit(app)).mismatches] == ["waited for here, failed at the gateway"]
+
+
+async def test_payment_in_transit_is_no_mismatch(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    update = app.gateway.pay(app.payment_id(booking.id))
+
+    class WebhookArrives(MemoryPaymentAudit):
+        """Between the two comparisons."""
+
+        async def get(self, payment_id: PaymentId) -> BookedPayment:
+            await app.settle("gateway", update)
+            return await super().get(payment_id)
+
+    arriving = WebhookArrives(app.store, app.clock)
+    found = await AuditPayments(arriving, app.gateways, timedelta(0))()
+    assert (found.findings, found.compared) == (0, 1)
+
+
+async def test_unavailable_gateway_is_requested_once(app: BookingApplication) -> None:
+    event = await app.event()
+    for _ in range(7):
+        await app.paid(event)
+    app.gateway.behaviour = Behaviour.UNAVAILABLE
+    app.gateway.calls.clear()
+    found = await audit(app)
+    assert (found.compared, found.missed, list(found.away)) == (0, {"gateway": 7}, ["gateway"])
+    assert len(app.gateway.calls) <= 5
+
+
+async def test_refusal_of_the_gateway_is_a_mismatch(app: BookingApplication) -> None:
+    await app.paid(await app.event())
+    app.gateway.behaviour = Behaviour.REFUSES
+    assert [each.why for each in (await audit(app)).mismatches] == ["The payment gateway refused"]
+
+
+async def test_payments_without_an_order_are_not_compared(app: BookingApplication) -> None:
+    app.gateway.behaviour = Behaviour.UNAVAILABLE
+    await app.book(await app.event())
+    assert (await audit(app)).compared == 0
+    on_site = BookingApplication(gateway=OFFLINE)
+    await on_site.book(await on_site.event())
+    assert (await audit(on_site)).compared == 0
+
+
+async def test_earlier_payments_are_left_out(app: BookingApplication) -> None:
+    await app.paid(await app.event())
+    assert (await audit(app, since=app.clock.now())).compared == 1
+    assert (await audit(app, since=app.clock.now() + HOUR)).compared == 0
+
+
+async def test_mismatches_stuck_refunds_and_dead_letters_are_listed(app: BookingApplication) -> None:
+    event = await app.event()
+    booking_id = await app.paid(event)
+    update = app.gateway.update(app.payment_id(booking_id))
+    await app.settle("gateway", replace(update, amount=inr(1)))
+    refund = await app.refund_booking(app.facilitator(event), booking_id, inr(30).amount)
+    found = await audit(app)
+    assert (len(found.kept), found.stuck, found.dead) == (1, [], [])
+    app.clock.advance(DAY)
+    (job,) = [row for row in messages_in(app.store.tables) if row.ordering_key == f"payment:{refund.payment_id}"]
+    job.status = MessageStatus.DEAD
+    found = await audit(app)
+    assert [(each.id, each.failed) for each in found.stuck] == [(refund.id, False)]
+    assert [each.ordering_key for each in found.dead] == [job.ordering_key]
+    assert found.findings == 3
+    failed = RefundUpdate("refund", "any", inr(30), succeeded=False, refund_id=refund.id)
+    await app.refunds.settle_update("gateway", failed)
+    assert [each.failed for each in (await audit(app)).stuck] == [True]
