@@ -1,11 +1,13 @@
 """Rules of opening and closing checkouts, and of the callbacks in the client's browser."""
 
+from dataclasses import replace
+
 import pytest
 
 from application.payments.ports.gateways import GatewayRefused
 from domain.accounts import Role
 from domain.bookings import BookingForbidden, BookingStatus
-from domain.errors import Invalid
+from domain.errors import Invalid, Unavailable
 from domain.ids import BookingId, BookingRef
 from domain.payments import (
     GatewayUnavailable,
@@ -206,3 +208,31 @@ async def test_nothing_changes_while_the_gateway_does_not_answer(app: BookingApp
 async def test_report_about_an_unknown_order_is_not_found(app: BookingApplication) -> None:
     with pytest.raises(PaymentNotFound):
         await app.report_failure("gateway", "unknown")
+
+
+async def test_confirmation_needs_a_gateway_that_signs(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    unsigned = replace(app.confirm_payment, checkouts=None)
+    with pytest.raises(GatewayUnavailable):
+        await unsigned(*signed(app, booking.id))
+
+
+async def test_confirmed_payment_of_another_amount_is_a_mismatch(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    payment_id = app.payment_id(booking.id)
+    app.gateway.orders[payment_id] = replace(app.gateway.orders[payment_id], price=inr(1))
+    with pytest.raises(PaymentMismatch):
+        await app.confirm_payment(*signed(app, booking.id))
+    assert len(app.mismatches()) == 1
+    assert app.booking(booking.id).payment_status is PaymentStatus.PENDING
+
+
+async def test_bookings_stand_without_a_link_while_the_database_is_unavailable(
+    app: BookingApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*args: object) -> None:
+        raise Unavailable
+
+    booking = (await app.book(await app.event())).reserved
+    monkeypatch.setattr(app.checkouts, "save_return_url", unavailable)
+    assert await app.open_checkout.for_new([BookingRef(booking.id)], return_url=RETURN_URL) == {}

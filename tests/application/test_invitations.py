@@ -1,14 +1,15 @@
 """Rules of participants whom a facilitator adds by hand."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
 from application.bookings.invitations import INVITATIONS_PER_RECIPIENT, INVITATIONS_PER_SENDER
 from application.ports import PageRequest
-from domain.accounts import Role, User
+from domain.accounts import EmailTaken, Role, User
 from domain.bookings import BookingStatus
-from domain.errors import DomainError, Invalid, TooManyRequests
+from domain.errors import DomainError, Invalid, TooManyRequests, Unavailable
 from domain.events import (
     AlreadyBooked,
     Event,
@@ -29,6 +30,7 @@ from domain.invitations import (
 from domain.outbox import Destination, MessageType
 from domain.payments import PaymentStatus
 from tests.application.booking_application import DAY, HOUR, BookingApplication, inr
+from tests.support.memory.accounts import MemoryUsers
 
 GUEST = "guest@example.com"
 
@@ -276,3 +278,36 @@ async def test_confirmed_booking_can_be_cancelled(app: BookingApplication) -> No
     (booking,) = app.bookings_of(event)
     assert await app.cancel_booking(app.user(booking.user_id), booking.id) is None
     assert app.booking(booking.id).status is BookingStatus.CANCELLED
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_account_that_a_concurrent_request_has_created_is_used(
+    app: BookingApplication, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    add, calls = MemoryUsers.add_without_password, []
+
+    async def taken(users: MemoryUsers, *, email: str, name: str, now: datetime) -> User:
+        calls.append(email)
+        if len(calls) <= failures:
+            raise EmailTaken
+        return await add(users, email=email, name=name, now=now)
+
+    event = await app.event()
+    token = link(app, await invited(app, event))
+    monkeypatch.setattr(MemoryUsers, "add_without_password", taken)
+    if failures == 1:
+        await app.answer.confirm(token)
+        assert len(app.bookings_of(event)) == 1
+    else:
+        with pytest.raises(Unavailable):
+            await app.answer.confirm(token)
+
+
+async def test_invitation_that_was_answered_or_prolonged_meanwhile_does_not_expire(app: BookingApplication) -> None:
+    """After the search for expired invitations."""
+    event = await app.event()
+    pending, declined = await invited(app, event), await invited(app, event, "other@example.com")
+    await app.answer.decline(link(app, declined))
+    for invitation in (pending, declined):
+        assert not await app.expire_invitations._expire(invitation.id)
+    assert app.stored_event(event.id).booked == 1

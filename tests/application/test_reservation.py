@@ -103,7 +103,7 @@ async def test_hold_ends_at_the_start_at_the_latest(app: BookingApplication) -> 
 async def test_seat_that_is_paid_on_site_has_no_link_and_no_hold() -> None:
     app = BookingApplication(gateway=OFFLINE)
     booking = await app.book(await app.event())
-    assert booking.reserved.hold_until is None
+    assert (booking.reserved.hold_until, booking.payment_url) == (None, None)
     assert app.payment(booking.reserved.id).gateway == OFFLINE
 
 
@@ -184,3 +184,15 @@ async def test_reservation_is_tried_again_when_a_seat_becomes_free(app: BookingA
 
     app.seats.find_event = freed  # type: ignore[method-assign, assignment]
     assert (await app.book(event, person)).reserved.user_id == person.id
+
+
+async def test_reservation_is_refused_if_it_fails_repeatedly(
+    app: BookingApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def taken(*args: object, **about: object) -> None:
+        return None
+
+    event = await app.event()
+    monkeypatch.setattr(app.seats, "reserve", taken)
+    with pytest.raises(EventFull):
+        await app.book(event)

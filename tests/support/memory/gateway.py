@@ -48,8 +48,9 @@ class Order:
 
 @dataclass
 class MemoryGateway:
-    """Orders and refunds are kept once for each idempotency key. Webhooks are objects of `GatewayEvent` under the bytes
-    that stand for them; a request without the header `signature` is not signed."""
+    """Without `holds_seats` payments are made on site. Orders and refunds are kept once for each idempotency key.
+    Webhooks are objects of `GatewayEvent` under the bytes that stand for them; a request without the header `signature`
+    is not signed."""
 
     name: str = "gateway"
     holds_seats: bool = True
@@ -67,6 +68,8 @@ class MemoryGateway:
             raise Invalid({"price": f"Must be at most {self.maximum}"})
 
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
+        if not self.holds_seats:
+            return None
         self._begin("open_checkout")
         order = Order(f"order-{self.name}-{request.payment_id.int}", request.payment_id, request.price)
         order = self.orders.setdefault(request.payment_id, order)
