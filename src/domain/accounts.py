@@ -22,6 +22,12 @@ class Role(StrEnum):
 SELF_ASSIGNABLE_ROLES = frozenset({Role.USER, Role.FACILITATOR})
 
 
+def require_self_assignable(role: str) -> None:
+    """Raises `Invalid` unless people may register with this role."""
+    if role not in SELF_ASSIGNABLE_ROLES:
+        raise Invalid({"role": "Must be user or facilitator"})
+
+
 class FacilitatorRegistrationClosed(Forbidden):
     code = "facilitator_registration_closed"
     message = "Facilitators cannot register here: please ask the operator"

@@ -46,6 +46,13 @@ async def test_registered_user_is_stored_with_the_hash_of_the_password(accounts:
     assert accounts.password_hash(user.id) == f"new {PASSWORD}"
 
 
+async def test_registration_as_admin_is_rejected(accounts: AccountUseCases) -> None:
+    with pytest.raises(Invalid) as rejected:
+        await accounts.register()(a_registration(role=Role.ADMIN), address=ADDRESS)
+    assert rejected.value.details.keys() == {"role"}
+    assert accounts.users() == []
+
+
 async def test_second_account_with_the_email_is_rejected(accounts: AccountUseCases) -> None:
     await accounts.has_registered()
     with pytest.raises(EmailTaken):

@@ -22,6 +22,7 @@ from domain.accounts import (
     UserId,
     acceptable_password,
     check_mailable,
+    require_self_assignable,
 )
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
@@ -80,6 +81,7 @@ class Register:
     policy: PasswordPolicy
     smtputf8: bool = False
     facilitators: FacilitatorRegistration = FacilitatorRegistration.OPEN
+    allows_every_role: ClassVar[bool] = False
 
     async def __call__(self, registration: Registration, *, address: str) -> User:
         if (made := recorded_result()) is not None:
@@ -94,6 +96,8 @@ class Register:
     async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
         """The registration as it will be stored, and the hash of the password."""
         check_mailable(registration.email, smtputf8=self.smtputf8)
+        if not self.allows_every_role:
+            require_self_assignable(registration.role)
         registration = registration.tidied(self.policy)
         role, requested_role = self.facilitators.admit(registration.role)
         registration = replace(registration, role=role, requested_role=requested_role)
@@ -118,6 +122,8 @@ class Register:
 @dataclass(frozen=True, slots=True)
 class CreateAccount(Register):
     """Creates a new user account as an operator, who decides on roles: registration as a facilitator is open."""
+
+    allows_every_role: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from litestar import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from application.ports import Page
-from domain.accounts import SELF_ASSIGNABLE_ROLES, Role
+from domain.accounts import Role, require_self_assignable
 from domain.errors import Invalid
 from domain.events import EventType
 from domain.money import exponent
@@ -106,8 +106,7 @@ def event_type(field: str, text: str) -> EventType:
 
 def self_assigned_role(text: str) -> Role:
     """The role of a registration; `admin` is rejected."""
-    if text not in {role.value for role in SELF_ASSIGNABLE_ROLES}:
-        raise Invalid({"role": "Must be user or facilitator"})
+    require_self_assignable(text)
     return Role(text)
 
 
