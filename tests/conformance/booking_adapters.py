@@ -54,7 +54,7 @@ GATEWAY = "gateway"
 # PostgreSQL compares some times with its own clock, so the clock of the suites has the present time.
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-HOLD = timedelta(minutes=30)
+HOLD = timedelta(hours=2)
 ALL = PageRequest()
 _numbers = count(1)
 

@@ -273,7 +273,7 @@ async def test_checkout_of_an_open_request_is_stored(adapters: BookingAdapters) 
 async def test_paid_cancelled_and_expired_bookings_have_no_open_request(adapters: BookingAdapters) -> None:
     paid = await adapters.paid()
     cancelled = await adapters.booked()
-    expired = await adapters.booked(now=NOW - HOUR)
+    expired = await adapters.booked(now=NOW - 2 * HOLD)
     async with adapters.changing() as work:
         await work.events.get(cancelled.event_id)
         await work.bookings.save((await work.bookings.get(cancelled.id)).expired(NOW))
@@ -301,7 +301,7 @@ async def test_expired_holds_are_those_of_live_unpaid_bookings(adapters: Booking
 
 
 async def test_open_payments_are_claimed_once_for_a_look_up(adapters: BookingAdapters) -> None:
-    old, new = await adapters.booked(now=NOW - HOUR), await adapters.booked()
+    old, new = await adapters.booked(now=NOW - HOUR), await adapters.booked(now=NOW + HOUR)
     ancient = await adapters.booked(now=NOW - timedelta(days=4))
     paid = await adapters.payment(await adapters.paid())
     own = {old.payment_id, new.payment_id, ancient.payment_id, paid.id}
