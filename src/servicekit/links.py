@@ -16,8 +16,9 @@ _ASCII_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", r
 
 def is_web_address(text: str) -> bool:
     """Whether text is an absolute http or https address with a host and without user information, of at most 2,000
-    characters, all of them visible (RFC 3986; the host RFC 1123, with letters of any script as in IDNA)."""
-    if len(text) > MAX_LINK or _NOT_IN_AN_ADDRESS.search(text) or has_invisible(text):
+    characters, all of them visible and assigned in Unicode (RFC 3986; the host RFC 1123, with letters of any script as
+    in IDNA)."""
+    if len(text) > MAX_LINK or not text.isprintable() or _NOT_IN_AN_ADDRESS.search(text) or has_invisible(text):
         return False
     try:
         parts = urlsplit(text)

@@ -1,7 +1,7 @@
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from servicekit.links import is_web_address, usable_link
@@ -87,6 +87,7 @@ parts = st.sampled_from(
 
 
 @given(st.lists(parts | st.text(max_size=3), max_size=8).map("".join))
+@example("https://https://\U0001e2af")  # not assigned
 def test_accepted_address_has_a_host_and_no_user(text: str) -> None:
     if is_web_address(text):
         found = urlsplit(text)
