@@ -138,7 +138,7 @@ class EventChange(StrEnum):
     RENAMED = "renamed"
     """Title or link."""
     RESCHEDULED = "rescheduled"
-    """Place or end."""
+    """Location or end."""
     MOVED = "moved"
     """Start."""
     POLICY_CHANGED = "policy_changed"

@@ -255,7 +255,7 @@ async def test_reminder_sent_twice_has_the_same_message_id(harness: ReminderHarn
 
 async def test_invalid_address_marks_the_reminder_undeliverable(harness: ReminderHarness) -> None:
     person, booking = await harness.a_booking(DAY + MINUTE)
-    await harness.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
+    await harness.records.execute("UPDATE users SET email = 'no address' WHERE id = $1", person.id)
     await harness.pass_(MINUTE)
     assert (await harness.rows(BookingRef(booking)))[0] == (24, "failed", "undeliverable")
 
@@ -264,7 +264,7 @@ async def test_invalid_address_marks_the_reminder_undeliverable(harness: Reminde
 
 
 class UnlockedReminders(PostgresReminders):
-    """Looks what is due without keeping it from others."""
+    """Reads due reminders without a lock."""
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
         rows = await self._session.execute(text(DUE), {"now": now, "limit": limit})
