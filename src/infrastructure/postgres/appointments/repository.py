@@ -13,7 +13,6 @@ from domain.appointment_effects import EFFECTS
 from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
-    AppointmentChange,
     AppointmentEvent,
     AppointmentNotFound,
     AppointmentStatus,
@@ -26,6 +25,7 @@ from domain.payments import UNPAID, PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from domain.unpaid_holds import HoldsWithCoach
+from infrastructure.postgres.appointments.history import difference
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.domain_events import WrittenEvents
 from infrastructure.postgres.outbox.writer import PostgresMessages
@@ -174,7 +174,7 @@ def _earlier_time(event: AppointmentEvent) -> Interval | None:
 
 
 def _history(event: AppointmentEvent) -> dict[str, Any]:
-    before, after = _difference(event)
+    before, after = difference(event)
     return {
         "booking_id": event.after.id,
         "change": event.change,
@@ -182,31 +182,6 @@ def _history(event: AppointmentEvent) -> dict[str, Any]:
         "changed_at": event.at,
         "before": before,
         "after": after,
-    }
-
-
-def _difference(event: AppointmentEvent) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The changed fields before and after the change for its entry in the history, or the file."""
-    if event.attachment is not None:
-        file = {"attachment": {"id": str(event.attachment.id), "filename": event.attachment.filename}}
-        return (file, {}) if event.change is AppointmentChange.ATTACHMENT_REMOVED else ({}, file)
-    after = _remembered(event.after)
-    if event.before is None:
-        return None, after
-    before = _remembered(event.before)
-    changed = sorted(name for name in after if after[name] != before[name])
-    return {name: before[name] for name in changed}, {name: after[name] for name in changed}
-
-
-def _remembered(appointment: Appointment) -> dict[str, Any]:
-    return {
-        "status": appointment.status,
-        "payment_status": appointment.payment_status,
-        "starts_at": appointment.session.starts_at.isoformat(),
-        "ends_at": appointment.session.ends_at.isoformat(),
-        "notes": appointment.notes,
-        "meeting_link": appointment.meeting_link,
-        "cancel_reason": appointment.cancel_reason,
     }
 
 
