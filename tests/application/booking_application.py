@@ -45,12 +45,12 @@ from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from tests.support.memory.bookings import MemorySeatInventory
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.gateway import MemoryGateway, MemoryGateways
+from tests.support.memory.payment_queries import MemoryPaymentQueries
 from tests.support.memory.queries import (
     MemoryBookingQueries,
     MemoryCheckouts,
     MemoryEventQueries,
     MemoryInvitationQueries,
-    MemoryPaymentQueries,
     MemoryReviewQueries,
 )
 from tests.support.memory.rate_limits import MemoryLimits

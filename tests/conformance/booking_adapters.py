@@ -39,12 +39,12 @@ from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.support.memory.audit import MemoryPaymentAudit
 from tests.support.memory.bookings import MemorySeatInventory
 from tests.support.memory.claims import MemoryDeadLetters
+from tests.support.memory.payment_queries import MemoryPaymentQueries
 from tests.support.memory.queries import (
     MemoryBookingQueries,
     MemoryCheckouts,
     MemoryEventQueries,
     MemoryInvitationQueries,
-    MemoryPaymentQueries,
     MemoryReviewQueries,
 )
 from tests.support.memory.store import SettableClock, Store

@@ -32,6 +32,7 @@ from tests.support.memory.rows import (
     user_in,
 )
 from tests.support.memory.store import SettableClock, Store, Tables, Transaction
+from tests.support.memory.unpaid_holds import unpaid_holds
 
 _SEATS = {SeatEffect.RELEASE: -1, SeatEffect.OCCUPY: 1, SeatEffect.COUNT_CHANGE: 0}
 
@@ -57,16 +58,6 @@ def with_active_facilitator(tables: Tables, event: Event) -> Event:
     """The event as it is read: its row and the facilitator's account have to be active."""
     return replace(
         event, facilitator_active=event.facilitator_active and user_in(tables, event.facilitator_id).is_active
-    )
-
-
-def unpaid_holds(tables: Tables, user_id: UserId) -> int:
-    return sum(
-        booking.user_id == user_id
-        and booking.hold_until is not None
-        and booking.status is BookingStatus.CONFIRMED
-        and booking.payment_status in UNPAID
-        for booking in bookings_in(tables)
     )
 
 

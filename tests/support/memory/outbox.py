@@ -1,6 +1,6 @@
 """Enqueued messages in memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from application.payments.ports.gateways import GatewayEvent
@@ -13,11 +13,12 @@ from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId, BookingRef
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import ALWAYS_SERVED, MessageType, Routes, routes_for
+from domain.outbox import ALWAYS_SERVED, Destination, MessageType, Routes, routes_for
 from domain.participant_messages import ParticipantMessage
 from domain.payments import UNPAID, Payment
+from domain.time import Interval
 from tests.support.memory.claims import add_to_outbox
-from tests.support.memory.rows import booking_in, bookings_of, payments_in, user_in
+from tests.support.memory.rows import appointment_in, booking_in, bookings_of, connections_in, payments_in, user_in
 from tests.support.memory.store import Transaction
 
 
@@ -31,7 +32,14 @@ class MemoryMessages:
         self._routes = routes or routes_for(ALWAYS_SERVED)
 
     def enqueue(self, message_type: MessageType, ordering_key: str, **payload: Any) -> None:
+        self._enqueue(message_type, ordering_key, set(Destination), **payload)
+
+    def _enqueue(
+        self, message_type: MessageType, ordering_key: str, among: Container[Destination], **payload: Any
+    ) -> None:
         for destination in self._routes[message_type]:
+            if destination not in among:
+                continue
             add_to_outbox(
                 self._transaction.store,
                 self._transaction.tables,
@@ -110,11 +118,40 @@ class MemoryMessages:
         key = f"webhook:{gateway}:{event.id}"
         self.enqueue(MessageType.GATEWAY_EVENT, key, gateway=gateway, event_id=event.id)
 
+    async def enqueue_for_appointments(
+        self,
+        message_type: MessageType,
+        appointments: Iterable[AppointmentId],
+        *,
+        before: Interval | None = None,
+        reason: str | None = None,
+        money: Money | None = None,
+    ) -> None:
+        """The client and the coach get a mail each; a failed payment is mailed to the client only."""
+        is_failure = message_type is MessageType.PAYMENT_FAILED
+        mails = [("client", {Destination.EMAIL}), ("coach", set() if is_failure else {Destination.EMAIL})]
+        for appointment_id in appointments:
+            appointment, key = appointment_in(self._transaction.tables, appointment_id), f"coaching:{appointment_id}"
+            state = {"status": appointment.status, "payment_status": appointment.payment_status, "before": before}
+            payload = {**state, "reason": reason, "money": money}
+            self._enqueue(message_type, key, set(Destination) - {Destination.EMAIL}, **payload)
+            for recipient, destinations in mails:
+                self._enqueue(message_type, f"{key}:{recipient}", destinations, **payload, recipient=recipient)
+
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
-        self.enqueue(MessageType.BOOKING_REFUNDED, f"appointment:{appointment_id}", reason=reason, money=money)
+        refunded = MessageType.BOOKING_REFUNDED
+        await self.enqueue_for_appointments(refunded, [appointment_id], reason=reason, money=money)
 
     async def enqueue_calendar_syncs_of(self, appointments: Sequence[AppointmentId]) -> None:
-        raise NotImplementedError("calendars have no adapter in memory yet")
+        """One job for each connected calendar of the client and the coach."""
+        tables = self._transaction.tables
+        for appointment_id in appointments:
+            appointment = appointment_in(tables, appointment_id)
+            for connection in connections_in(tables):
+                if connection.is_active and connection.user_id in {appointment.client_id, appointment.coach_id}:
+                    key = f"calendar:{connection.id}:{appointment_id}"
+                    ids = {"connection_id": str(connection.id), "booking_id": str(appointment_id)}
+                    self.enqueue(MessageType.CALENDAR_OUTDATED, key, **ids)
 
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
         raise NotImplementedError("calendars have no adapter in memory yet")

@@ -6,15 +6,13 @@ from datetime import datetime, timedelta
 
 from application.bookings.ports import BookingFilter, BookingView, ShownInvitation
 from application.events.ports import EventFilter, EventView, ReviewView
-from application.payments.ports.gateways import PaymentRequest
-from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
 from application.ports import Clock, Page, PageRequest
 from domain.accounts import UserId
-from domain.bookings import Booking, BookingNotFound, BookingStatus, shows_join_link
+from domain.bookings import Booking, BookingNotFound, shows_join_link
 from domain.events import EventId, EventNotFound, EventStatus
 from domain.ids import BookingId, BookingRef, PayableRef
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
-from domain.payments import OFFLINE, UNPAID, Payment, PaymentId, PaymentNotFound
+from domain.payments import OFFLINE, UNPAID, PaymentId
 from infrastructure.postgres.pages import cursor_of, id_after, uuid_after
 from tests.support.memory.accounts import ProfileRow
 from tests.support.memory.payments import save_payment
@@ -193,98 +191,6 @@ class MemoryInvitationQueries:
         ]
         shown = newest[: page.limit]
         return Page(shown, cursor_of(shown[-1].id) if len(newest) > len(shown) else None)
-
-
-class MemoryPaymentQueries:
-    """Payments of seats."""
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-
-    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
-        due = [
-            (booking.hold_until, booking.id)
-            for booking in bookings_in(self._store.tables)
-            if booking.hold_until is not None and booking.has_expired(now)
-        ]
-        return [booking_id for _, booking_id in sorted(due)][:limit]
-
-    async def open_request(self, payable: PayableRef) -> OpenRequest | None:
-        tables = self._store.tables
-        if payable not in {row.payment.payable for row in payments_in(tables)}:
-            return None
-        booking = _booking(tables, payable)
-        facilitator = user_in(tables, event_in(tables, booking.event_id).facilitator_id)
-        is_held = booking.hold_until is None or booking.hold_until > self._clock.now()
-        is_unpaid = booking.status is BookingStatus.CONFIRMED and booking.payment_status in UNPAID
-        if not (is_held and is_unpaid and facilitator.is_active):
-            return None
-        unpaid = [row for row in payments_of(tables, payable) if row.payment.status in UNPAID]
-        return (
-            OpenRequest(self._request(unpaid[-1].payment), unpaid[-1].payment.gateway, unpaid[-1].checkout_url)
-            if unpaid
-            else None
-        )
-
-    async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
-        payment = self._row(payment_id).payment
-        return self._request(payment), payment.gateway
-
-    async def paid_for(self, payment_id: PaymentId) -> PaidFor:
-        payment = self._row(payment_id).payment
-        booking = _booking(self._store.tables, payment.payable)
-        return PaidFor(payment.payable, booking.reference, booking.payment_status)
-
-    async def overview(self, payment_id: PaymentId) -> PaymentOverview:
-        row = self._row(payment_id)
-        booking = _booking(self._store.tables, row.payment.payable)
-        details = event_in(self._store.tables, booking.event_id).details
-        return PaymentOverview(
-            payment_id=payment_id,
-            gateway=row.payment.gateway,
-            reference=booking.reference,
-            title=details.title,
-            starts_at=details.interval.starts_at,
-            ends_at=details.interval.ends_at,
-            timezone=user_in(self._store.tables, booking.user_id).timezone,
-            price=row.payment.price,
-            is_cancelled=booking.status is BookingStatus.CANCELLED,
-            payment_status=booking.payment_status,
-            hold_until=booking.hold_until,
-            checkout_url=row.checkout_url,
-            return_url=row.return_url,
-        )
-
-    def _row(self, payment_id: PaymentId) -> StoredPayment:
-        row: StoredPayment | None = self._store.tables.of("payments").get(payment_id)
-        if row is None:
-            raise PaymentNotFound
-        return row
-
-    def _request(self, payment: Payment) -> PaymentRequest:
-        tables = self._store.tables
-        booking = _booking(tables, payment.payable)
-        user, event = user_in(tables, booking.user_id), event_in(tables, booking.event_id)
-        return PaymentRequest(
-            payment_id=payment.id,
-            payable=payment.payable,
-            reference=booking.reference,
-            event_id=event.id,
-            user_id=user.id,
-            user_name=user.name,
-            user_email=user.email,
-            facilitator_id=event.facilitator_id,
-            price=payment.price,
-            title=event.details.title,
-            until=booking.hold_until,
-        )
-
-
-def _booking(tables: Tables, payable: PayableRef) -> Booking:
-    if not isinstance(payable, BookingRef):
-        raise NotImplementedError("payments of appointments have no queries in memory yet")
-    return booking_in(tables, payable.id)
 
 
 class MemoryCheckouts:

@@ -5,11 +5,14 @@ from datetime import datetime, timedelta
 
 from application.payments.ports.records import Refund
 from domain.accounts import User, UserId
+from domain.appointments import Appointment
 from domain.bookings import Booking
+from domain.calendars import ConnectionId
 from domain.events import Event, EventId
-from domain.ids import BookingId, BookingRef, PayableRef
+from domain.ids import AppointmentId, BookingId, BookingRef, PayableRef
 from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
 from domain.reminders import ReminderStatus, SkipReason
+from domain.time import Interval
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.store import Tables
 
@@ -65,6 +68,16 @@ class StoredReminder:
     reason: SkipReason | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredConnection:
+    """A connected calendar, with the busy times that were read from it."""
+
+    id: ConnectionId
+    user_id: UserId
+    is_active: bool = True
+    busy: tuple[Interval, ...] = ()
+
+
 def user_in(tables: Tables, user_id: UserId) -> User:
     """Raises `ConstraintViolated` for a reference to an unknown account."""
     user: User | None = tables.of("users").get(user_id)
@@ -82,6 +95,19 @@ def event_in(tables: Tables, event_id: EventId) -> Event:
 def booking_in(tables: Tables, booking_id: BookingId) -> Booking:
     booking: Booking = tables.of("bookings")[booking_id]
     return booking
+
+
+def appointment_in(tables: Tables, appointment_id: AppointmentId) -> Appointment:
+    appointment: Appointment = tables.of("appointments")[appointment_id]
+    return appointment
+
+
+def appointments_in(tables: Tables) -> list[Appointment]:
+    return list(tables.of("appointments").values())
+
+
+def connections_in(tables: Tables) -> list[StoredConnection]:
+    return list(tables.of("calendar_connections").values())
 
 
 def events_in(tables: Tables) -> list[Event]:

@@ -15,7 +15,9 @@ from tests.support.memory.accounts import (
     MemoryProfiles,
     MemoryUsers,
 )
+from tests.support.memory.appointments import MemoryAppointments, MemoryAttachments
 from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
+from tests.support.memory.coaches import MemoryCoaches
 from tests.support.memory.events import MemoryEvents, MemoryReviews
 from tests.support.memory.idempotency import commit_under_key
 from tests.support.memory.outbox import MemoryMessages
@@ -57,6 +59,9 @@ class MemoryUnitOfWork:
         self.payments = MemoryPayments(transaction)
         self.refunds = refunds
         self.gateway_events = MemoryGatewayEvents(transaction)
+        self.coaches = MemoryCoaches(transaction)
+        self.appointments = MemoryAppointments(transaction, messages, reminders)
+        self.attachments = MemoryAttachments(transaction)
         self.reminders = reminders
         self.messages = messages
 

@@ -1,0 +1,394 @@
+"""Rules of the payment of appointments: checkout, holds, late and second payments, payments on site."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from application.payments.settlement import Settled
+from domain.accounts import Role, User
+from domain.appointments import (
+    AppointmentChange,
+    AppointmentChangeForbidden,
+    AppointmentNotFound,
+    AppointmentStatus,
+    AppointmentViewForbidden,
+    OnlyClientPays,
+    OnlyCoachRecords,
+)
+from domain.availability import Hours, SlotUnavailable
+from domain.bookings import BookingIsCancelled
+from domain.errors import Invalid
+from domain.ids import AppointmentId, AppointmentRef
+from domain.outbox import Destination, MessageType
+from domain.payments import OFFLINE, GatewayUnavailable, NothingToPay, PaymentStatus, RefundUpdate
+from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
+from domain.time import Interval
+from tests.application.appointment_application import AppointmentApplication, at
+from tests.application.booking_application import HOLD, HOUR, RETURN_URL, delivered, inr
+from tests.application.test_appointment_changes import UNKNOWN
+from tests.support.memory.gateway import Behaviour
+from tests.support.memory.rows import payments_of
+
+CONFIRMED = AppointmentStatus.CONFIRMED
+
+
+@pytest.fixture
+def app() -> AppointmentApplication:
+    return AppointmentApplication()
+
+
+@pytest.fixture
+def on_site() -> AppointmentApplication:
+    return AppointmentApplication(gateway=OFFLINE)
+
+
+# Checkout
+
+
+async def test_payment_address_stays_the_same(app: AppointmentApplication) -> None:
+    booked = await app.booked()
+    client, appointment_id = app.client_of(booked.appointment.id), booked.appointment.id
+    assert [await app.pay(client, appointment_id) for _ in range(2)] == [booked.payment_url] * 2
+    assert app.gateway.calls.count("open_checkout") == 1
+
+
+async def test_session_paid_on_site_has_no_payment_address(on_site: AppointmentApplication) -> None:
+    appointment_id = await on_site.appointment()
+    assert await on_site.pay(on_site.client_of(appointment_id), appointment_id) is None
+
+
+async def test_only_the_client_pays(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    with pytest.raises(OnlyClientPays):
+        await app.pay(app.coach_of(appointment_id), appointment_id)
+    for stranger in (await app.person(), await app.coach()):
+        with pytest.raises(AppointmentViewForbidden):
+            await app.pay(stranger, appointment_id)
+    with pytest.raises(AppointmentNotFound):
+        await app.pay(await app.person(), UNKNOWN)
+
+
+async def test_paid_free_cancelled_and_expired_sessions_have_nothing_to_pay(app: AppointmentApplication) -> None:
+    paid, free, cancelled = await app.paid_appointment(), await app.in_status(CONFIRMED), await app.appointment()
+    await app.cancel(app.client_of(cancelled), cancelled)
+    held = await app.appointment()
+    app.clock.advance(HOLD)
+    for appointment_id in (paid, free, cancelled, held):
+        with pytest.raises(NothingToPay):
+            await app.pay(app.client_of(appointment_id), appointment_id)
+
+
+async def test_session_of_an_inactive_coach_has_nothing_to_pay(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    app.deactivate(app.coach_of(appointment_id))
+    with pytest.raises(NothingToPay):
+        await app.pay(app.client_of(appointment_id), appointment_id)
+
+
+async def test_return_address_can_change_with_the_next_payment_request(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    client = app.client_of(appointment_id)
+    with pytest.raises(Invalid):
+        await app.pay(client, appointment_id, return_url="https://other.example/")
+    await app.pay(client, appointment_id, return_url=RETURN_URL)
+    assert (await app.payments.overview(app.payment_of(appointment_id).id)).return_url == RETURN_URL
+
+
+async def test_unavailable_gateway_is_reported_to_the_client(app: AppointmentApplication) -> None:
+    app.gateway.behaviour = Behaviour.UNAVAILABLE
+    appointment_id = await app.appointment()
+    with pytest.raises(GatewayUnavailable):
+        await app.pay(app.client_of(appointment_id), appointment_id)
+
+
+async def test_gateway_sees_coach_client_and_price(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    request, gateway = await app.payments.request_of(app.payment_of(appointment_id).id)
+    client, coach = app.client_of(appointment_id), app.coach_of(appointment_id)
+    assert (gateway, request.title, request.price) == ("gateway", f"Coaching with {coach.name}", inr(30))
+    assert (request.user_email, request.facilitator_id, request.event_id) == (client.email, coach.id, None)
+    assert request.until == app.stored(appointment_id).hold_until
+
+
+# Expiry of holds
+
+
+async def test_expired_hold_releases_the_time_and_closes_the_checkout(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    coach, payment = app.coach_of(appointment_id), app.payment_of(appointment_id)
+    app.clock.advance(HOLD / 2)
+    assert await app.expire_appointments() == 0
+    with pytest.raises(SlotUnavailable):
+        await app.booked(coach)
+    app.clock.advance(HOLD / 2)
+    calls = app.wake_ups.calls
+    assert [await app.expire_appointments() for _ in range(2)] == [1, 0]
+    assert app.wake_ups.calls == calls + 1
+    assert app.states(appointment_id) == ["cancelled, pending"]
+    assert (await app.changes(appointment_id))[-1] == (AppointmentChange.CANCELLED, None)
+    key = f"coaching:{appointment_id}"
+    assert app.sent(MessageType.BOOKING_CANCELLED)[2:] == [
+        (f"{key}:client", Destination.EMAIL),
+        (f"{key}:coach", Destination.EMAIL),
+    ]
+    assert {each.payload["reason"] for each in app.messages(MessageType.BOOKING_CANCELLED)} == {"payment_expired"}
+    assert delivered(await app.work())
+    assert app.gateway.orders[payment.id].is_closed
+    await app.booked(coach)
+
+
+async def test_expired_hold_without_a_checkout_closes_none(app: AppointmentApplication) -> None:
+    app.gateway.behaviour = Behaviour.UNAVAILABLE
+    await app.expired_appointment()
+    assert app.messages(MessageType.CHECKOUT_ENDED) == []
+
+
+async def test_session_that_is_paid_meanwhile_does_not_expire(
+    app: AppointmentApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appointment_id = await app.appointment()
+    app.clock.advance(HOLD)
+    due = await app.appointments.expired_holds(app.clock.now(), limit=100)
+    assert due == [appointment_id]
+    await app.receive(appointment_id)
+
+    async def earlier_answer(*_: object, **__: object) -> list[AppointmentId]:
+        return list(due)
+
+    monkeypatch.setattr(app.appointments, "expired_holds", earlier_answer)
+    assert await app.expire_appointments() == 0
+    assert app.states(appointment_id) == ["confirmed, completed"]
+
+
+async def test_ended_holds_of_a_coach_expire_now(app: AppointmentApplication) -> None:
+    appointment_id, other = await app.appointment(), await app.appointment()
+    paid = await app.paid_appointment(app.coach_of(appointment_id), hour=12)
+    async with app.open_work() as work:
+        await work.appointments.end_holds(app.coach_of(appointment_id).id, app.clock.now())
+        await work.commit()
+    assert await app.expire_appointments() == 1
+    assert app.states(appointment_id, other, paid) == [
+        "cancelled, pending",
+        "pending, pending",
+        "confirmed, completed",
+    ]
+
+
+# Late and second payments
+
+
+async def test_late_payment_reserves_a_free_time_again(app: AppointmentApplication) -> None:
+    appointment_id = await app.expired_appointment(
+        await app.coach(weekly=dict.fromkeys(range(7), (Hours(9 * 60, 17 * 60),)))
+    )
+    async with app.open_work() as work:
+        coach = await work.coaches.get_by_id(app.stored(appointment_id).coach_id)
+        changed = replace(coach.availability, weekly={})
+        await work.coaches.save(coach.user.id, changed, inr(99), coach.refund_policy, app.clock.now())
+        await work.commit()
+    assert await app.receive(appointment_id) is Settled.REINSTATED, "the hours are not checked again"
+    assert app.states(appointment_id) == ["confirmed, completed"]
+    assert [change for change, _ in await app.changes(appointment_id)] == ["created", "cancelled", "reinstated"]
+    assert app.stored(appointment_id).cancel_reason is None
+    assert app.refunded() == []
+
+
+async def by_another_session(app: AppointmentApplication, coach: User) -> None:
+    await app.booked(coach, hour=10.5)
+
+
+async def by_an_event(app: AppointmentApplication, coach: User) -> None:
+    await app.event(coach, interval=Interval(at(10.5), at(12)))
+
+
+async def by_a_calendar(app: AppointmentApplication, coach: User) -> None:
+    app.connect_calendar(coach, Interval(at(9), at(10.25)))
+
+
+async def by_a_coach_who_left(app: AppointmentApplication, coach: User) -> None:
+    app.replace(replace(coach, role=Role.USER))
+
+
+async def by_an_inactive_coach(app: AppointmentApplication, coach: User) -> None:
+    app.deactivate(coach)
+
+
+async def by_the_start(app: AppointmentApplication, coach: User) -> None:
+    app.clock.moment = at(10)
+
+
+@pytest.mark.parametrize(
+    ("take", "reason"),
+    [
+        (by_another_session, SEAT_GONE),
+        (by_an_event, SEAT_GONE),
+        (by_a_calendar, SEAT_GONE),
+        (by_a_coach_who_left, SEAT_GONE),
+        (by_an_inactive_coach, SEAT_GONE),
+        (by_the_start, PAID_AFTER_START),
+    ],
+)
+async def test_late_payment_for_a_taken_time_is_refunded_once(
+    app: AppointmentApplication, take: Callable[[AppointmentApplication, User], Awaitable[None]], reason: str
+) -> None:
+    appointment_id = await app.expired_appointment()
+    await take(app, app.coach_of(appointment_id))
+    outcomes = [await app.receive(appointment_id) for _ in range(3)]
+    assert outcomes == [Settled.GIVEN_BACK, Settled.NO_CHANGE, Settled.NO_CHANGE]
+    assert app.states(appointment_id) == ["cancelled, refunded"]
+    assert app.refunded() == [(inr(30), reason)]
+    await app.work()
+    assert {each.payload["reason"] for each in app.messages(MessageType.BOOKING_REFUNDED)} == {reason}
+
+
+async def test_time_taken_between_check_and_reinstatement_is_refunded(
+    app: AppointmentApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check does not see a concurrent appointment; only the constraint does."""
+    appointment_id = await app.expired_appointment()
+    await by_another_session(app, app.coach_of(appointment_id))
+
+    async def not_seen(*_: object, **__: object) -> list[Interval]:
+        return []
+
+    monkeypatch.setattr("tests.support.memory.coaches.MemoryCoaches.busy", not_seen)
+    assert await app.receive(appointment_id) is Settled.GIVEN_BACK
+    assert app.refunded() == [(inr(30), SEAT_GONE)]
+
+
+async def test_payment_after_a_cancellation_is_refunded(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    await app.cancel(app.client_of(appointment_id), appointment_id)
+    assert await app.receive(appointment_id) is Settled.GIVEN_BACK
+    assert app.states(appointment_id) == ["cancelled, refunded"]
+    assert app.refunded() == [(inr(30), MessageType.BOOKING_CANCELLED)]
+
+
+async def test_payment_after_the_start_is_refunded_and_ends_the_hold(app: AppointmentApplication) -> None:
+    coach, starts_at = await app.coach(), app.clock.now() + HOUR / 4
+    booked = await app.book_appointment(await app.person(), coach.uuid, starts_at, HOUR, None)
+    app.clock.moment = starts_at
+    assert await app.receive(booked.appointment.id) is Settled.GIVEN_BACK
+    assert app.states(booked.appointment.id) == ["cancelled, refunded"]
+    assert app.refunded() == [(inr(30), PAID_AFTER_START)]
+
+
+async def test_payment_for_a_coach_who_left_is_accepted_within_the_hold(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    await by_a_coach_who_left(app, app.coach_of(appointment_id))
+    assert await app.receive(appointment_id) is Settled.RECEIVED
+    assert app.states(appointment_id) == ["confirmed, completed"]
+
+
+async def test_declined_payment_can_be_paid_later(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    await app.settle("gateway", app.gateway.decline(app.payment_of(appointment_id).id))
+    assert app.states(appointment_id) == ["pending, failed"]
+    assert [key for key, to in app.sent(MessageType.PAYMENT_FAILED) if to is Destination.EMAIL] == [
+        f"coaching:{appointment_id}:client"
+    ]
+    await app.receive(appointment_id)
+    assert app.states(appointment_id) == ["confirmed, completed"]
+
+
+async def test_failure_that_arrives_after_the_cancellation_changes_nothing(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    await app.cancel(app.client_of(appointment_id), appointment_id)
+    await app.settle("gateway", app.gateway.decline(app.payment_of(appointment_id).id))
+    assert app.states(appointment_id) == ["cancelled, pending"]
+    assert app.messages(MessageType.PAYMENT_FAILED) == []
+
+
+async def test_refund_made_at_the_gateway_is_recorded_in_the_history(app: AppointmentApplication) -> None:
+    appointment_id = await app.paid_appointment()
+    payment = app.payment_of(appointment_id)
+    assert payment.gateway_id is not None
+    update = RefundUpdate("by-hand", payment.gateway_id, inr(10), succeeded=True)
+    await app.refunds.settle_update("gateway", update)
+    assert app.states(appointment_id) == ["confirmed, refunded"]
+    assert app.refunded() == [(inr(10), "at_the_gateway")]
+    assert [change for change, _ in await app.changes(appointment_id)] == ["created", "paid", "refunded"]
+
+
+async def test_lost_update_is_found_by_looking_up(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    app.gateway.pay(app.payment_of(appointment_id).id)
+    app.clock.advance(HOLD / 2)
+    assert await app.reconcile() == 1
+    assert app.states(appointment_id) == ["confirmed, completed"]
+
+
+# Payments on site
+
+
+async def test_payment_on_site_confirms_a_pending_session_and_is_recorded_once(on_site: AppointmentApplication) -> None:
+    appointment_id = await on_site.appointment()
+    coach = on_site.coach_of(appointment_id)
+    views = [await on_site.record_payment(coach, appointment_id) for _ in range(2)]
+    assert [(view.status, view.payment_status) for view in views] == [(CONFIRMED, PaymentStatus.COMPLETED)] * 2
+    assert await on_site.changes(appointment_id) == [
+        (AppointmentChange.CREATED, on_site.client_of(appointment_id).id),
+        (AppointmentChange.PAID, coach.id),
+    ]
+    assert len(on_site.messages(MessageType.PAYMENT_COMPLETED)) == 4
+
+
+async def test_admin_records_a_payment_on_site_after_the_confirmation(on_site: AppointmentApplication) -> None:
+    appointment_id = await on_site.appointment()
+    await on_site.change_status(on_site.coach_of(appointment_id), appointment_id, CONFIRMED)
+    await on_site.record_payment(await on_site.admin(), appointment_id)
+    assert on_site.states(appointment_id) == ["confirmed, completed"]
+
+
+async def test_only_the_coach_and_admins_record_a_payment(on_site: AppointmentApplication) -> None:
+    appointment_id = await on_site.appointment()
+    with pytest.raises(OnlyCoachRecords):
+        await on_site.record_payment(on_site.client_of(appointment_id), appointment_id)
+    for stranger in (await on_site.person(), await on_site.coach()):
+        with pytest.raises(AppointmentChangeForbidden):
+            await on_site.record_payment(stranger, appointment_id)
+    with pytest.raises(AppointmentNotFound):
+        await on_site.record_payment(await on_site.admin(), UNKNOWN)
+    assert on_site.states(appointment_id) == ["pending, pending"]
+
+
+async def test_cancelled_and_free_sessions_record_no_payment(on_site: AppointmentApplication) -> None:
+    cancelled, free = await on_site.appointment(), await on_site.in_status(CONFIRMED)
+    await on_site.cancel(on_site.client_of(cancelled), cancelled)
+    with pytest.raises(BookingIsCancelled):
+        await on_site.record_payment(on_site.coach_of(cancelled), cancelled)
+    await on_site.record_payment(on_site.coach_of(free), free)
+    assert on_site.states(free) == ["confirmed, not_required"]
+
+
+async def test_open_checkout_is_closed_by_a_payment_on_site(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    order_payment = app.payment_of(appointment_id)
+    view = await app.record_payment(app.coach_of(appointment_id), appointment_id)
+    assert (view.status, view.hold_until) == (CONFIRMED, None)
+    assert app.payment_of(appointment_id).gateway == OFFLINE
+    assert view.payment_id == app.payment_of(appointment_id).id
+    await app.work()
+    assert app.gateway.orders[order_payment.id].is_closed
+
+
+async def test_payment_at_the_gateway_after_one_on_site_is_refunded(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment()
+    update = app.gateway.pay(app.payment_of(appointment_id).id)
+    await app.record_payment(app.coach_of(appointment_id), appointment_id)
+    assert await app.settle("gateway", update) is Settled.GIVEN_BACK
+    assert app.states(appointment_id) == ["confirmed, completed"]
+    assert app.refunded() == [(inr(30), PAID_TWICE)]
+    assert len(payments_of(app.store.tables, AppointmentRef(appointment_id))) == 2
+
+
+async def test_payment_on_site_is_returned_by_the_coach(on_site: AppointmentApplication) -> None:
+    appointment_id = await on_site.appointment()
+    coach = on_site.coach_of(appointment_id)
+    await on_site.record_payment(coach, appointment_id)
+    await on_site.cancel(coach, appointment_id)
+    assert delivered(await on_site.work())
+    [refund] = on_site.stored_refunds()
+    assert (refund.refund.amount, refund.refund.succeeded) == (inr(30), True)
+    assert on_site.gateway.calls == []
