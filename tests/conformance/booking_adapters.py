@@ -1,6 +1,6 @@
 """The adapters of events, bookings and payments, and what their suites need often. Only ports are used."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from domain.outbox import ALWAYS_SERVED, Destination, MessageType, routes_for
 from domain.payments import Payment
 from domain.time import Interval
 from infrastructure.postgres.bookings.invitations import PostgresInvitationQueries
-from infrastructure.postgres.bookings.seats import PostgresSeatInventory
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory, reserve_statement
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import (
     PostgresBookingQueries,
@@ -148,11 +148,13 @@ class BookingAdapters:
         return list(dict.fromkeys(message_type for message_type, _ in await self.messages(ordering_key)))
 
 
-def in_memory() -> BookingAdapters:
-    store, clock = Store(), SettableClock(NOW)
+def in_memory(
+    store: Store | None = None, clock: SettableClock | None = None, *, reminder_offsets: Sequence[timedelta] = ()
+) -> BookingAdapters:
+    store, clock = store or Store(), clock or SettableClock(NOW)
     return BookingAdapters(
-        MemoryUnitsOfWork(store, clock),
-        MemorySeatInventory(store, clock, gateway=GATEWAY),
+        MemoryUnitsOfWork(store, clock, reminder_offsets=reminder_offsets),
+        MemorySeatInventory(store, clock, gateway=GATEWAY, reminder_offsets=reminder_offsets),
         MemoryEventQueries(store),
         MemoryBookingQueries(store),
         MemoryReviewQueries(store),
@@ -164,10 +166,12 @@ def in_memory() -> BookingAdapters:
     )
 
 
-def in_postgres(database: Database) -> BookingAdapters:
+def in_postgres(database: Database, *, reminder_offsets: Sequence[timedelta] = ()) -> BookingAdapters:
+    clock, routes = SettableClock(NOW), routes_for(ALWAYS_SERVED)
+    reserve = reserve_statement(routes[MessageType.BOOKING_CREATED], reminder_offsets)
     return BookingAdapters(
-        UnitsOfWork(database, routes_for(ALWAYS_SERVED), SettableClock(NOW), lambda: None),
-        PostgresSeatInventory(database, gateway=GATEWAY),
+        UnitsOfWork(database, routes, clock, lambda: None, reminder_offsets=reminder_offsets),
+        PostgresSeatInventory(database, gateway=GATEWAY, reserve=reserve),
         PostgresEventQueries(database),
         PostgresBookingQueries(database),
         PostgresReviewQueries(database),

@@ -55,12 +55,13 @@ def add_to_outbox(
     payload: dict[str, Any],
     now: datetime,
     request_id: str | None = None,
-) -> None:
+) -> MessageId:
     seq = store.next_id("outbox")
     message_id = MessageId(UUID(int=seq))
     tables.of("outbox")[message_id] = OutboxRow(
         message_id, seq, destination, ordering_key, message_type, payload, request_id, occurred_at=now, due_at=now
     )
+    return message_id
 
 
 class MemoryOutboxClaims:

@@ -10,8 +10,9 @@ from domain.bookings import Booking
 from domain.calendars import ConnectionId
 from domain.events import Event, EventId
 from domain.ids import AppointmentId, BookingId, BookingRef, PayableRef
+from domain.outbox import MessageId
 from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
-from domain.reminders import ReminderStatus, SkipReason
+from domain.reminders import ReminderId, ReminderStatus, SkipReason
 from domain.time import Interval
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.store import Tables
@@ -64,8 +65,15 @@ class StoredReminder:
     user_id: UserId
     before: timedelta
     starts_at: datetime
+    id: ReminderId
     status: ReminderStatus = ReminderStatus.PLANNED
     reason: SkipReason | None = None
+    settled_at: datetime | None = None
+    message_id: MessageId | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        return self.starts_at - self.before
 
 
 @dataclass(frozen=True, slots=True)
