@@ -132,6 +132,9 @@ def without_request_key() -> Context:
 
 KEPT_FOR = timedelta(hours=72)
 
+REFUSALS_UP_TO = 1_000
+"""Up to this number of keys of one owner, error responses are stored. Bounds the rows of rejected requests."""
+
 LEASE = timedelta(seconds=10)
 """Time until another runner may take over a key. It only bounds the wait after a crash: a slow runner loses its claim,
 not the guarantee."""

@@ -10,6 +10,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.idempotency import (
+    REFUSALS_UP_TO,
     Claim,
     IdempotencyAnswerLost,
     IdempotencyKeyInUse,
@@ -86,8 +87,6 @@ _KEEP = """
 UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE owner = $1 AND key = $2 AND runner = $3
 """
 _HAS_FEW = "SELECT count(*) <= $2 FROM (SELECT FROM idempotency_keys WHERE owner = $1 LIMIT $2 + 1) AS keys"
-REFUSALS_UP_TO = 1_000
-"""Up to this number of keys of one owner, error responses are stored. Bounds the rows of rejected requests."""
 _COMMIT = text("""
 UPDATE idempotency_keys SET committed = true, made = coalesce(CAST(:made AS jsonb), made)
 WHERE owner = :owner AND key = :key AND runner = :runner

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from application.idempotency import (
     CLAIM,
+    REFUSALS_UP_TO,
     Claim,
     IdempotencyAnswerLost,
     IdempotencyKeyInUse,
@@ -18,7 +19,6 @@ from application.idempotency import (
     Made,
 )
 from application.ports import Clock
-from infrastructure.postgres.idempotency import REFUSALS_UP_TO
 from tests.support.memory.store import SettableClock, Store, Tables
 
 DAY = timedelta(days=1)
