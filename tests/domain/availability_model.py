@@ -4,6 +4,7 @@ wall and looked up. It shares no arithmetic with `domain.availability`, only the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from domain.availability import Availability
@@ -12,7 +13,7 @@ from domain.time import Interval
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """All times that occur have to be multiples of `grain` since 1970."""
 
@@ -24,7 +25,7 @@ class Model:
     def slots(self, window: Interval, length: timedelta) -> list[Interval]:
         instants = _every(self.grain, window)
         wall = [self.on_the_wall(instant) for instant in instants]
-        taken = [self.is_taken(instant) for instant in _every(self.grain, self.availability.with_buffers(window))]
+        taken = [instant in self.taken for instant in _every(self.grain, self.availability.with_buffers(window))]
         before, after, size = (
             part // self.grain for part in (self.availability.buffer_before, self.availability.buffer_after, length)
         )
@@ -43,7 +44,7 @@ class Model:
         """Wherever it begins, on the grid or not."""
         return (
             all(self.on_the_wall(instant) is not None for instant in _every(self.grain, session))
-            and not any(map(self.is_taken, _every(self.grain, self.availability.with_buffers(session))))
+            and self.taken.isdisjoint(_every(self.grain, self.availability.with_buffers(session)))
             and self.is_in_time(session.starts_at)
         )
 
@@ -57,8 +58,10 @@ class Model:
                 return since_midnight - hours.opens * 60
         return None
 
-    def is_taken(self, instant: datetime) -> bool:
-        return any(each.starts_at <= instant < each.ends_at for each in self.busy)
+    @cached_property
+    def taken(self) -> set[datetime]:
+        """The instants of busy times."""
+        return {instant for each in self.busy for instant in _every(self.grain, each)}
 
     def is_in_time(self, start: datetime) -> bool:
         ahead = self.availability.bookable_ahead
@@ -66,9 +69,7 @@ class Model:
 
 
 def _every(grain: timedelta, window: Interval) -> list[datetime]:
-    instant = (
-        datetime(1970, 1, 1, tzinfo=UTC) + -((datetime(1970, 1, 1, tzinfo=UTC) - window.starts_at) // grain) * grain
-    )
+    instant = EPOCH + -((EPOCH - window.starts_at) // grain) * grain
     found = []
     while instant < window.ends_at:
         found.append(instant)

@@ -1,7 +1,15 @@
-"""Profiles of hypothesis: examples have no time limit, because a busy machine is no fault of the code."""
+"""Profiles of hypothesis: examples have no time limit, because a busy machine is no fault of the code.
+
+In a usual run a test has the same examples every time, so it fails only if the code has changed. `LONG_RUN=1` looks at
+more of them, at random: a counter-example that it finds is kept in the test as an `@example`.
+"""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("few", settings.get_profile("any speed"), max_examples=10)
-settings.load_profile("any speed")
+settings.register_profile("random", settings.get_profile("any speed"), max_examples=100)
+settings.register_profile("same", settings.get_profile("any speed"), max_examples=25, derandomize=True)
+settings.register_profile("few", settings.get_profile("same"), max_examples=10)
+settings.load_profile("random" if os.environ.get("LONG_RUN") else "same")
