@@ -27,6 +27,8 @@ def test_forked_process_has_its_own_arguments_environment_and_files(tmp_path: Pa
     read, write = os.pipe()
     status, facts = run("7", str(write), cwd=tmp_path, pass_fds=(write,), start_new_session=True)
     assert facts.pop("pid") not in (os.getpid(), facts["parent"])
+    if IS_FORKED:
+        assert facts.pop("shown") == [[*FACTS, "7", str(write)], [f"{k}={v}" for k, v in facts["environ"].items()]]
     assert facts == {
         "parent": os.getpid(),
         "leads_session": True,

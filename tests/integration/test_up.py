@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from interfaces.cli.up import introduction
+from tests.support import fork_server
 from tests.support.command import CONVENE, bare_environ, convene, processes_of, running_up
 from tests.support.servers import free_port, running_postgres, running_redis, temporary_directory
 from tests.support.waiting import eventually
@@ -33,6 +34,7 @@ def answers(url: str) -> bool:
     return False
 
 
+# Takes 20 s: three pauses before restarts, and six interpreters that import everything.
 def test_up_is_ready_restarts_its_children_and_stops_cleanly() -> None:
     with temporary_directory() as directory:
         data = directory / "var"
@@ -63,7 +65,8 @@ def test_up_is_ready_restarts_its_children_and_stops_cleanly() -> None:
             assert processes_of(data) == []
             assert not (data / "run.env").exists()
 
-        with running_up(data) as up:
+        # Once in this suite with interpreters that have imported nothing: `convene up` and all that it starts.
+        with fork_server.new_interpreters(), running_up(data) as up:
             assert not any(line.startswith("sample") for line in up.lines)
             assert up.stop() == 0
 
@@ -95,7 +98,6 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
             assert up.stop() == 0
 
 
-@pytest.mark.usefixtures("new_interpreters")
 def test_services_run_separately_as_started_by_compose(tmp_path: Path) -> None:
     with running_postgres() as postgres, running_redis() as redis:
         api, crm = free_port(), free_port()

@@ -42,7 +42,7 @@ def processes_of(data: Path) -> list[str]:
         if not process.name.isdecimal() or int(process.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            cmdline = (process / "cmdline").read_bytes()
+            cmdline = (process / "cmdline").read_bytes().rstrip(bytes(1))
             if str(data).encode() in cmdline + (process / "environ").read_bytes():
                 found.append(f"{process.name} {cmdline.replace(bytes(1), b' ').decode()}")
     return found

@@ -2,9 +2,10 @@
 
 `install` makes `subprocess.Popen` start `python -m interfaces.cli`, `-m crm`, `-m tests.support.…` and the `convene`
 command as forks of one interpreter per test process that has imported everything already. Such a process is as real as
-another: own pid, environment, working directory, descriptors and session; it is a child of the test process, which
-waits for it and signals it as usual. What depends on the command line in /proc, or on settings that Python and its
-libraries read while they start, runs in a new interpreter as ever, and so does everything within `new_interpreters`.
+another: own pid, command line, environment, working directory, descriptors and session; it is a child of the test
+process, which waits for it and signals it as usual. A command that starts such processes has a fork server of its own,
+which is its child. What depends on settings that Python and its libraries read while they start runs in a new
+interpreter as ever, and so does everything within `new_interpreters`.
 
 Linux only: elsewhere every process is a new interpreter.
 """
@@ -27,20 +28,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONVENE = Path(sys.executable).parent / "convene"
-MODULES = ("interfaces.cli", "crm", "tests.support.")
+MODULES = ("interfaces.cli", "crm", "crm.settings", "tests.support.")
 """What may be forked: the services, and those of the tests that are services with a fault."""
 
 IMPORTED = ("interfaces.http.app", "interfaces.workers.main", "interfaces.cli.server", "crm.__main__")
-_COMMANDS_BY_NAME = ("up", "demo")
-"""Commands of `convene` that are looked for by their command line, and start interpreters themselves."""
-
-_READ_AT_START = ("PYTHON", "LD_", "LC_", "TZ", "OTEL_", "PROMETHEUS_", "MALLOC_")
+_READ_AT_START = ("PYTHON", "LD_", "LC_", "TZ", "MALLOC_")
 """Beginnings of environment variables that are read while an interpreter starts or a library is imported."""
 _INDIFFERENT = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct("!I")
+_ROOM = 20_000
+"""Bytes of the fork server's command line and of its environment, in which its forks show theirs."""
 
 
 class Order(NamedTuple):
@@ -55,6 +55,7 @@ class Order(NamedTuple):
     """Whether modules are looked for in the working directory first, as without `-P`."""
     fds: list[int]
     """The numbers that the descriptors sent along are to have."""
+    command_line: list[str]
 
 
 # In the test process
@@ -63,9 +64,9 @@ class Order(NamedTuple):
 class _Server:
     """The connection to the fork server, which starts when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: socket.socket | None = None) -> None:
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._socket = connection
         self.environ: dict[str, str] = {}
         self.paused = False
 
@@ -89,11 +90,11 @@ class _Server:
         ours, theirs = socket.socketpair()
         with theirs:
             _NewInterpreter(
-                [sys.executable, "-P", "-m", "tests.support.fork_server", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "tests.support.fork_server", str(theirs.fileno()), " " * _ROOM],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=self.environ,
+                env=self.environ | {"ROOM": " " * _ROOM},
                 start_new_session=True,
             ).returncode = 0  # It ends with this process: nothing waits for it.
         return ours
@@ -156,14 +157,10 @@ def _order(given: Mapping[str, Any], fds: list[int]) -> Order | None:
     else:
         return None
     known = module in MODULES or any(module.startswith(each) for each in MODULES if each.endswith("."))
-    if (
-        not known
-        or (arguments and arguments[0] in _COMMANDS_BY_NAME)
-        or _read_at_start(environ) != _read_at_start(_server.environ)
-    ):
+    if not known or _read_at_start(environ) != _read_at_start(_server.environ):
         return None
     cwd = os.fspath(given["cwd"] or os.getcwd())  # noqa: PTH109
-    return Order(module, arguments, environ, cwd, given["start_new_session"], from_cwd, fds)
+    return Order(module, arguments, environ, cwd, given["start_new_session"], from_cwd, fds, argv)
 
 
 def _read_at_start(environ: Mapping[str, str]) -> dict[str, str]:
@@ -204,26 +201,41 @@ def _serve(connection: socket.socket) -> Order | None:
             if pid:
                 os.write(write, _LENGTH.pack(pid))
                 os._exit(0)
-            connection.detach()
-            _become(order, fds, between)
-            return order
+            connection.close()
+            return _become(order, fds, between)
         os.waitpid(between, 0)
         connection.sendall(os.read(read, _LENGTH.size))
         for fd in (read, write, *fds):
             os.close(fd)
 
 
-def _become(order: Order, fds: Sequence[int], between: int) -> None:
+def _become(order: Order, fds: Sequence[int], between: int) -> Order | None:
+    """As `_serve`; what it returns differs from `order` in the forks of the fork server that starts here."""
     import fcntl
+
+    from prometheus_client import values
 
     while os.getppid() == between:
         time.sleep(0.001)
-    # As in `infrastructure.embedded.processes`: no process outlives the tests.
+    # As in `infrastructure.embedded.processes`: no process outlives the one that started it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    forks: socket.socket | None = None
+    if _starts_others(order):
+        forks, theirs = socket.socketpair()
+        if not os.fork():
+            for fd in fds:
+                os.close(fd)
+            forks.close()
+            os.setsid()
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+            return _serve(theirs)
+        theirs.close()
     if order.new_session:
         os.setsid()
     free = max(*order.fds, *fds, 100) + 1
     kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, free) for fd in fds]
+    if forks is not None:
+        _fork_by(socket.socket(fileno=fcntl.fcntl(forks.detach(), fcntl.F_DUPFD_CLOEXEC, free)))
     os.closerange(3, free)
     for number, fd in zip(order.fds, kept, strict=True):
         os.dup2(fd, number)
@@ -231,9 +243,39 @@ def _become(order: Order, fds: Sequence[int], between: int) -> None:
     os.chdir(order.cwd)
     os.environ.clear()
     os.environ.update(order.environ)
+    _show(order)
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # The environment decides it.
     sys.argv = [order.module, *order.arguments]
     if order.from_cwd:
         sys.path.insert(0, order.cwd)
+    return order
+
+
+def _starts_others(order: Order) -> bool:
+    """Whether it is a command that starts interpreters itself."""
+    command = order.arguments[0] if order.module == "interfaces.cli" and order.arguments else ""
+    return command in ("up", "migrate") or (command == "api" and "--workers" in order.arguments)
+
+
+def _fork_by(connection: socket.socket) -> None:
+    """Lets this process fork what it starts, as the test process does."""
+    global _server  # noqa: PLW0603
+    environ = {name: value for name, value in os.environ.items() if name != "ROOM"}
+    _server = _Server(connection)
+    install(environ)
+
+
+def _show(order: Order) -> None:
+    """Writes the command line and the environment where the kernel reads those of /proc."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    arguments, end, variables, last = (int(field) for field in fields[45:49])
+    for start, size, texts in (
+        (arguments, end - arguments, order.command_line),
+        (variables, last - variables, [f"{name}={value}" for name, value in order.environ.items()]),
+    ):
+        shown = b"".join(os.fsencode(text) + bytes(1) for text in texts)
+        assert len(shown) < size, "more room is needed"
+        ctypes.memmove(start, shown.ljust(size, bytes(1)), size)
 
 
 def _main() -> None:
@@ -243,6 +285,7 @@ def _main() -> None:
     for name in IMPORTED:
         import_module(name)
     _prepare_applications()
+    assert "opentelemetry.sdk" not in sys.modules, "it reads the environment"
     del sys.modules["crm.__main__"]  # A main module must be new to the interpreter.
     gc.collect()
     gc.freeze()
@@ -250,6 +293,7 @@ def _main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         order = _serve(connection)
     if order is not None:
+        sys.modules.pop(order.module, None)
         runpy.run_module(order.module, run_name="__main__", alter_sys=True)
 
 

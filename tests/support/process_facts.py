@@ -4,6 +4,13 @@ that given. Into the descriptor it writes `here`."""
 import json
 import os
 import sys
+from pathlib import Path
+
+
+def shown(name: str) -> list[str]:
+    """What other processes see of it: its command line or its environment."""
+    of_process = Path(f"/proc/self/{name}")
+    return [part.decode() for part in of_process.read_bytes().split(bytes(1)) if part] if of_process.exists() else []
 
 
 def is_open(fd: int) -> bool:
@@ -22,6 +29,7 @@ if __name__ == "__main__":
         "cwd": os.getcwd(),  # noqa: PTH109
         "environ": dict(os.environ),
         "arguments": sys.argv[1:],
+        "shown": [shown("cmdline"), shown("environ")],
         "open": [fd for fd in range(200) if is_open(fd)],
         "imported": "litestar" in sys.modules,
     }
