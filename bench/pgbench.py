@@ -11,6 +11,7 @@ import msgspec
 from infrastructure.embedded import EmbeddedPostgres, placement, processes
 from infrastructure.postgres.bookings.seats import RESERVE
 from infrastructure.postgres.engine import SERVER_SETTINGS
+from servicekit.database import Timeouts
 
 # Numbers the transactions of all clients from `base` on; each is another pair of person and event.
 _NEXT = "\\set n :n + 1\n\\set number :base + :n * :clients + :client_id\n"
@@ -75,6 +76,7 @@ def run(
         }
         Path(directory).chmod(0o777)
         script.chmod(0o644)
+        session = Timeouts().session_settings | SERVER_SETTINGS
         done = processes.run(
             [
                 *(program, "--no-vacuum", "--protocol=prepared", "--file", script, "--time", str(round(seconds))),
@@ -86,7 +88,7 @@ def run(
             account=account,
             environ={
                 "PATH": os.defpath,
-                "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items()),
+                "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in session.items()),
             },
         )
         rate = re.search(r"tps = ([\d.]+) \(without", done.stdout)

@@ -52,7 +52,7 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     use_newest_time_zones()
     settings = settings or load_settings(os.environ)
     pace = pace or Pace()
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, settings.database_timeout_seconds)
     lease = uuid4()
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
     transport = mail_transport(settings.smtp, settings.data)

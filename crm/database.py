@@ -1,6 +1,6 @@
 """The CRM's PostgreSQL."""
 
-from servicekit.database import SESSION_SETTINGS, Connection, ConnectionPool
+from servicekit.database import Connection, ConnectionPool, Timeouts
 
 __all__ = ["Connection", "Database", "DatabaseUnavailable"]
 
@@ -14,6 +14,11 @@ class DatabaseUnavailable(Exception):
 class Database(ConnectionPool):
     """A small pool. Raises `DatabaseUnavailable`."""
 
-    def __init__(self, dsn: str) -> None:
-        settings = SESSION_SETTINGS | {"application_name": "convene-crm"}
-        super().__init__(dsn, size=POOL_SIZE, unavailable=DatabaseUnavailable, server_settings=settings)
+    def __init__(self, dsn: str, timeout: float = 4) -> None:
+        super().__init__(
+            dsn,
+            size=POOL_SIZE,
+            unavailable=DatabaseUnavailable,
+            server_settings={"application_name": "convene-crm"},
+            timeouts=Timeouts(timeout),
+        )

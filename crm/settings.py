@@ -60,6 +60,7 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
     http: HttpLimits = HttpLimits(operator_paths=frozenset({"/"}))
+    database_timeout_seconds: int = 4
     log_level: str = "info"
 
     def __repr__(self) -> str:
@@ -102,6 +103,7 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
             idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
             operator_paths=frozenset({"/"}),
         ),
+        database_timeout_seconds=read.whole("DATABASE_TIMEOUT_SECONDS", "4", 1, 30),
         log_level=read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
     )
 

@@ -103,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_idle_seconds: int
     otel_exporter_otlp_endpoint: str | None
     database_pool_size: int
+    database_timeout_seconds: int
     log_level: Literal["debug", "info", "warning", "error"]
 
     def __repr__(self) -> str:
@@ -220,6 +221,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         http_idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
         otel_exporter_otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", schemes=("http", "https")) or None,
         database_pool_size=read.whole("DATABASE_POOL_SIZE", "4", 1, 100),
+        database_timeout_seconds=read.whole("DATABASE_TIMEOUT_SECONDS", "4", 1, 30),
         log_level=cast(
             Literal["debug", "info", "warning", "error"],
             read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),

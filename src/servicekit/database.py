@@ -4,25 +4,41 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import asyncpg
 
-CONNECT_SECONDS = 3
-STATEMENT_SECONDS = 4
-DEADLINE_SECONDS = 4
-"""All of one use of the database, waiting for a connection included: a caller is answered within 5 s."""
 CLOSE_SECONDS = 3
 
-SESSION_SETTINGS = {
-    # A longer wait for a lock becomes an error: a stalled holder must not exhaust the pool.
-    "lock_timeout": "3s",
-    "statement_timeout": f"{STATEMENT_SECONDS}s",
-    "idle_in_transaction_session_timeout": "10s",
-    "timezone": "UTC",
-    # The statements are short and their plans few; compiling them to machine code costs more than it gives.
-    "jit": "off",
-}
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of waiting for the database, in seconds, derived from one figure.
+
+    `total`: all of one use of the database, waiting for a connection included. A caller is answered a second later.
+    """
+
+    total: float = 4
+
+    @property
+    def connect(self) -> float:
+        """For a free connection of the pool, and for a new one to the server."""
+        return self.total * 3 / 4
+
+    @property
+    def session_settings(self) -> dict[str, str]:
+        """Parameters of each session."""
+        return {
+            # A longer wait for a lock becomes an error: a stalled holder must not exhaust the pool.
+            "lock_timeout": f"{self.total * 750:.0f}ms",
+            "statement_timeout": f"{self.total * 1000:.0f}ms",
+            "idle_in_transaction_session_timeout": f"{self.total * 2500:.0f}ms",
+            "timezone": "UTC",
+            # The statements are short and their plans few; compiling them to machine code costs more than it gives.
+            "jit": "off",
+        }
+
 
 UNAVAILABLE = (
     OSError,
@@ -68,9 +84,9 @@ def _ignore(_seconds: float) -> None:
 class ConnectionPool:
     """Opened by its first use, so that a process starts while its database is unreachable.
 
-    Raises `unavailable` for an outage. `server_settings`: parameters of each session, see `SESSION_SETTINGS`. `prepare`
-    sets up a new connection. `waited` receives the wait for each connection in seconds, `released` is called after each
-    release.
+    Raises `unavailable` for an outage. `server_settings`: parameters of each session, besides those of `timeouts`.
+    `prepare` sets up a new connection. `waited` receives the wait for each connection in seconds, `released` is called
+    after each release.
     """
 
     def __init__(
@@ -80,6 +96,7 @@ class ConnectionPool:
         size: int,
         unavailable: type[Exception],
         server_settings: Mapping[str, str],
+        timeouts: Timeouts,
         prepare: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
         waited: Callable[[float], None] = _ignore,
         released: Callable[[], None] = lambda: None,
@@ -87,7 +104,8 @@ class ConnectionPool:
         self._dsn = dsn
         self._size = size
         self._unavailable = unavailable
-        self._server_settings = dict(server_settings)
+        self.timeouts = timeouts
+        self._server_settings = timeouts.session_settings | dict(server_settings)
         self._prepare = prepare
         self._waited = waited
         self._released = released
@@ -99,14 +117,14 @@ class ConnectionPool:
         return self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
 
     @asynccontextmanager
-    async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator[Connection]:
-        """A connection for at most `seconds`, with the wait for it."""
+    async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """A connection for at most `seconds`, the total of the timeouts by default, with the wait for it."""
         with raised_as(self._unavailable):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self.timeouts.total if seconds is None else seconds):
                 pool = self._pool or await self._open()
                 began = time.perf_counter()
                 try:
-                    connection = await pool.acquire(timeout=CONNECT_SECONDS)
+                    connection = await pool.acquire(timeout=self.timeouts.connect)
                 finally:
                     self._waited(time.perf_counter() - began)
                 try:
@@ -141,8 +159,8 @@ class ConnectionPool:
             min_size=0,
             max_size=self._size,
             max_inactive_connection_lifetime=300,
-            timeout=CONNECT_SECONDS,
-            command_timeout=STATEMENT_SECONDS,
+            timeout=self.timeouts.connect,
+            command_timeout=self.timeouts.total,
             server_settings=self._server_settings,
             init=self._prepare,
             reset=_nothing_to_reset,

@@ -61,8 +61,9 @@ async def test_mail_sent_while_the_database_stopped_is_not_sent_again(mail_serve
     assert mail_server.offered == 1
 
 
-async def test_hanging_database_returns_503_and_recovers(crm: httpx.AsyncClient, crm_dsn: str) -> None:
-    async with connected(crm_dsn) as connection:
+async def test_hanging_database_returns_503_and_recovers(dsn: str, tmp_path: Path) -> None:
+    settings = settings_for(dsn, CONVENE_DATA=str(tmp_path), DATABASE_TIMEOUT_SECONDS="2")
+    async with running_crm(settings) as crm, connected(dsn) as connection:
         async with connection.transaction():
             await connection.execute("LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE")
             answers = await asyncio.gather(*(crm.post("/notify", json=a_message()) for _ in range(6)))

@@ -33,9 +33,13 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
+def short_timeout(server: EmbeddedPostgres, redis_url: str, data: Path) -> Settings:
+    return settings_for(server.dsn(TEMPLATE), redis_url, data, database_timeout_seconds="4")
+
+
 @pytest.fixture
 async def site(own_postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with _served(settings_for(own_postgres.dsn(TEMPLATE), redis_url, tmp_path)) as client:
+    async with _served(short_timeout(own_postgres, redis_url, tmp_path)) as client:
         yield client
 
 
@@ -123,7 +127,7 @@ async def test_process_starts_and_returns_503_while_postgresql_is_unavailable(
 ) -> None:
     own_postgres.stop()
     try:
-        async with _served(settings_for(own_postgres.dsn(TEMPLATE), redis_url, tmp_path)) as client:
+        async with _served(short_timeout(own_postgres, redis_url, tmp_path)) as client:
             assert (await client.get("/events")).status_code == 503
             assert (await client.get("/")).status_code == 200
             own_postgres.start()

@@ -1,5 +1,6 @@
 """Two real API processes on one database, whose every commit is watched."""
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -79,6 +80,16 @@ class Site:
 
         return await race(self.addresses, [sending(request) for request in requests])
 
+    async def answered(self, requests: Sequence[bytes]) -> list[Answer]:
+        """As `all_at_once`; a request that is answered 503 is repeated, as a client does on a busy machine."""
+        answers = await self.all_at_once(requests)
+        async with asyncio.timeout(120):
+            while again := [index for index, answer in enumerate(answers) if answer.status == 503]:
+                repeated = await self.all_at_once([requests[index] for index in again])
+                for index, answer in zip(again, repeated, strict=True):
+                    answers[index] = answer
+        return answers
+
     async def seats(self, event_id: int) -> SeatInventory:
         (row,) = await self.database.fetch(
             """SELECT capacity, booked,
@@ -123,11 +134,17 @@ def outcomes(answers: Sequence[Answer]) -> Counter[tuple[int, str]]:
 
 @contextlib.asynccontextmanager
 async def open_site(
-    postgres: EmbeddedPostgres, redis_url: str, directory: Path, *, apis: int = 2, module: Sequence[str] = API
+    postgres: EmbeddedPostgres,
+    redis_url: str,
+    directory: Path,
+    *,
+    apis: int = 2,
+    module: Sequence[str] = API,
+    **settings: str,
 ) -> AsyncIterator[Site]:
-    """A site with a database of its own."""
+    """A site with a database of its own; `settings` are environment variables in lower case."""
     dsn = await a_database(postgres)
-    environ = server_environ(dsn, redis_url, directory, log_level="warning")
+    environ = server_environ(dsn, redis_url, directory, log_level="warning", **settings)
     with running_apis(apis, environ, directory, module) as processes:
         database = await asyncpg.connect(dsn)
         try:
@@ -146,3 +163,10 @@ async def site(
 ) -> AsyncIterator[Site]:
     async with open_site(postgres, redis_url, tmp_path_factory.mktemp("site")) as opened:
         yield opened
+
+
+@pytest.fixture
+async def impatient_site(postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """Answers 503 four seconds after it has begun to wait for the database, as by default."""
+    async with open_site(postgres, redis_url, tmp_path, database_timeout_seconds="4") as site:
+        yield site

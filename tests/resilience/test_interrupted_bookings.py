@@ -19,7 +19,8 @@ from tests.support.process_harness import LONG_RUN
 from tests.support.processes import ApiProcess
 
 
-async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
+async def test_request_waiting_for_a_lock_returns_503(impatient_site: Site) -> None:
+    site = impatient_site
     event = await site.event(capacity=50)
     people = await site.users(40)
     holder = await asyncpg.connect(site.dsn)
@@ -36,7 +37,7 @@ async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
 
     # 503 means unknown, not rejected: a statement that the API gave up waiting for may have been the first to get the
     # row. A repeated request ends with one seat in either case.
-    again = await site.all_at_once([person.booking_request(event) for person in people])
+    again = await site.answered([person.booking_request(event) for person in people])
     assert set(outcomes(again)) <= {(201, ""), (400, "You have already booked this event")}
     assert await site.seats(event) == SeatInventory(capacity=50, booked=40, live=40)
     assert list((await site.messages_by_booking(event)).values()) == [CREATED] * 40

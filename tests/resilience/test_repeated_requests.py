@@ -259,7 +259,8 @@ async def test_request_repeated_after_a_crash_during_a_lock_wait_makes_one_booki
 # After a 503
 
 
-async def test_requests_repeated_after_a_503_return_the_one_booking(site: Site) -> None:
+async def test_requests_repeated_after_a_503_return_the_one_booking(impatient_site: Site) -> None:
+    site = impatient_site
     holder = await asyncpg.connect(site.dsn)
     some_wait = False
     try:
@@ -278,7 +279,7 @@ async def test_requests_repeated_after_a_503_return_the_one_booking(site: Site) 
     # Statements that the API gave up waiting for were the next to get the row.
     await until(lambda: some_booked(site, event))
 
-    again = await site.all_at_once(requests)
+    again = await site.answered(requests)
 
     assert {answer.status for answer in again} == {201}
     assert sorted(answer.json["booking"]["id"] for answer in again) == sorted(await site.messages_by_booking(event))

@@ -8,9 +8,10 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from servicekit.database import SESSION_SETTINGS, ConnectionPool, is_unavailable
+from servicekit.database import ConnectionPool, Timeouts, is_unavailable
 from tests.support.servers import running_postgres
 
+DEFAULT = Timeouts()
 _numbers = count(1)
 
 
@@ -25,8 +26,8 @@ def dsn(postgres: EmbeddedPostgres) -> str:
     return postgres.dsn(name)
 
 
-def pool_of(dsn: str, size: int = 2) -> ConnectionPool:
-    return ConnectionPool(dsn, size=size, unavailable=Outage, server_settings=SESSION_SETTINGS)
+def pool_of(dsn: str, size: int = 2, timeouts: Timeouts = DEFAULT) -> ConnectionPool:
+    return ConnectionPool(dsn, size=size, unavailable=Outage, server_settings={}, timeouts=timeouts)
 
 
 @pytest.fixture
@@ -45,6 +46,22 @@ async def test_connection_has_the_session_settings(pool: ConnectionPool) -> None
     assert await pool.answers()
 
 
+async def test_every_wait_ends_with_the_timeout(dsn: str) -> None:
+    pool = pool_of(dsn, timeouts=Timeouts(1))
+    try:
+        async with pool.connection() as connection:
+            names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+            assert [await connection.fetchval(f"SHOW {name}") for name in names] == ["750ms", "1s", "2500ms"]
+        with pytest.raises(Outage):
+            async with pool.connection() as connection:
+                await asyncio.sleep(60)
+        with pytest.raises(Outage):
+            async with pool.connection(seconds=60) as connection:
+                await connection.execute("SELECT pg_sleep(60)")
+    finally:
+        await pool.close()
+
+
 async def test_concurrent_first_uses_share_one_pool(pool: ConnectionPool) -> None:
     async def pid() -> int:
         async with pool.connection() as connection:
@@ -61,7 +78,8 @@ async def test_waits_and_releases_are_reported(dsn: str) -> None:
         dsn,
         size=1,
         unavailable=Outage,
-        server_settings=SESSION_SETTINGS,
+        server_settings={},
+        timeouts=Timeouts(),
         waited=waits.append,
         released=lambda: in_use.append(watched.in_use),
     )

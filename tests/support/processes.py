@@ -12,7 +12,7 @@ from pathlib import Path
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller, request
 from tests.support.command import bare_environ
-from tests.support.settings import JWT_SECRET_KEY
+from tests.support.settings import DATABASE_TIMEOUT_SECONDS, JWT_SECRET_KEY
 
 API = ("interfaces.cli", "api", "--fd")
 CRM = ("crm", "serve", "--fd")
@@ -20,7 +20,7 @@ WORKER = ("interfaces.cli", "worker")
 
 
 def server_environ(database_url: str, redis_url: str, data: Path, **settings: str) -> dict[str, str]:
-    """The environment of an API process or a worker: only these settings, the rest as by default."""
+    """The environment of an API process or a worker: these settings, the rest as by default."""
     return bare_environ(
         DATABASE_URL=database_url,
         REDIS_URL=redis_url,
@@ -30,6 +30,7 @@ def server_environ(database_url: str, redis_url: str, data: Path, **settings: st
         CRM_BEARER_TOKEN="a-token-of-the-tests",
         BACKEND_SERVICE_TOKEN="a-service-token-of-the-tests",
         DRAIN_SECONDS="0",
+        DATABASE_TIMEOUT_SECONDS=DATABASE_TIMEOUT_SECONDS,
     ) | {name.upper(): value for name, value in settings.items()}
 
 

@@ -6,6 +6,8 @@ from infrastructure.settings import Settings, load_settings
 
 JWT_SECRET_KEY = "a key of the tests, 32 bytes long."
 TOKEN_KEY = "t" * 32
+DATABASE_TIMEOUT_SECONDS = "30"
+"""Longer than by default: a busy machine is no outage. Tests of outages set their own."""
 
 
 def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: str) -> Settings:
@@ -22,5 +24,6 @@ def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: st
         "RATE_LIMIT_ENABLED": "false",
         "PAYMENT_PROVIDER": "offline",
         "LOG_LEVEL": "warning",
+        "DATABASE_TIMEOUT_SECONDS": DATABASE_TIMEOUT_SECONDS,
     }
     return load_settings(environ | {name.upper(): value for name, value in changes.items()})

@@ -190,7 +190,12 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION) -> Containe
     use_newest_time_zones()
     clock = substitutes.clock
     metrics = Metrics()
-    database = Database(settings.database_url, pool_size=settings.database_pool_size, watch=metrics)
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        timeout=settings.database_timeout_seconds,
+        watch=metrics,
+    )
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
     live_update_listeners = RedisLiveUpdateListeners(settings.redis_url)

@@ -83,7 +83,11 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
     use_newest_time_zones()
     # A worker serves every destination at the same time.
-    database = Database(settings.database_url, pool_size=3 * settings.database_pool_size)
+    database = Database(
+        settings.database_url,
+        pool_size=3 * settings.database_pool_size,
+        timeout=settings.database_timeout_seconds,
+    )
     routes = routes_for(served(settings))
     clock = substitutes.clock
     wake_ups = RedisWakeUps(settings.redis_url)

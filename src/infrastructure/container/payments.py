@@ -171,7 +171,7 @@ class AuditParts:
 
 def build_audit(settings: Settings) -> AuditParts:
     """Opens nothing, as `container.build`."""
-    database = Database(settings.database_url, pool_size=2)
+    database = Database(settings.database_url, pool_size=2, timeout=settings.database_timeout_seconds)
     gateways, _ = build_gateways(settings, database)
     audit = PostgresPaymentAudit(database)
     audit_payments = AuditPayments(audit, gateways, timedelta(seconds=2))

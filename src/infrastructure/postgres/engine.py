@@ -18,12 +18,9 @@ from sqlalchemy.pool import PoolProxiedConnection as PooledConnection
 
 from domain.errors import Unavailable
 from servicekit.database import (
-    CONNECT_SECONDS,
-    DEADLINE_SECONDS,
-    SESSION_SETTINGS,
-    STATEMENT_SECONDS,
     Connection,
     ConnectionPool,
+    Timeouts,
     is_unavailable,
     raised_as,
 )
@@ -34,7 +31,7 @@ def storable(text: str, longest: int) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:longest]
 
 
-SERVER_SETTINGS = SESSION_SETTINGS | {
+SERVER_SETTINGS = {
     "application_name": "convene",
     # Every statement here finds its rows by an index. A plan is kept for the life of its connection: one made while a
     # table was small would read all of it, also after it has grown: docs/decisions/0001 has the figures.
@@ -58,14 +55,6 @@ def database_unavailable() -> Iterator[None]:
             if error.connection_invalidated or is_unavailable(driver_error(error)):
                 raise Unavailable from error
             raise
-
-
-@contextlib.asynccontextmanager
-async def with_deadline() -> AsyncIterator[None]:
-    """As `database_unavailable`, and `Unavailable` too when it takes longer than a caller is kept waiting."""
-    with database_unavailable():
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            yield
 
 
 def driver_error(error: BaseException) -> BaseException | None:
@@ -93,13 +82,15 @@ class PoolWatch(Protocol):
 class Database:
     """Opened by its first use, so that a process starts while its database is unreachable."""
 
-    def __init__(self, dsn: str, *, pool_size: int = 4, watch: PoolWatch | None = None) -> None:
+    def __init__(self, dsn: str, *, pool_size: int = 4, timeout: float = 4, watch: PoolWatch | None = None) -> None:
+        self.timeouts = timeouts = Timeouts(timeout)
         self._watch = watch
         self._pool = ConnectionPool(
             dsn,
             size=pool_size,
             unavailable=Unavailable,
             server_settings=SERVER_SETTINGS,
+            timeouts=timeouts,
             prepare=_decode_json,
             waited=self._waited,
             released=self._report,
@@ -109,20 +100,24 @@ class Database:
             poolclass=self._watched_pool() if watch else AsyncAdaptedQueuePool,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=CONNECT_SECONDS,
+            pool_timeout=timeouts.connect,
             pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
-                "timeout": CONNECT_SECONDS,
-                "command_timeout": STATEMENT_SECONDS,
-                "server_settings": SERVER_SETTINGS,
+                "timeout": timeouts.connect,
+                "command_timeout": timeouts.total,
+                "server_settings": timeouts.session_settings | SERVER_SETTINGS,
                 "connection_class": _ImpatientConnection,
             },
         )
         self._session = async_sessionmaker(self.engine, expire_on_commit=False)
 
-    def session(self) -> AsyncSession:
-        return self._session()
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session for at most the total of the timeouts. Raises `Unavailable` also when that has passed."""
+        with database_unavailable():
+            async with asyncio.timeout(self.timeouts.total), self._session() as session:
+                yield session
 
     def connection(self) -> contextlib.AbstractAsyncContextManager[Connection]:
         """A pooled asyncpg connection. Raises `Unavailable`."""

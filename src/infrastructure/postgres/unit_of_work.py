@@ -28,7 +28,7 @@ from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.bookings.invitations import PostgresInvitations
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.calendars.connections import PostgresConnections
-from infrastructure.postgres.engine import Database, with_deadline
+from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.events.reviews import PostgresReviews
 from infrastructure.postgres.idempotency import commit_under_key
@@ -120,7 +120,7 @@ class UnitsOfWork:
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
-        async with with_deadline(), self._database.session() as session:
+        async with self._database.session() as session:
             now = self._clock.now()
             messages = PostgresMessages(session, self._routes, now=now, request_id=self._request_id())
             reminders = PostgresReminders(session, self._reminder_offsets, now=now)

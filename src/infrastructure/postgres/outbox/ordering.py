@@ -7,11 +7,10 @@ successors are therefore made due after it; when it is finished, the next is due
 
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database
-from servicekit.database import STATEMENT_SECONDS
 
 # A head that cannot become due before the end of this statement cannot be finished meanwhile, so no successor is
 # postponed after its head was finished. Messages with earlier attempts keep the time of their next attempt.
-_DELAY_BLOCKED = f"""
+_DELAY_BLOCKED = """
 WITH blocked AS (
     SELECT message.id, head.due_at AS head_due_at
     FROM unnest($1::text[]) AS d (name)
@@ -24,7 +23,7 @@ WITH blocked AS (
         WHERE status = 'pending' AND destination = d.name AND lane = message.lane
         ORDER BY seq LIMIT 1) head
     WHERE head.seq < message.seq AND head.claimed_by IS NULL
-      AND head.due_at > now() + interval '{STATEMENT_SECONDS + 1} s'
+      AND head.due_at > now() + $3 * interval '1 s'
 ), held AS (
     SELECT outbox.id, head_due_at FROM outbox JOIN blocked USING (id)
     WHERE claimed_by IS NULL AND attempts = 0
@@ -32,7 +31,7 @@ WITH blocked AS (
     FOR UPDATE OF outbox SKIP LOCKED
 )
 UPDATE outbox SET due_at = head_due_at + interval '5 minutes' FROM held WHERE outbox.id = held.id
-"""  # noqa: S608
+"""
 
 
 class PostgresOrderingKeys:
@@ -43,5 +42,6 @@ class PostgresOrderingKeys:
     async def delay_blocked(self) -> int:
         """Postpones blocked messages among those due first; returns their number."""
         async with self._database.connection() as connection:
-            done = await connection.execute(_DELAY_BLOCKED, list(Destination), self._at_once)
+            longest = self._database.timeouts.total + 1
+            done = await connection.execute(_DELAY_BLOCKED, list(Destination), self._at_once, longest)
         return int(done.rpartition(" ")[2])
