@@ -1,5 +1,6 @@
 """What all tests share. Those of rules import neither servers nor frameworks, which would take longer than they do."""
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ IN_MEMORY = [Path(__file__).parent / name for name in ("domain", "application")]
 
 # Expected local times are those of the services, which read the newest database.
 use_newest_time_zones()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look at it again for each application."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
