@@ -1,4 +1,7 @@
-"""A deployment with a local gateway."""
+"""Deployments with a local gateway, Stripe or Razorpay.
+
+The applications of a module are made once. Each test finds an empty database, and a gateway without orders and faults.
+"""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -6,15 +9,53 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings
-from tests.support.app_harness import AppHarness, open_app_harness
-from tests.support.local_gateway import running_local_gateway
+from tests.payments import razorpay_harness as razorpay
+from tests.payments import stripe_harness as stripe
+from tests.payments.gateway_harness import Deployment, deployed
+from tests.support.app_harness import AppHarness, Worker, app_harness_of, running_workers
+from tests.support.local_gateway import LocalGateway, running_local_gateway
+from tests.support.razorpay_server import fake_razorpay
+from tests.support.stripe_server import fake_stripe
+
+
+@pytest.fixture(scope="module")
+async def _two_workers(
+    make_shared_settings: Callable[..., Settings],
+) -> AsyncIterator[tuple[LocalGateway, list[Worker]]]:
+    async with (
+        running_local_gateway() as (local_gateway, gateway),
+        running_workers(make_shared_settings(), gateway, 2) as workers,
+    ):
+        yield local_gateway, workers
 
 
 @pytest.fixture
-async def harness(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[AppHarness]:
-    """With two workers and a database of its own."""
-    async with (
-        running_local_gateway() as (local_gateway, gateway),
-        open_app_harness(make_settings(), database, local_gateway, gateway, workers=2) as harness,
-    ):
-        yield harness
+async def harness(_two_workers: tuple[LocalGateway, list[Worker]], emptied_database: asyncpg.Connection) -> AppHarness:
+    """With two workers."""
+    local_gateway, workers = _two_workers
+    local_gateway.reset()
+    return await app_harness_of(workers, emptied_database, local_gateway)
+
+
+@pytest.fixture(scope="module")
+async def _stripe_deployment(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[Deployment]:
+    async with fake_stripe() as gateway, deployed(gateway, make_shared_settings) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+async def stripe_harness(_stripe_deployment: Deployment, emptied_database: asyncpg.Connection) -> stripe.GatewayHarness:
+    return await _stripe_deployment.harness(stripe.GatewayHarness, emptied_database)
+
+
+@pytest.fixture(scope="module")
+async def _razorpay_deployment(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[Deployment]:
+    async with fake_razorpay() as gateway, deployed(gateway, make_shared_settings) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+async def razorpay_harness(
+    _razorpay_deployment: Deployment, emptied_database: asyncpg.Connection
+) -> razorpay.GatewayHarness:
+    return await _razorpay_deployment.harness(razorpay.GatewayHarness, emptied_database)

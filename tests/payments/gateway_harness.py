@@ -36,6 +36,8 @@ class Gateway(Protocol):
     @property
     def settings(self) -> dict[str, str]: ...
 
+    def reset(self) -> None: ...
+
 
 @dataclass
 class PaymentsHarness:
@@ -121,6 +123,34 @@ class PaymentsHarness:
 S = TypeVar("S", bound=PaymentsHarness)
 
 
+@dataclass
+class Deployment:
+    """What the tests of a module can share."""
+
+    api: httpx.AsyncClient
+    parts: container.DeliveryParts
+    gateway: Gateway
+
+    async def harness(self, kind: Callable[..., S], database: asyncpg.Connection) -> S:
+        """With a facilitator of its own, and a gateway that forgot what came before."""
+        self.gateway.reset()
+        [facilitator] = await many_users(database, 1, role="facilitator")
+        return kind(self.api, self.parts, self.gateway, database, facilitator)
+
+
+@contextlib.asynccontextmanager
+async def deployed(
+    gateway: Gateway, make_settings: Callable[..., Settings], **changes: str
+) -> AsyncIterator[Deployment]:
+    settings = make_settings(**gateway.settings, **changes)
+    parts = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
+        try:
+            yield Deployment(api, parts, gateway)
+        finally:
+            await parts.close()
+
+
 @contextlib.asynccontextmanager
 async def opened(
     gateway_harness: Callable[..., S],
@@ -129,11 +159,5 @@ async def opened(
     database: asyncpg.Connection,
     **changes: str,
 ) -> AsyncIterator[S]:
-    settings = make_settings(**gateway.settings, **changes)
-    parts = container.build_deliveries(settings)
-    [facilitator] = await many_users(database, 1, role="facilitator")
-    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
-        try:
-            yield gateway_harness(api, parts, gateway, database, facilitator)
-        finally:
-            await parts.close()
+    async with deployed(gateway, make_settings, **changes) as deployment:
+        yield await deployment.harness(gateway_harness, database)

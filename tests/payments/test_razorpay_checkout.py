@@ -1,6 +1,6 @@
 """A booking's way with Razorpay, from its order to its refund, and what can come in between."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime
 from uuid import uuid4
 
@@ -15,11 +15,8 @@ from tests.support.razorpay_server import QUARTER_OF_AN_HOUR
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(razorpay_harness: GatewayHarness) -> GatewayHarness:
+    return razorpay_harness
 
 
 async def test_booking_creates_an_order_and_a_link_with_its_reference(gateway_harness: GatewayHarness) -> None:

@@ -4,13 +4,12 @@ import asyncio
 import itertools
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from sqlalchemy import Select, TextClause, text
 
@@ -19,9 +18,8 @@ from application.unit_of_work import UnitOfWork
 from domain.outbox import ALWAYS_SERVED, routes_for
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID
-from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
+from tests.payments.razorpay_harness import GatewayHarness
 from tests.support.gateway_server import Entity
 from tests.support.load import many_users
 from tests.support.process_harness import LONG_RUN
@@ -41,11 +39,8 @@ EVERY_ORDER = bool(os.environ.get("EVERY_ORDER"))
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(razorpay_harness: GatewayHarness) -> GatewayHarness:
+    return razorpay_harness
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
@@ -23,9 +22,8 @@ from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatu
 from domain.refunds import RefundId
 from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
-from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
-from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
+from tests.payments.razorpay_harness import GatewayHarness
 from tests.support.gateway_server import Kind
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request
@@ -36,11 +34,8 @@ ALL_KINDS: tuple[Kind, ...] = ("500", "429", "hang", "reset", "lost answer")
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(razorpay_harness: GatewayHarness) -> GatewayHarness:
+    return razorpay_harness
 
 
 @pytest.fixture

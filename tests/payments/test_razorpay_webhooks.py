@@ -2,24 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import pytest
 
-from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING
-from tests.payments.razorpay_harness import GatewayHarness, open_gateway_harness
+from tests.payments.razorpay_harness import GatewayHarness
 from tests.support.razorpay_server import KEY_SECRET, WEBHOOK_PATH, WEBHOOK_SECRET, Webhook, sign
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(razorpay_harness: GatewayHarness) -> GatewayHarness:
+    return razorpay_harness
 
 
 def re_serialised(body: bytes) -> bytes:

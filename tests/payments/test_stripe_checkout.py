@@ -1,6 +1,6 @@
 """A booking's way with Stripe, from its Checkout Session to its refund, and what can come in between."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,11 +15,8 @@ SESSIONS = "POST /v1/checkout/sessions"
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(stripe_harness: GatewayHarness) -> GatewayHarness:
+    return stripe_harness
 
 
 async def test_booking_opens_a_session_with_its_reference(gateway_harness: GatewayHarness) -> None:

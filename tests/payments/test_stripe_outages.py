@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from application.payments.ports.gateways import GatewayRefused, PaymentRequest, RefundRequest
@@ -17,9 +16,8 @@ from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatu
 from domain.refunds import RefundId
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.stripe.gateway import StripeGateway
-from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID, PENDING, REFUNDED
-from tests.payments.stripe_harness import GatewayHarness, open_gateway_harness
+from tests.payments.stripe_harness import GatewayHarness
 from tests.support.gateway_server import Kind
 from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 
@@ -29,11 +27,8 @@ THIRTY = Money(Decimal(30), "INR")
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(stripe_harness: GatewayHarness) -> GatewayHarness:
+    return stripe_harness
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -35,11 +35,8 @@ RETURNS = SignedReturnAddresses("http://here", b"a key")
 
 
 @pytest.fixture
-async def gateway_harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[GatewayHarness]:
-    async with open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness
+def gateway_harness(stripe_harness: GatewayHarness) -> GatewayHarness:
+    return stripe_harness
 
 
 def ago(body: bytes, seconds: int) -> str:
@@ -157,12 +154,15 @@ async def test_repeated_event_has_one_effect(gateway_harness: GatewayHarness) ->
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_without_inbox_key_one_event_has_many_effects(gateway_harness: GatewayHarness) -> None:
+async def test_without_inbox_key_one_event_has_many_effects(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
     """Negative control."""
-    await gateway_harness.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
-    _, session = await gateway_harness.a_booking()
-    gateway_harness.stripe.pays(session)
-    assert await _jobs_of_one_event(gateway_harness, times=20) == 20
+    await database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
+    async with open_gateway_harness(make_settings, database) as gateway_harness:
+        _, session = await gateway_harness.a_booking()
+        gateway_harness.stripe.pays(session)
+        assert await _jobs_of_one_event(gateway_harness, times=20) == 20
 
 
 async def _jobs_of_one_event(gateway_harness: GatewayHarness, *, times: int) -> int:

@@ -326,16 +326,29 @@ async def open_app_harness(
     workers: int = 1,
     units: type[UnitsOfWork] = UnitsOfWork,
 ) -> AsyncIterator[AppHarness]:
+    async with running_workers(settings, gateway, workers, units=units) as staff:
+        yield await app_harness_of(staff, records, local_gateway)
+
+
+@asynccontextmanager
+async def running_workers(
+    settings: Settings, gateway: LocalGatewayClient, number: int, *, units: type[UnitsOfWork] = UnitsOfWork
+) -> AsyncIterator[list[Worker]]:
     substitutes = Substitutes(gateway=gateway, units_of_work=units)
-    staff = [_worker(settings, substitutes) for _ in range(workers)]
-    (member,) = await many_users(records, 1, role="facilitator")
-    async with staff[0].open_work() as work:
-        facilitator = await work.users.get(UserId(member.id))
+    staff = [_worker(settings, substitutes) for _ in range(number)]
     try:
-        yield AppHarness(records, local_gateway, staff, facilitator)
+        yield staff
     finally:
         for worker in staff:
             await worker.close()
+
+
+async def app_harness_of(staff: list[Worker], records: asyncpg.Connection, local_gateway: LocalGateway) -> AppHarness:
+    """With a new facilitator."""
+    (member,) = await many_users(records, 1, role="facilitator")
+    async with staff[0].open_work() as work:
+        facilitator = await work.users.get(UserId(member.id))
+    return AppHarness(records, local_gateway, staff, facilitator)
 
 
 def _worker(settings: Settings, substitutes: Substitutes) -> Worker:

@@ -26,3 +26,25 @@ async def drop(postgres: EmbeddedPostgres, dsn: str) -> None:
     connection = await asyncpg.connect(postgres.superuser_dsn())
     await connection.execute(f"DROP DATABASE {make_url(dsn).database} WITH (FORCE)")
     await connection.close()
+
+
+_ADDED = """
+DO $$ DECLARE name text; BEGIN
+    SET LOCAL session_replication_role = replica;
+    SET LOCAL lock_timeout = '10s';
+    FOR name IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+        AND relname NOT IN ('alembic_version', 'calendar_identity')
+    LOOP EXECUTE format('DELETE FROM %I', name); END LOOP;
+END $$
+"""
+"""All but the rows that migrations write. Without triggers: foreign keys would ask for an order."""
+
+
+async def delete_rows(superuser: asyncpg.Connection) -> None:
+    """Makes a migrated database empty again, in a few milliseconds. Its sequences go on, so no number comes twice."""
+    await superuser.execute(_ADDED)
+
+
+async def superuser_of(postgres: EmbeddedPostgres, dsn: str) -> asyncpg.Connection:
+    """A connection of the superuser to that database."""
+    return await asyncpg.connect(postgres.superuser_dsn(), database=make_url(dsn).database)

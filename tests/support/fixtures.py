@@ -16,7 +16,7 @@ from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support import fork_server, savings
 from tests.support.command import bare_environ
-from tests.support.databases import TEMPLATE, a_database, drop
+from tests.support.databases import TEMPLATE, a_database, delete_rows, drop, superuser_of
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
@@ -105,6 +105,35 @@ async def shared_database(shared_database_url: str) -> AsyncIterator[asyncpg.Con
     connection = await asyncpg.connect(shared_database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+def make_shared_settings(
+    shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Settings]:
+    """As `make_settings`, for the database that the tests of a module share."""
+
+    def make(**changes: str) -> Settings:
+        return settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"), **changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+async def _shared_superuser(postgres: EmbeddedPostgres, shared_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await superuser_of(postgres, shared_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def emptied_database(
+    _shared_superuser: asyncpg.Connection, shared_database: asyncpg.Connection
+) -> asyncpg.Connection:
+    """The database that the tests of a module share, without what the tests before wrote: for applications that run
+    through all of them."""
+    await delete_rows(_shared_superuser)
+    return shared_database
 
 
 @pytest.fixture(scope="module")

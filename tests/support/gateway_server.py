@@ -51,6 +51,13 @@ class FakeGateway(ABC, Generic[W]):
         """For calls like `POST /v1/refunds` that match the whole of `call`."""
         self.troubles.append(Trouble(kind, re.compile(call), times))
 
+    def reset(self) -> None:
+        """Forgets all that happened. The numbers of its ids go on."""
+        records = [each for each in vars(self).values() if isinstance(each, dict | list)]
+        for each in [*records, self.receiver.requests]:
+            each.clear()
+        self.slow_refunds = False
+
     def mend(self) -> None:
         self.troubles.clear()
 

@@ -74,6 +74,10 @@ class LocalGateway:
     and disconnects. `refuses_refunds`: answers 402 to them. `slow_refunds`: accepts them and settles later."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Without orders and faults, as new."""
         self.orders: dict[str, Order] = {}
         self.refund_requests = 0
         self.unavailable = self.lose_answers = self.refuses_refunds = self.slow_refunds = False
