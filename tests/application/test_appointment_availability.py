@@ -145,6 +145,14 @@ async def test_no_slot_overlaps_sessions_events_and_calendar_entries(app: Appoin
     assert await starts(app, coach.uuid) == [10.5, 13, 13.5, 16, 16.5, 17]
 
 
+async def test_buffers_reach_beyond_the_range(app: AppointmentApplication) -> None:
+    coach = await app.free_coach(buffer_before=30 * MINUTE, buffer_after=30 * MINUTE)
+    await app.event(coach, interval=Interval(at(8), at(9)))
+    await app.event(coach, interval=Interval(at(12), at(13)))
+    slots = await app.show_slots(coach.uuid, at(9), at(12), HOUR)
+    assert [slot.starts_at for slot in slots] == [at(9.5), at(10), at(10.5)]
+
+
 async def test_slots_are_the_times_that_can_be_booked(app: AppointmentApplication) -> None:
     coach = await app.free_coach(weekly={0: (Hours(9 * 60, 12 * 60),)}, buffer_before=30 * MINUTE)
     for hour in await starts(app, coach.uuid):

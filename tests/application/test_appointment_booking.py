@@ -203,6 +203,14 @@ async def test_bookings_paid_on_site_are_not_limited() -> None:
     assert len(app.all_appointments()) == 8
 
 
+async def test_unpaid_holds_do_not_limit_bookings_that_are_paid_on_site(app: AppointmentApplication) -> None:
+    coach, client = await app.coach(), await app.person()
+    for hour in (10, 12):
+        await app.booked(coach, client, hour=hour)
+    app.gateway.holds_seats = False  # the operator has changed the gateway
+    await app.booked(coach, client, hour=14)
+
+
 async def test_appointment_and_its_messages_are_written_together(app: AppointmentApplication) -> None:
     coach, client = await app.coach(), await app.person()
     app.connect_calendar(coach)
