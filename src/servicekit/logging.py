@@ -1,34 +1,57 @@
 """Structured logs: one JSON object a line on standard error, of structlog and of the libraries that use `logging`."""
 
-import io
 import json
 import logging
 import re
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TextIO, cast
+from typing import Any
 
 import msgspec
 import structlog
 
-
-class _StandardError(io.TextIOBase):
-    """Writes to the current `sys.stderr`, so that a later redirection takes effect."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
+from servicekit.log_writer import LineWriter
 
 
-_STDERR = cast(TextIO, _StandardError())
+def _dropped_note(dropped: Mapping[str, int]) -> str:
+    note = {
+        "event": "log.lines_dropped",
+        "level": "warning",
+        "dropped": dict(dropped),
+        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+    }
+    return json.dumps(note) + "\n"
+
+
+_STDERR = LineWriter("stderr", note=_dropped_note)
+
+
+class _Logger:
+    """Takes the rendered lines of structlog."""
+
+    def msg(self, line: str) -> None:
+        _STDERR.write(line + "\n")
+
+    debug = info = warning = warn = error = err = critical = fatal = exception = failure = log = msg
+
+
+class _Handler(logging.Handler):
+    """Takes the records of `logging`. One that cannot be rendered is counted as dropped."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:
+            _STDERR.drop("failed")
+        else:
+            _STDERR.write(line + "\n")
 
 
 def configure_logging(level: str, *, secret_prefixes: Iterable[str] = (), quiet: Iterable[str] = ()) -> None:
     """Configures the logs of this process. A later call replaces the configuration.
 
+    A log call neither blocks nor raises: `servicekit.log_writer` writes the lines and counts those that it drops.
     `level`: a name of `logging`, in either case. `secret_prefixes`: a word that begins with one is a secret, of which
     only the prefix is logged. `quiet`: loggers that write nothing below a warning.
     """
@@ -41,12 +64,12 @@ def configure_logging(level: str, *, secret_prefixes: Iterable[str] = (), quiet:
     ]
     render = structlog.processors.JSONRenderer(serializer=partial(_to_json, _private_text(secret_prefixes)))
     structlog.configure(
-        processors=[*shared, render],
+        processors=[partial(_rendered, [*shared, render])],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=_STDERR),
+        logger_factory=lambda *_names: _Logger(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(_STDERR)
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -56,6 +79,22 @@ def configure_logging(level: str, *, secret_prefixes: Iterable[str] = (), quiet:
     logging.basicConfig(handlers=[handler], level=number, force=True)
     for name in quiet:
         logging.getLogger(name).setLevel(max(logging.WARNING, number))
+
+
+def dropped_lines() -> Mapping[str, int]:
+    """The number of lines that this process did not write, by reason."""
+    return _STDERR.dropped
+
+
+def _rendered(processors: Iterable[Any], logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """The line of an event. One that cannot be rendered is counted as dropped."""
+    try:
+        for process in processors:
+            event = process(logger, method, event)
+    except Exception:
+        _STDERR.drop("failed")
+        raise structlog.DropEvent from None
+    return event
 
 
 def current_request_id() -> str | None:

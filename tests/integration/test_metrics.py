@@ -22,6 +22,7 @@ from domain.errors import DomainError
 from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 from infrastructure import container
 from infrastructure.embedded import processes
+from infrastructure.observability.metrics import Metrics
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
@@ -44,6 +45,7 @@ NAMES = {
     "convene_database_wait_seconds": {"le"},
     "convene_database_connections_in_use": set(),
     "convene_database_up": set(),
+    "convene_log_lines_dropped": {"reason"},
     "convene_outbox_pending": {"destination"},
     "convene_outbox_oldest_seconds": {"destination"},
     "convene_outbox_late_seconds": {"destination"},
@@ -100,6 +102,17 @@ async def test_metric_names_are_those_documented(site: httpx.AsyncClient) -> Non
         for family in text_string_to_metric_families(text)
     }
     assert found == NAMES
+
+
+def test_dropped_log_lines_are_counted_once() -> None:
+    dropped = {"full": 2, "closed": 0}
+    metrics = Metrics(lambda: dropped)
+    dropped["full"] = 5
+    for _ in range(2):
+        metrics.request(route="/events", method="GET", status=200, seconds=0.1)
+    registry = metrics._registry
+    assert registry.get_sample_value("convene_log_lines_dropped_total", {"reason": "full"}) == 5
+    assert registry.get_sample_value("convene_log_lines_dropped_total", {"reason": "closed"}) == 0
 
 
 async def test_request_is_counted_by_route_not_by_path(site: httpx.AsyncClient) -> None:

@@ -5,7 +5,8 @@ A scrape reaches one of several processes behind an address. They therefore coun
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -17,6 +18,7 @@ from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
+from servicekit.logging import dropped_lines
 
 # Few buckets, because each one is a time series for every route.
 _REQUEST_SECONDS = (0.01, 0.05, 0.25, 1, 5)
@@ -29,9 +31,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The metrics of one process; the module describes several processes."""
+    """The metrics of one process; the module describes several processes. `dropped_log_lines` returns the number of log
+    lines that were not written, by reason."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped_log_lines: Callable[[], Mapping[str, int]] = dropped_lines) -> None:
+        self._dropped_log_lines = dropped_log_lines
+        self._counted_lines: Tally[str] = Tally()
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "convene_http_requests",
@@ -64,12 +69,21 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
+        self._dropped = Counter(
+            "convene_log_lines_dropped",
+            "Log lines that the API processes did not write, by reason. full: the output took no more and the queue was"
+            " full; no_space: the disk was full; closed: the output has no reader; failed: another error.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._count_dropped_lines()
 
     def request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """`route` is a template, never the path itself. `status` 0: the client disconnected before the response."""
         method = method if method in _METHODS else "other"
         self._requests.labels(route, method, f"{status // 100}xx" if status else "none").inc()
         self._seconds.labels(route).observe(seconds)
+        self._count_dropped_lines()
 
     def refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
@@ -87,7 +101,14 @@ class Metrics:
             statistics = await PostgresOperationalStatistics(database).read()
         except Unavailable:
             statistics = None
+        self._count_dropped_lines()
         return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_families(statistics)))
+
+    def _count_dropped_lines(self) -> None:
+        """Each process counts with its requests, because a scrape reaches one of them."""
+        for reason, lines in self._dropped_log_lines().items():
+            self._dropped.labels(reason).inc(lines - self._counted_lines[reason])
+            self._counted_lines[reason] = lines
 
     def _counted(self) -> Collector:
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")

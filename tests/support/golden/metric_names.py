@@ -11,7 +11,7 @@ from tests.support.http import serving
 from tests.support.settings import settings_for
 
 _TOKEN = "a token for the metrics of the tests, long enough"
-_FEW = ("destination", "state", "result", "status", "method")
+_FEW = ("destination", "state", "result", "status", "method", "reason")
 
 
 async def booking_api(dsn: str, data: Path) -> dict[str, Any]:
