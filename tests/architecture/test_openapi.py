@@ -12,6 +12,7 @@ from interfaces.http.openapi.document import examples
 from interfaces.http.openapi.groups import FOR_NEW_CLIENTS, TAGS
 from interfaces.http.openapi.schemas import named
 from tests.support.description_checks import Described, document, endpoints, misfits, operations, the
+from tests.support.process_harness import LONG_RUN
 
 OPERATIONS = pytest.mark.parametrize("described", endpoints(), indirect=True)
 
@@ -28,8 +29,10 @@ def bodies(content: dict[str, Any]) -> list[Any]:
 
 
 def test_description_is_valid_openapi_3_1() -> None:
+    """A usual run leaves it to Spectral (tests/clients/test_linters.py): this validator takes 20 s."""
     assert document()["openapi"].startswith("3.1.")
-    OpenAPIV31SpecValidator(document()).validate()
+    if LONG_RUN:
+        OpenAPIV31SpecValidator(document()).validate()
 
 
 def test_methods_of_a_path_have_a_fixed_order() -> None:

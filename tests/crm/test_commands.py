@@ -1,6 +1,7 @@
 """`python -m crm`: one clear line for what is wrong, a clean end, and the same service with several processes."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.crm.parts import TOKEN, MailServer, a_message, until
+from tests.support import fork_server
 from tests.support.servers import free_port
 
 UNREACHABLE = "postgresql://convene@127.0.0.1:1/crm"
@@ -47,7 +49,6 @@ async def test_error_is_one_line(command: str, database: str, name: str) -> None
     assert name in complaint
 
 
-@pytest.mark.usefixtures("new_interpreters")
 async def test_database_without_schema_is_one_line_until_it_is_migrated(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -83,14 +84,15 @@ def _client(port: int) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.usefixtures("new_interpreters")
 async def test_sigterm_finishes_the_request_in_flight(
     dsn: str, tmp_path: Path, mail_server: MailServer, workers: str
 ) -> None:
     mail_server.delay = 0.7
     port = free_port()
     environ = _environ(dsn, tmp_path, SMTP_URL=mail_server.url)
-    process = await _start("serve", "--port", str(port), "--workers", workers, environ=environ)
+    # Of several processes those that serve are new interpreters, so let the first be one, too.
+    with fork_server.new_interpreters() if workers == "2" else contextlib.nullcontext():
+        process = await _start("serve", "--port", str(port), "--workers", workers, environ=environ)
     async with _client(port) as client:
         await until(lambda: _answering(client))
         request = asyncio.create_task(client.post("/notify", json=a_message()))

@@ -20,6 +20,7 @@ from crm.app import create_app
 from tests.crm.description_checks import as_described, document, misfits, operations
 from tests.crm.examples import record
 from tests.crm.parts import TOKEN, MailServer, a_message, running_crm, settings_for
+from tests.support.process_harness import LONG_RUN
 
 ITSELF = "GET /docs/openapi.json"
 EACH = pytest.mark.parametrize("name", sorted(operations()))
@@ -28,8 +29,10 @@ UNREACHABLE = "postgresql://convene@127.0.0.1:1/crm"
 
 
 def test_description_is_valid_openapi_3_1() -> None:
+    """A usual run leaves it to Spectral (tests/clients/test_linters.py): this validator takes 2 s."""
     assert document()["openapi"].startswith("3.1.")
-    OpenAPIV31SpecValidator(document()).validate()
+    if LONG_RUN:
+        OpenAPIV31SpecValidator(document()).validate()
 
 
 def test_description_has_exactly_the_served_routes() -> None:

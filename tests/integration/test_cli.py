@@ -4,7 +4,6 @@ import http.client
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,6 @@ def test_invalid_call_is_one_line_with_status_2(arguments: tuple[str, ...], tmp_
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "migrate", "seed"])
-@pytest.mark.usefixtures("new_interpreters")
 def test_missing_setting_is_named(command: str, tmp_path: Path) -> None:
     assert "DATABASE_URL is not set" in refusal(convene(command, cwd=tmp_path), 2)
 
@@ -58,17 +56,6 @@ def test_every_command_has_a_help_text(name: str) -> None:
     assert f"convene {name}" in done.stdout
 
 
-def test_help_imports_no_heavy_packages() -> None:
-    script = (
-        "import sys, click; from interfaces.cli import COMMANDS, convene;"
-        "[convene.get_command(click.Context(convene), name) for name in COMMANDS];"
-        "print(*{m.partition('.')[0] for m in sys.modules} & {'litestar', 'sqlalchemy', 'uvicorn', 'asyncpg', 'arq'})"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
-
-
-@pytest.mark.usefixtures("new_interpreters")
 def test_env_file_is_read_and_environment_takes_precedence(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "".join(f"{name}={value}\n" for name, value in COMPLETE.items()) + "LOG_LEVEL=loud\n"
@@ -145,7 +132,6 @@ def test_doctor_without_a_running_system_gives_advice(tmp_path: Path) -> None:
     assert "`convene up` starts one" in done.stdout
 
 
-@pytest.mark.usefixtures("new_interpreters")
 def test_doctor_runs_every_check(tmp_path: Path) -> None:
     done = convene("doctor", cwd=tmp_path, environ=bare_environ(**COMPLETE, CRM_SERVICE_URL="http://127.0.0.1:1"))
     assert done.returncode == 1
@@ -158,7 +144,6 @@ def test_doctor_runs_every_check(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("new_interpreters")
 def test_migrate_creates_missing_databases_and_can_be_repeated(tmp_path: Path) -> None:
     with running_postgres() as server:
         environ = bare_environ(
@@ -214,7 +199,6 @@ def test_unusable_database_is_reported_once_until_it_answers() -> None:
     ]
 
 
-@pytest.mark.usefixtures("new_interpreters")
 def test_api_without_postgresql_says_so_and_serves(tmp_path: Path) -> None:
     port = free_port()
     environ = bare_environ(**COMPLETE | {"CONVENE_DATA": str(tmp_path)})
