@@ -86,10 +86,12 @@ class CalendarAccess:
                 if self._lasts(connection) and connection.access_token != rejected:
                     return connection.access_token
                 now = self.clock.now()
-                if connection.refreshing_until is None or connection.refreshing_until <= now:
+                is_free = connection.refreshing_until is None or connection.refreshing_until <= now
+                if is_free:
                     await work.calendars.lease_refresh(connection_id, now + LEASE)
                     await work.commit()
-                    return await self._refresh(connection)
+            if is_free:
+                return await self._refresh(connection)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         raise CalendarUnavailable
 
