@@ -170,7 +170,9 @@ class Connections(Protocol):
 
     async def find_job(
         self, booking_id: AppointmentId, user_id: UserId, connection_id: ConnectionId | None
-    ) -> CalendarJob | None: ...
+    ) -> CalendarJob | None:
+        """Returns None if the account is neither the client nor the coach of the booking."""
+        ...
 
     async def keep_entry(self, connection_id: ConnectionId, job: CalendarJob, placed: Placed, now: datetime) -> None:
         """Stores the entry, unless the calendar was connected again meanwhile: the entry may be in another account."""

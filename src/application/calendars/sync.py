@@ -173,15 +173,13 @@ class SyncBooking:
             raise Invalid({"access_token": "Is not an access token"})
         async with self.open_work() as work:
             booking = await work.appointments.get(booking_id)
-            if user.id not in {booking.client_id, booking.coach_id}:
-                raise CalendarSyncForbidden
-            service = self.services.get(provider)
             connection = await work.calendars.find(user.id, provider)
             connection_id = connection.id if connection else None
             is_connected = connection is not None and access_token in {None, connection.access_token}
             job = await work.calendars.find_job(booking_id, user.id, connection_id)
-        if job is None:
-            raise AppointmentNotFound
+        if job is None or user.id not in {booking.client_id, booking.coach_id}:
+            raise CalendarSyncForbidden
+        service = self.services.get(provider)
         if job.status is AppointmentStatus.CANCELLED:
             raise CancelledNotSynced
         entry = replace(job.entry, timezone=timezone or job.entry.timezone, hosts=True)
