@@ -155,7 +155,7 @@ class AppointmentApplication(BookingApplication):
     def connect_calendar(self, user: User, *busy: Interval) -> None:
         connection_id = ConnectionId(UUID(int=self.store.next_id("calendar_connections")))
         row = StoredConnection(connection_id, user.id, busy=busy)
-        self.store.tables.of("calendar_connections")[connection_id] = row
+        self.store.tables.of("calendar_connections")[user.id, row.provider] = row
 
     def stored(self, appointment_id: AppointmentId) -> Appointment:
         return appointment_in(self.store.tables, appointment_id)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import count
 
 from application.outbox.delivery import DeliverMessages
+from application.outbox.ports import OutboxClaims, Sender
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome, RetrySchedule
 from tests.support.memory.claims import (
     DestinationRow,
@@ -35,6 +36,19 @@ class AnsweringSender:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+
+async def attempt_each(
+    claims: OutboxClaims, destination: Destination, sender: Sender, *, only: MessageType | None = None
+) -> Sequence[Outcome]:
+    """Attempts each due message once; those that fail for a time are due again at once."""
+    outcomes = []
+    due = await claims.claim(destination, limit=100, lease=MINUTE, probe_every=MINUTE)
+    for message in (each for each in due if only in {None, each.message_type}):
+        outcomes.append(outcome := await sender.deliver(message))
+        retry_in = None if isinstance(outcome, Delivered) or outcome.permanent else timedelta(0)
+        await claims.record_result(message, outcome, took=timedelta(0), retry_in=retry_in)
+    return outcomes
 
 
 class Deliveries:

@@ -3,20 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from application.bookings.queries import ShowBooking
 from application.notifications import reminders
-from application.notifications.reminders import MailWithReminders, QueueReminders, ShowBookingReminders
+from application.notifications.reminders import (
+    MailWithReminders,
+    QueueReminders,
+    ShowAppointmentReminders,
+    ShowBookingReminders,
+)
 from application.ports import PageRequest
 from domain.accounts import Role, User
+from domain.appointments import AppointmentNotFound, AppointmentStatus, AppointmentViewForbidden
 from domain.bookings import BookingForbidden, BookingNotFound
 from domain.events import Event
-from domain.ids import BookingId, BookingRef
+from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef
 from domain.outbox import Delivered, Destination, Failed, Message, MessageType, Outcome
+from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import DAY, HOUR, BookingApplication, inr
-from tests.application.deliveries import AnsweringSender
+from tests.application.deliveries import AnsweringSender, attempt_each
 from tests.support.memory.claims import MemoryDeadLetters, MemoryOutboxClaims
 from tests.support.memory.reminders import MemoryReminderQueries, MemoryReminderResults
 
@@ -59,17 +67,7 @@ class Reminding:
 
     async def deliver(self) -> Sequence[Outcome]:
         """Attempts each queued reminder once."""
-        messages = [
-            message
-            for message in await self.claims.claim(Destination.EMAIL, limit=100, lease=MINUTE, probe_every=MINUTE)
-            if message.message_type is MessageType.BOOKING_REMINDER
-        ]
-        outcomes = []
-        for message in messages:
-            outcomes.append(outcome := await self.sender.deliver(message))
-            retry_in = None if isinstance(outcome, Delivered) or outcome.permanent else timedelta(0)
-            await self.claims.record_result(message, outcome, took=timedelta(0), retry_in=retry_in)
-        return outcomes
+        return await attempt_each(self.claims, Destination.EMAIL, self.sender, only=MessageType.BOOKING_REMINDER)
 
     async def pass_(self, time: timedelta) -> None:
         self.app.clock.advance(time)
@@ -336,3 +334,58 @@ async def test_reminders_are_shown_to_the_owner_the_facilitator_and_admins(remin
             await show(user, booking, PageRequest())
     with pytest.raises(BookingNotFound):
         await show(allowed[0], BookingId(999), PageRequest())
+
+
+async def test_appointment_reminders_of_both_are_shown_to_client_coach_and_admins() -> None:
+    app = AppointmentApplication()
+    appointment_id, stranger = await app.appointment(), await app.person()
+    show = ShowAppointmentReminders(app.show, MemoryReminderQueries(app.store))
+    people = await app.participants(appointment_id)
+    for user in people.values():
+        page = await show(user, appointment_id, PageRequest())
+        assert [view.before for view in page.items] == [DAY, DAY, HOUR, HOUR]
+        assert {view.user_name for view in page.items} == {people["client"].name, people["coach"].name}
+    with pytest.raises(AppointmentViewForbidden):
+        await show(stranger, appointment_id, PageRequest())
+    with pytest.raises(AppointmentNotFound):
+        await show(people["client"], AppointmentId(UUID(int=999)), PageRequest())
+
+
+# Appointments
+
+
+async def test_reminders_of_an_appointment_follow_its_changes() -> None:
+    app = AppointmentApplication()
+    appointment_id, queries = await app.appointment(), MemoryReminderQueries(app.store)
+
+    async def states() -> Rows:
+        page = await queries.list_of(AppointmentRef(appointment_id), PageRequest())
+        return [(view.before / HOUR, view.status, view.reason) for view in page.items]
+
+    both = [(24, "planned", None), (24, "planned", None), (1, "planned", None), (1, "planned", None)]
+    assert await states() == both
+    await app.reschedule(app.client_of(appointment_id), appointment_id, at(10, days=1), None)
+    moved = [(hour, "skipped", "moved") for hour in (24, 24, 1, 1)]
+    assert await states() == [*moved, *both]
+    await app.cancel(app.client_of(appointment_id), appointment_id)
+    cancelled = [(hour, "skipped", "booking_cancelled") for hour in (24, 24, 1, 1)]
+    assert await states() == [*moved, *cancelled]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (AppointmentStatus.PENDING, ("skipped", "not_confirmed")),
+        (AppointmentStatus.CONFIRMED, ("queued", None)),
+        (AppointmentStatus.COMPLETED, ("skipped", "too_late")),
+    ],
+)
+async def test_only_confirmed_appointments_that_have_not_taken_place_are_reminded(
+    status: AppointmentStatus, state: tuple[str, str | None]
+) -> None:
+    app = AppointmentApplication()
+    appointment_id = await app.in_status(status)
+    app.clock.moment = app.stored(appointment_id).session.starts_at - DAY
+    await QueueReminders(app.open_work, app.wake_ups, app.clock)()
+    page = await MemoryReminderQueries(app.store).list_of(AppointmentRef(appointment_id), PageRequest())
+    assert [(view.status, view.reason) for view in page.items if view.before == DAY] == [state] * 2

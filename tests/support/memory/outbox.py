@@ -7,6 +7,7 @@ from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from application.ports import Clock
 from domain.accounts import UserId
+from domain.appointments import AppointmentStatus
 from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
 from domain.events import EventDetails, EventId
@@ -18,7 +19,16 @@ from domain.participant_messages import ParticipantMessage
 from domain.payments import UNPAID, Payment
 from domain.time import Interval
 from tests.support.memory.claims import add_to_outbox
-from tests.support.memory.rows import appointment_in, booking_in, bookings_of, connections_in, payments_in, user_in
+from tests.support.memory.rows import (
+    StoredConnection,
+    appointment_in,
+    appointments_in,
+    booking_in,
+    bookings_of,
+    connections_in,
+    payments_in,
+    user_in,
+)
 from tests.support.memory.store import Transaction
 
 
@@ -149,12 +159,28 @@ class MemoryMessages:
             appointment = appointment_in(tables, appointment_id)
             for connection in connections_in(tables):
                 if connection.is_active and connection.user_id in {appointment.client_id, appointment.coach_id}:
-                    key = f"calendar:{connection.id}:{appointment_id}"
-                    ids = {"connection_id": str(connection.id), "booking_id": str(appointment_id)}
-                    self.enqueue(MessageType.CALENDAR_OUTDATED, key, **ids)
+                    self._enqueue_calendar_sync(connection, appointment_id)
 
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
-        raise NotImplementedError("calendars have no adapter in memory yet")
+        """Also for cancelled appointments, whose entries may exist from an earlier connection."""
+        tables = self._transaction.tables
+        for appointment in appointments_in(tables):
+            is_ahead = appointment.session.ends_at > self._clock.now()
+            if not is_ahead or appointment.status is AppointmentStatus.COMPLETED:
+                continue
+            for connection in connections_in(tables):
+                is_own = connection.user_id in {appointment.client_id, appointment.coach_id} & {user_id}
+                if connection.is_active and is_own:
+                    self._enqueue_calendar_sync(connection, appointment.id)
+
+    def _enqueue_calendar_sync(self, connection: StoredConnection, appointment_id: AppointmentId) -> None:
+        key = f"calendar:{connection.id}:{appointment_id}"
+        ids = {"connection_id": str(connection.id), "booking_id": str(appointment_id)}
+        self.enqueue(MessageType.CALENDAR_OUTDATED, key, **ids)
 
     async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
-        raise NotImplementedError("calendars have no adapter in memory yet")
+        (connection,) = [each for each in connections_in(self._transaction.tables) if each.id == connection_id]
+        user = user_in(self._transaction.tables, connection.user_id)
+        person = {"name": user.name, "email": user.email}
+        key = f"calendar:{connection_id}"
+        self.enqueue(MessageType.CALENDAR_REVOKED, key, person=person, provider=str(connection.provider))

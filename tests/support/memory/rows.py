@@ -1,13 +1,13 @@
 """Rows of the tables in memory: entities, and what the database stores beside them. Rows are replaced, not changed."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from application.payments.ports.records import Refund
 from domain.accounts import User, UserId
 from domain.appointments import Appointment
 from domain.bookings import Booking
-from domain.calendars import ConnectionId
+from domain.calendars import ConnectionId, ConnectionStatus, Provider
 from domain.events import Event, EventId
 from domain.ids import AppointmentId, BookingId, BookingRef, PayableRef
 from domain.outbox import MessageId
@@ -16,6 +16,8 @@ from domain.reminders import ReminderId, ReminderStatus, SkipReason
 from domain.time import Interval
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.store import Tables
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class ConstraintViolated(AssertionError):
@@ -78,12 +80,37 @@ class StoredReminder:
 
 @dataclass(frozen=True, slots=True)
 class StoredConnection:
-    """A connected calendar, with the busy times that were read from it."""
+    """A connected calendar, with the busy times that were read from it. Its row has the account and the provider as
+    key."""
 
     id: ConnectionId
     user_id: UserId
-    is_active: bool = True
+    provider: Provider = Provider.GOOGLE
+    status: ConnectionStatus = ConnectionStatus.ACTIVE
+    access_token: str = "access"
+    refresh_token: str = "refresh"
+    expires_at: datetime = LONG_AGO
+    refreshing_until: datetime | None = None
+    connected_at: datetime = LONG_AGO
+    busy_read_at: datetime | None = None
+    busy_due_at: datetime = LONG_AGO
+    last_error: str | None = None
     busy: tuple[Interval, ...] = ()
+    can_be_decrypted: bool = True
+
+    @property
+    def is_active(self) -> bool:
+        return self.status is ConnectionStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """The entry of an appointment in a connected calendar. Its row has the connection and the appointment as key."""
+
+    entry_id: str
+    session: Interval
+    link: str | None
+    sequence: int
 
 
 def user_in(tables: Tables, user_id: UserId) -> User:

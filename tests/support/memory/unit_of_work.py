@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, NoReturn, cast
+from typing import cast
 
 from application.idempotency import Made
 from application.ports import Clock
@@ -17,6 +17,7 @@ from tests.support.memory.accounts import (
 )
 from tests.support.memory.appointments import MemoryAppointments, MemoryAttachments
 from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
+from tests.support.memory.calendars import MemoryConnections
 from tests.support.memory.coaches import MemoryCoaches
 from tests.support.memory.events import MemoryEvents, MemoryReviews
 from tests.support.memory.idempotency import commit_under_key
@@ -24,16 +25,6 @@ from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.payments import MemoryGatewayEvents, MemoryPayments, MemoryRefunds
 from tests.support.memory.reminders import MemoryReminders
 from tests.support.memory.store import Store, Transaction
-
-
-class NotInMemory:
-    """Stands for a repository without an adapter in memory. Every use raises `NotImplementedError`."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, method: str) -> NoReturn:
-        raise NotImplementedError(f"{self._name}.{method} has no adapter in memory yet")
 
 
 class MemoryUnitOfWork:
@@ -63,13 +54,8 @@ class MemoryUnitOfWork:
         self.appointments = MemoryAppointments(transaction, messages, reminders)
         self.attachments = MemoryAttachments(transaction)
         self.reminders = reminders
+        self.calendars = MemoryConnections(transaction, clock)
         self.messages = messages
-
-    def __getattr__(self, name: str) -> Any:
-        """For the repositories above, this is not called."""
-        if name not in UnitOfWork.__annotations__:
-            raise AttributeError(name)
-        return NotInMemory(name)
 
     async def commit(self, made: Made | None = None) -> None:
         commit_under_key(self._transaction.tables, made)
