@@ -247,15 +247,14 @@ def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
 
 
 def _starts_in(open_times: Iterable[Interval], starts: Iterable[datetime], length: timedelta) -> Iterator[datetime]:
-    """The starts at which the following `length` is open. Both arguments are sorted; the open times do not touch."""
+    """The starts at which the following `length` is open. Both arguments are sorted. The open times do not touch, and
+    each start lies in one of them."""
     times = iter(open_times)
-    open_ = next(times, None)
+    closes = datetime.min.replace(tzinfo=UTC)
     for start in starts:
-        while open_ is not None and open_.ends_at <= start:
-            open_ = next(times, None)
-        if open_ is None:
-            return
-        if open_.starts_at <= start and start + length <= open_.ends_at:
+        while closes <= start:
+            closes = next(times).ends_at
+        if start + length <= closes:
             yield start
 
 

@@ -9,6 +9,7 @@ from domain.accounts import Role
 from domain.bookings import BookingForbidden, BookingStatus
 from domain.errors import Invalid, Unavailable
 from domain.ids import BookingId, BookingRef
+from domain.outbox import MessageType
 from domain.payments import (
     GatewayUnavailable,
     InvalidSignature,
@@ -17,6 +18,7 @@ from domain.payments import (
     PaymentNotFound,
     PaymentStatus,
 )
+from domain.refunds import SEAT_GONE
 from tests.application.booking_application import HOLD, RETURN_URL, BookingApplication, inr
 from tests.support.memory.gateway import Behaviour
 
@@ -156,6 +158,19 @@ async def test_every_other_open_checkout_is_closed_after_a_confirmation(app: Boo
     await app.confirm_payment(*signed(app, booking.id))
     await app.work()
     assert "expire_checkout" in app.gateway.calls
+
+
+async def test_confirmed_payment_of_a_seat_that_is_gone_is_refunded(app: BookingApplication) -> None:
+    event = await app.event(capacity=1)
+    booking = (await app.book(event)).reserved
+    confirmation = signed(app, booking.id)
+    app.clock.advance(HOLD)
+    await app.expire_holds()
+    await app.book(event)
+    closed = len(app.messages(MessageType.CHECKOUT_ENDED))
+    assert (await app.confirm_payment(*confirmation)).payment_status is PaymentStatus.REFUNDED
+    assert app.refunded() == [(inr(100), SEAT_GONE)]
+    assert len(app.messages(MessageType.CHECKOUT_ENDED)) == closed
 
 
 async def test_signature_is_verified_before_anything_is_disclosed(app: BookingApplication) -> None:

@@ -15,6 +15,7 @@ from application.idempotency import (
     Claim,
     IdempotencyAnswerLost,
     IdempotencyKeyInUse,
+    IdempotencyKeyInvalid,
     IdempotencyKeyReused,
     KeptAnswer,
     KeyedRequest,
@@ -239,3 +240,8 @@ async def test_expired_keys_are_deleted_up_to_20_000_a_call(
     assert await prune(overdue=timedelta(minutes=1)) == 0
     assert [await prune() for _ in range(3)] == [200, 5, 0]
     assert list(requests.store.tables.of("idempotency_keys")) == [("user:1", "young")]
+
+
+def test_malformed_key_is_invalid_in_its_header() -> None:
+    assert IdempotencyKeyInvalid().details.keys() == {"Idempotency-Key"}
+    assert IdempotencyKeyInvalid.code == "idempotency_key_invalid"

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from application.payments.hold_expiry import AT_ONCE
 from application.payments.reconciliation import LOOK_UP_AFTER
 from domain.bookings import BookingStatus
 from domain.payments import OFFLINE, PaymentStatus
@@ -101,3 +102,11 @@ async def test_refused_look_up_does_not_stop_the_others(app: BookingApplication)
     app.clock.advance(LATER)
     app.gateway.behaviour = Behaviour.REFUSES
     assert await app.reconcile() == 7
+
+
+async def test_run_looks_up_a_limited_number_of_payments(app: BookingApplication) -> None:
+    event = await app.event(capacity=AT_ONCE + 1)
+    for _ in range(AT_ONCE + 1):
+        await app.book(event)
+    app.clock.advance(LATER)
+    assert [await app.reconcile() for _ in range(3)] == [AT_ONCE, 1, 0]

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from application.payments.ports.records import Refund
 from application.payments.refunds import AT_THE_GATEWAY, RefundOutcome
 from domain.accounts import Role
 from domain.bookings import BookingNotFound, BookingStatus, CancelReason
@@ -14,6 +15,7 @@ from domain.outbox import Destination, Failed, MessageType
 from domain.payments import OFFLINE, NothingToRefund, PaymentStatus, RefundExceedsPayment, RefundUpdate
 from tests.application.booking_application import DAY, BookingApplication, delivered, inr
 from tests.support.memory.gateway import Behaviour
+from tests.support.memory.payments import MemoryRefunds
 
 
 @pytest.fixture
@@ -264,3 +266,22 @@ async def test_repeated_request_for_a_refund_returns_the_same_refund(app: Bookin
     booking_id = await app.paid(event)
     first, second = await app.repeated(lambda: app.refund_booking(app.facilitator(event), booking_id, Decimal(30)))
     assert first == second
+
+
+async def test_update_that_another_worker_applies_meanwhile_is_applied_once(
+    app: BookingApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first delivery of a refund made at the gateway commits while the second one waits for the locks."""
+    booking_id = await app.paid(await app.event())
+    update, find, found = outside(app, booking_id, 100), MemoryRefunds.find, []
+
+    async def find_before_the_other_commits(refunds: MemoryRefunds, report: RefundUpdate) -> Refund | None:
+        found.append(await find(refunds, report))
+        return None if len(found) == 1 else found[-1]
+
+    assert await app.refunds.settle_update("gateway", update) is RefundOutcome.RECORDED
+    before = app.store.tables
+    monkeypatch.setattr(MemoryRefunds, "find", find_before_the_other_commits)
+    assert await app.refunds.settle_update("gateway", update) is RefundOutcome.SETTLED
+    assert len(found) == 2
+    assert app.store.tables == before

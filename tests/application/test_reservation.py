@@ -2,6 +2,7 @@
 
 import pytest
 
+from application.bookings.reservation import LOOKS
 from domain.accounts import Role
 from domain.bookings import MAX_NOTES, BookingStatus
 from domain.errors import Invalid
@@ -186,13 +187,15 @@ async def test_reservation_is_tried_again_when_a_seat_becomes_free(app: BookingA
     assert (await app.book(event, person)).reserved.user_id == person.id
 
 
-async def test_reservation_is_refused_if_it_fails_repeatedly(
-    app: BookingApplication, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("gateway", ["gateway", OFFLINE])
+async def test_reservation_is_refused_if_it_fails_repeatedly(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, tries = BookingApplication(gateway=gateway), []
+
     async def taken(*args: object, **about: object) -> None:
-        return None
+        tries.append(about)
 
     event = await app.event()
     monkeypatch.setattr(app.seats, "reserve", taken)
     with pytest.raises(EventFull):
         await app.book(event)
+    assert len(tries) == LOOKS

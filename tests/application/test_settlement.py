@@ -33,6 +33,17 @@ async def test_received_payment_completes_the_booking(app: BookingApplication) -
     ]
 
 
+async def test_failed_attempt_after_the_end_of_the_hold_changes_the_payment_alone(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    app.clock.advance(HOLD)
+    await app.expire_holds()
+    before = app.booking(booking.id)
+    assert await app.settle("gateway", app.gateway.decline(app.payment_id(booking.id))) is Settled.FAILED
+    assert app.payment(booking.id).status is PaymentStatus.FAILED
+    assert app.booking(booking.id) == before
+    assert app.messages(MessageType.PAYMENT_FAILED) == []
+
+
 async def test_received_payment_is_final(app: BookingApplication) -> None:
     booking_id = await app.paid(await app.event())
     before = app.store.tables

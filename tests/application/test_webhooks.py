@@ -95,6 +95,17 @@ async def test_payment_and_refund_in_one_webhook_are_both_applied(app: BookingAp
     assert app.booking(booking.id).payment_status is PaymentStatus.REFUNDED
 
 
+async def test_refund_in_a_webhook_without_its_payment_is_applied(app: BookingApplication) -> None:
+    booking = await app.paid(await app.event())
+    gateway_id = app.payment(booking).gateway_id
+    assert gateway_id is not None
+    await receive(app, RefundUpdate("refund-outside", gateway_id, inr(40), succeeded=True))
+    assert await app.work() == [Delivered("refunded_at_the_gateway")]
+    assert app.refunded() == [(inr(40), AT_THE_GATEWAY)]
+    kept = app.booking(booking)
+    assert (kept.status, kept.payment_status) == (BookingStatus.CONFIRMED, PaymentStatus.REFUNDED)
+
+
 async def test_webhooks_in_any_order_have_the_same_result(app: BookingApplication) -> None:
     booking = (await app.book(await app.event())).reserved
     payment_id = app.payment_id(booking.id)

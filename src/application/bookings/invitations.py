@@ -23,7 +23,6 @@ from domain.events import (
     EventId,
     EventNotFound,
     EventStarted,
-    EventStatus,
 )
 from domain.external_identity import AccountDeactivated
 from domain.invitations import (
@@ -243,11 +242,10 @@ class ExpireInvitations:
 
 
 async def release(work: UnitOfWork, event: Event, ended: Invitation) -> None:
-    """Stores an invitation that ended without a booking and releases its seat. The cancellation of an event has
-    released all seats already."""
+    """Stores a pending invitation that ended without a booking and releases its seat. The cancellation of an event
+    withdraws its invitations, so none is pending afterwards."""
     await work.invitations.save(ended)
-    if event.status is EventStatus.ACTIVE:
-        await work.events.release_seat(event.id)
+    await work.events.release_seat(event.id)
 
 
 async def _locked(work: UnitOfWork, invitation_id: InvitationId) -> tuple[Event, Invitation]:

@@ -17,7 +17,7 @@ from domain.bookings import Booking, BookingNotFound, BookingStatus, CancelReaso
 from domain.coaches import CoachNotFound
 from domain.errors import Conflict
 from domain.events import Event, EventNotFound, EventStatus
-from domain.ids import AppointmentRef, BookingId, BookingRef, PayableRef
+from domain.ids import BookingId, BookingRef, PayableRef
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus
@@ -53,6 +53,10 @@ class Payable(Protocol):
 
     async def fail(self, money: Money) -> None:
         """Records a failed attempt to pay, while it awaits a payment."""
+        ...
+
+    async def show_refunded(self) -> None:
+        """Marks it as refunded; it stays as it is otherwise."""
         ...
 
     async def give_back(self) -> None:
@@ -104,6 +108,9 @@ class PayableBooking:
     async def fail(self, money: Money) -> None:
         if self.booking.status is BookingStatus.CONFIRMED and self.booking.payment_status in UNPAID:
             await self.work.bookings.save(self.booking.payment_failed(money))
+
+    async def show_refunded(self) -> None:
+        await self.work.bookings.save(self.booking.refunded())
 
     async def give_back(self) -> None:
         booking = self.booking
@@ -180,6 +187,9 @@ class PayableAppointment:
         if self.appointment.is_live and self.appointment.payment_status in UNPAID:
             await self.work.appointments.save(self.appointment.payment_failed(self.now, money, by=self.by))
 
+    async def show_refunded(self) -> None:
+        await self.work.appointments.save(self.appointment.refunded(self.now, by=self.by))
+
     async def give_back(self) -> None:
         before = self.appointment
         if before.is_live:
@@ -204,11 +214,9 @@ async def lock_payable(
     arrived_at: datetime | None = None,
 ) -> Payable:
     """Raises `BookingNotFound`, `AppointmentNotFound`."""
-    match payable:
-        case BookingRef():
-            return PayableBooking(work, *await lock_booking(work, payable.id), now, arrived_at)
-        case AppointmentRef():
-            return PayableAppointment(work, await work.appointments.get(payable.id), now, by, arrived_at)
+    if isinstance(payable, BookingRef):
+        return PayableBooking(work, *await lock_booking(work, payable.id), now, arrived_at)
+    return PayableAppointment(work, await work.appointments.get(payable.id), now, by, arrived_at)
 
 
 async def expire_hold(work: UnitOfWork, booking: Booking, now: datetime) -> Booking:
@@ -226,11 +234,10 @@ async def expire_appointment_hold(work: UnitOfWork, before: Appointment, now: da
 
 
 async def enqueue_refunded(work: UnitOfWork, payable: PayableRef, *, reason: str, money: Money) -> None:
-    match payable:
-        case BookingRef():
-            await work.messages.enqueue_booking_refunded(payable.id, reason=reason, money=money)
-        case AppointmentRef():
-            await work.messages.enqueue_appointment_refunded(payable.id, reason=reason, money=money)
+    if isinstance(payable, BookingRef):
+        await work.messages.enqueue_booking_refunded(payable.id, reason=reason, money=money)
+    else:
+        await work.messages.enqueue_appointment_refunded(payable.id, reason=reason, money=money)
 
 
 async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
-from application.payments.payables import enqueue_refunded, lock_booking
+from application.payments.payables import enqueue_refunded, lock_booking, lock_payable
 from application.payments.ports.gateways import Gateways, RefundRequest
 from application.payments.ports.records import Refund
 from application.ports import Clock
@@ -25,7 +25,7 @@ from domain.bookings import (
 )
 from domain.errors import Errors
 from domain.events import Event, EventForbidden
-from domain.ids import AppointmentRef, BookingId, BookingRef
+from domain.ids import BookingId, BookingRef
 from domain.money import Money
 from domain.payments import (
     OFFLINE,
@@ -115,13 +115,8 @@ class Refunds:
         if target is None:
             return RefundOutcome.UNKNOWN
         now = self.clock.now()
-        # The booking is locked before its payment, as in settlement.
-        booking, appointment = None, None
-        match target.payable:
-            case BookingRef():
-                _, booking = await lock_booking(work, target.payable.id)
-            case AppointmentRef():
-                appointment = await work.appointments.get(target.payable.id)
+        # What was paid for is locked before its payment, as in settlement.
+        payable = await lock_payable(work, target.payable, now)
         payment = await work.payments.get(target.payment_id)
         if await work.refunds.find(report) is not None:
             return RefundOutcome.SETTLED  # a second delivery of this update was applied before the locks were taken
@@ -134,10 +129,7 @@ class Refunds:
             payment, report.amount, report.gateway_refund_id, reason=AT_THE_GATEWAY, now=now
         )
         await work.payments.save(payment.with_refund(report.amount))
-        if booking is not None:
-            await work.bookings.save(booking.refunded())
-        elif appointment is not None:
-            await work.appointments.save(appointment.refunded(now))
+        await payable.show_refunded()
         await enqueue_refunded(work, refund.payable, reason=refund.reason, money=refund.amount)
         return RefundOutcome.RECORDED
 

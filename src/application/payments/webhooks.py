@@ -60,7 +60,7 @@ class ApplyWebhook:
                 if report.payment is not None:
                     await self.settle_payment(gateway, report.payment, arrived_at=arrived_at)
                 outcome = await self.refunds.settle_update(gateway, report)
-            case None:
+            case _:
                 outcome = Settled.NO_CHANGE
         async with self.open_work() as work:
             await work.gateway_events.record_result(gateway, event_id, outcome, self.clock.now())
