@@ -1,5 +1,6 @@
 """When a coach can be booked: by example, and by properties against the slow model."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.availability import Availability, Hours, SlotUnavailable, merged, zone_of
+from domain.availability import (
+    Availability,
+    Hours,
+    SlotUnavailable,
+    merged,
+    search_window,
+    statistics_window,
+    zone_of,
+)
 from domain.errors import Invalid
 from domain.time import Interval
 from tests.domain.availability_model import Model
@@ -140,6 +149,58 @@ def test_invalid_settings_are_rejected(nonsense: dict[str, Any]) -> None:
 def test_invalid_hours_are_rejected(opens: int, closes: int) -> None:
     with pytest.raises(Invalid):
         Hours(opens, closes)
+
+
+DAY = timedelta(days=1)
+WINDOWS = pytest.mark.parametrize(("window", "days"), [(search_window, 30), (statistics_window, 371)])
+
+
+@WINDOWS
+def test_window_has_a_longest_length(window: Callable[[datetime, datetime], Interval], days: int) -> None:
+    assert window(MONDAY, MONDAY + days * DAY) == Interval(MONDAY, MONDAY + days * DAY)
+    with pytest.raises(Invalid) as rejected:
+        window(MONDAY, MONDAY + days * DAY + timedelta(microseconds=1))
+    assert rejected.value.details == {"end_date": f"Date range cannot exceed {days} days"}
+
+
+@WINDOWS
+@pytest.mark.parametrize("ends", [MONDAY, MONDAY - DAY])
+def test_window_ends_after_its_start(
+    window: Callable[[datetime, datetime], Interval], days: int, ends: datetime
+) -> None:
+    with pytest.raises(Invalid) as rejected:
+        window(MONDAY, ends)
+    assert rejected.value.details == {"end_date": "End date must be after start date"}
+
+
+@WINDOWS
+def test_window_until_the_last_minute_of_a_day_includes_all_of_it(
+    window: Callable[[datetime, datetime], Interval], days: int
+) -> None:
+    # The last minute does not count against the longest length.
+    last = MONDAY + days * DAY
+    assert window(MONDAY, last - timedelta(seconds=1)) == Interval(MONDAY, last)
+    assert window(MONDAY, at(23 + 59 / 60)) == Interval(MONDAY, at(24))
+    assert window(MONDAY, at(23.5)) == between(0, 23.5)
+
+
+@WINDOWS
+def test_window_lies_between_1970_and_2099(window: Callable[[datetime, datetime], Interval], days: int) -> None:
+    with pytest.raises(Invalid) as rejected:
+        window(datetime(1969, 12, 31, tzinfo=UTC), datetime(1970, 1, 2, tzinfo=UTC))
+    assert rejected.value.details.keys() == {"start_date"}
+    with pytest.raises(Invalid) as rejected:
+        window(datetime(2099, 12, 31, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC))
+    assert rejected.value.details.keys() == {"end_date"}
+
+
+def test_change_of_the_clock_a_day_after_the_window_changes_nothing() -> None:
+    # Hours are looked up over a day more than the window, which ends here with the change itself.
+    berlin = Availability(timezone="Europe/Berlin", slot_step=minutes(60))
+    change = datetime(2026, 3, 29, 1, tzinfo=UTC)
+    window = Interval(change - 2 * DAY, change - DAY)
+    found = berlin.slots(window, minutes(240), [], datetime(2026, 1, 1, tzinfo=UTC))
+    assert [(change - slot.starts_at) / timedelta(hours=1) for slot in found] == [41, 40, 39, 38, 37]
 
 
 # Properties

@@ -86,6 +86,14 @@ def test_gateway_update_must_match_the_payment(change: dict[str, Any], why: str 
     assert a_report(**change).mismatch_with(a_payment()) == why
 
 
+def test_second_payment_of_one_order_does_not_match() -> None:
+    paid = a_payment(gateway_id="pay-1")
+    assert a_report(gateway_id="pay-1").mismatch_with(paid) is None
+    assert a_report(gateway_id=None).mismatch_with(paid) is None
+    assert a_report(gateway_id="pay-2").mismatch_with(paid) == "received pay-2 after pay-1: it was paid twice"
+    assert a_report(gateway_id="pay-2", report=PaymentUpdate.FAILED).mismatch_with(paid) is None
+
+
 def test_gateway_update_with_any_order_matches_a_payment_without_order_id() -> None:
     assert a_report(order_id="order-2").mismatch_with(a_payment(order_id=None)) is None
 
