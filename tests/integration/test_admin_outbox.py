@@ -21,10 +21,10 @@ CALLS = [
 
 
 @pytest.fixture
-async def root(people: People, database: asyncpg.Connection) -> Person:
+async def root(shared_people: People, emptied_database: asyncpg.Connection) -> Person:
     """An admin."""
-    person = await people.user("Katherine Johnson")
-    await database.execute("UPDATE users SET role = 'admin' WHERE id = $1", person.id)
+    person = await shared_people.user("Katherine Johnson")
+    await emptied_database.execute("UPDATE users SET role = 'admin' WHERE id = $1", person.id)
     return person
 
 
@@ -53,19 +53,21 @@ async def status_of(database: asyncpg.Connection, message_id: UUID) -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_only_admins_have_access(api: httpx.AsyncClient, people: People, method: str, path: str) -> None:
+async def test_only_admins_have_access(
+    shared_api: httpx.AsyncClient, shared_people: People, method: str, path: str
+) -> None:
     body = {"destination": "crm"} if path.endswith("outbox/replay") else None
-    answer = await api.request(method, path, json=body)
+    answer = await shared_api.request(method, path, json=body)
     assert answer.status_code == 401
-    for person in (await people.user(), await people.facilitator()):
-        answer = await api.request(method, path, headers=person.headers, json=body)
+    for person in (await shared_people.user(), await shared_people.facilitator()):
+        answer = await shared_api.request(method, path, headers=person.headers, json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_list_is_filtered_and_paginated_newest_first(root: Person, database: asyncpg.Connection) -> None:
-    first, second = await dead(database), await dead(database)
-    mail = await dead(database, destination="email")
-    await add_message(database)
+async def test_list_is_filtered_and_paginated_newest_first(root: Person, emptied_database: asyncpg.Connection) -> None:
+    first, second = await dead(emptied_database), await dead(emptied_database)
+    mail = await dead(emptied_database, destination="email")
+    await add_message(emptied_database)
     assert ids(await root.get("/admin/outbox", params={"status": "dead"})) == [str(mail), str(second), str(first)]
     assert ids(await root.get("/admin/outbox", params={"status": "dead", "destination": "email"})) == [str(mail)]
     assert len(ids(await root.get("/admin/outbox"))) == 4
@@ -77,9 +79,9 @@ async def test_list_is_filtered_and_paginated_newest_first(root: Person, databas
     assert rest.json()["next_cursor"] is None
 
 
-async def test_since_filters_by_time_of_the_message(root: Person, database: asyncpg.Connection) -> None:
-    old, new = await dead(database), await dead(database)
-    await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
+async def test_since_filters_by_time_of_the_message(root: Person, emptied_database: asyncpg.Connection) -> None:
+    old, new = await dead(emptied_database), await dead(emptied_database)
+    await emptied_database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
     assert ids(await root.get("/admin/outbox", params={"since": "2026-01-02"})) == [str(new)]
     assert ids(await root.get("/admin/outbox", params={"since": "1970-01-01"})) == [str(new), str(old)]
 
@@ -104,8 +106,10 @@ async def test_invalid_filter_is_rejected_with_its_name(root: Person, name: str,
     assert list(answer.json()["details"]) == [name]
 
 
-async def test_message_is_shown_with_its_attempts_and_not_cached(root: Person, database: asyncpg.Connection) -> None:
-    message_id = await dead(database)
+async def test_message_is_shown_with_its_attempts_and_not_cached(
+    root: Person, emptied_database: asyncpg.Connection
+) -> None:
+    message_id = await dead(emptied_database)
     answer = await root.get(f"/admin/outbox/{message_id}")
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -123,25 +127,31 @@ async def test_unknown_message_is_not_found(root: Person, wrong: str) -> None:
 
 
 async def test_replay_makes_the_message_due_and_a_second_replay_is_rejected(
-    root: Person, database: asyncpg.Connection
+    root: Person, emptied_database: asyncpg.Connection
 ) -> None:
-    message_id = await dead(database)
+    message_id = await dead(emptied_database)
     answer = await root.post(f"/admin/outbox/{message_id}/replay")
     assert (answer.status_code, answer.json()) == (200, {"replayed": 1})
-    kept = await stored_row(database, "SELECT id, status, attempts, due_at <= now() AS due FROM outbox")
+    kept = await stored_row(emptied_database, "SELECT id, status, attempts, due_at <= now() AS due FROM outbox")
     assert tuple(kept) == (message_id, "pending", 0, True)
     again = await root.post(f"/admin/outbox/{message_id}/replay")
     assert (again.status_code, again.json()["code"]) == (400, "message_not_dead")
 
 
-async def test_messages_are_replayed_once_by_destination_and_time(root: Person, database: asyncpg.Connection) -> None:
-    message, mail, old = await dead(database), await dead(database, destination="email"), await dead(database)
-    await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
+async def test_messages_are_replayed_once_by_destination_and_time(
+    root: Person, emptied_database: asyncpg.Connection
+) -> None:
+    message, mail, old = (
+        await dead(emptied_database),
+        await dead(emptied_database, destination="email"),
+        await dead(emptied_database),
+    )
+    await emptied_database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
     order = {"destination": "crm", "since": "2026-01-02T00:00:00Z"}
     for count in (1, 0):
         answer = await root.post("/admin/outbox/replay", json=order)
         assert (answer.status_code, answer.json()) == (200, {"replayed": count})
-    assert [await status_of(database, each) for each in (message, mail, old)] == ["pending", "dead", "dead"]
+    assert [await status_of(emptied_database, each) for each in (message, mail, old)] == ["pending", "dead", "dead"]
     answer = await root.post("/admin/outbox/replay", json={"since": "2025-01-01"})
     assert (answer.status_code, answer.json()) == (200, {"replayed": 2})
 
@@ -150,9 +160,9 @@ async def test_messages_are_replayed_once_by_destination_and_time(root: Person, 
     "body", [{}, {"destination": None}, {"destination": "pigeon"}, {"since": "yesterday"}, {"since": 5}]
 )
 async def test_replay_without_criteria_is_rejected(
-    root: Person, database: asyncpg.Connection, body: dict[str, Any]
+    root: Person, emptied_database: asyncpg.Connection, body: dict[str, Any]
 ) -> None:
-    message_id = await dead(database)
+    message_id = await dead(emptied_database)
     answer = await root.post("/admin/outbox/replay", json=body)
     assert answer.status_code == 400
-    assert await status_of(database, message_id) == "dead"
+    assert await status_of(emptied_database, message_id) == "dead"

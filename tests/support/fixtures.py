@@ -16,7 +16,7 @@ from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support import fork_server, savings
 from tests.support.command import bare_environ
-from tests.support.databases import TEMPLATE, a_database, delete_rows, drop, superuser_of
+from tests.support.databases import TEMPLATE, Databases
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
@@ -55,12 +55,19 @@ def redis_url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+async def databases(postgres: EmbeddedPostgres) -> AsyncIterator[Databases]:
+    databases = Databases(postgres)
+    yield databases
+    await databases.close()
+
+
 @pytest.fixture
-async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A database of one's own, empty and migrated."""
-    url = await a_database(postgres)
+    url = await databases.take()
     yield url
-    await drop(postgres, url)
+    await databases.give_back(url)
 
 
 @pytest.fixture
@@ -94,10 +101,10 @@ def people(api: httpx.AsyncClient) -> People:
 
 
 @pytest.fixture(scope="module")
-async def shared_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    url = await a_database(postgres)
+async def shared_database_url(databases: Databases) -> AsyncIterator[str]:
+    url = await databases.take()
     yield url
-    await drop(postgres, url)
+    await databases.give_back(url)
 
 
 @pytest.fixture(scope="module")
@@ -119,20 +126,13 @@ def make_shared_settings(
     return make
 
 
-@pytest.fixture(scope="module")
-async def _shared_superuser(postgres: EmbeddedPostgres, shared_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await superuser_of(postgres, shared_database_url)
-    yield connection
-    await connection.close()
-
-
 @pytest.fixture
 async def emptied_database(
-    _shared_superuser: asyncpg.Connection, shared_database: asyncpg.Connection
+    databases: Databases, shared_database_url: str, shared_database: asyncpg.Connection
 ) -> asyncpg.Connection:
     """The database that the tests of a module share, without what the tests before wrote: for applications that run
     through all of them."""
-    await delete_rows(_shared_superuser)
+    await databases.empty(shared_database_url)
     return shared_database
 
 
