@@ -7,6 +7,7 @@ import pytest
 
 from domain.accounts import Role
 from domain.appointments import MAX_OCCURRENCES, AppointmentStatus, OnlyClientsBook, SeriesRefused
+from domain.availability import NINE_TO_FIVE
 from domain.bookings import MAX_NOTES
 from domain.coaches import CoachInactive, CoachNotFound
 from domain.errors import Invalid
@@ -47,6 +48,18 @@ async def test_sessions_start_at_the_same_local_time(
     coach = await app.coach(timezone="Europe/Berlin")
     series = await app.series(coach, starts_at=BEFORE_CHANGE, timezone=timezone)
     assert [each.appointment.session.starts_at.hour for each in series.appointments] == hours
+
+
+async def test_series_in_another_zone_skips_weeks_in_which_the_coach_is_not_open(app: AppointmentApplication) -> None:
+    """Eleven in New York is five in Berlin, the end of the hours; between the changes of the clocks it is four."""
+    coach = await app.free_coach(timezone="Europe/Berlin", weekly=dict.fromkeys(range(7), NINE_TO_FIVE))
+    starts_at = datetime(2031, 3, 7, 16, tzinfo=UTC)  # a Friday, eleven in New York
+    series = await app.series(
+        coach, rule="FREQ=WEEKLY;COUNT=5", starts_at=starts_at, timezone="America/New_York", skip_conflicts=True
+    )
+    days = [each.appointment.session.starts_at for each in series.appointments]
+    assert [(day.month, day.day, day.hour) for day in days] == [(3, 14, 15), (3, 21, 15), (3, 28, 15)]
+    assert [(day.month, day.day, day.hour) for day, _ in series.refused] == [(3, 7, 16), (4, 4, 15)]
 
 
 async def test_unknown_time_zone_is_refused(app: AppointmentApplication) -> None:

@@ -91,30 +91,6 @@ async def test_statistics_by_week(
     }
 
 
-async def test_default_range_is_the_last_twelve_weeks(jane: Person) -> None:
-    body = await figures(jane, await uuid_of(jane))
-    weeks = [week["week"] for week in body["weeks"]]
-    assert len(weeks) == 12
-    last = datetime.fromisoformat(weeks[-1])
-    assert last.weekday() == 0
-    assert last <= datetime.now() + timedelta(days=1) < last + timedelta(days=9)  # noqa: DTZ005
-    assert (body["bookings"], body["cancellation_rate"], body["revenue"]) == (0, 0, {})
-
-
-async def test_only_the_coach_and_admins_see_the_statistics(
-    ada: Person, jane: Person, john: Person, shared_database: asyncpg.Connection, shared_people: People
-) -> None:
-    coach = await uuid_of(jane)
-    for other in (ada, john):
-        answer = await other.get(f"/booking/coach/{coach}/analytics")
-        assert (answer.status_code, answer.json()["detail"]) == (403, "Unauthorized to view these bookings")
-    boss = await shared_people.user()
-    await shared_database.execute("UPDATE users SET role = 'admin' WHERE id = $1", boss.id)
-    assert (await figures(boss, coach))["bookings"] == 0
-    answer = await boss.get("/booking/coach/019bb1c6-5a00-7000-8000-000000000009/analytics")
-    assert (answer.status_code, answer.json()["detail"]) == (404, "Coach not found")
-
-
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
