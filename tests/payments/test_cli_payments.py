@@ -1,25 +1,30 @@
-"""`convene payments`, run as a process against books that were changed behind its back."""
+"""`convene payments`, against books that were changed behind its back. Each command runs as a process once."""
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
 from msgspec import structs
+from sqlalchemy import make_url
 
 from domain.outbox import Destination
 from infrastructure import container
+from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.support.command import bare_environ, convene
+from tests.support.command import bare_environ, convene, convene_here
+from tests.support.databases import a_database, drop
 from tests.support.http import serving
 from tests.support.messages import deliver_due
 from tests.support.people import People
 from tests.support.servers import free_port
+from tests.support.settings import settings_for
 
 RAZORPAY = {"RAZORPAY_KEY_ID": "rzp_test", "RAZORPAY_KEY_SECRET": "s" * 32, "RAZORPAY_WEBHOOK_SECRET": "w" * 32}
 
@@ -46,7 +51,15 @@ class Books:
         return order
 
     async def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        environ = bare_environ(
+        """Within the process of the tests; `asyncio.run` needs a thread of its own there."""
+        environ = self._environ(**settings)
+        return await asyncio.to_thread(convene_here, "payments", *arguments, cwd=self.data, environ=environ)
+
+    async def run_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(convene, "payments", *arguments, cwd=self.data, environ=self._environ())
+
+    def _environ(self, **settings: str) -> dict[str, str]:
+        return bare_environ(
             DATABASE_URL=self.settings.database_url,
             REDIS_URL=self.settings.redis_url,
             JWT_SECRET_KEY=self.settings.jwt_secret_key,
@@ -55,7 +68,6 @@ class Books:
             CONVENE_DATA=str(self.data),
             **settings,
         )
-        return await asyncio.to_thread(convene, "payments", *arguments, cwd=self.data, environ=environ)
 
     async def findings(self, *arguments: str, **settings: str) -> list[str]:
         """What a check prints when it finds something."""
@@ -65,11 +77,10 @@ class Books:
         return done.stdout.splitlines()
 
 
-@pytest.fixture
-async def books(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection, tmp_path: Path
-) -> AsyncIterator[Books]:
-    settings = make_settings(payment_provider="sandbox")
+@pytest.fixture(scope="module")
+async def three_payments(shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database that holds them, to be copied."""
+    settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"), payment_provider="sandbox")
     parts = container.build_deliveries(settings)
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
         people = People(api)
@@ -85,12 +96,31 @@ async def books(
                 assert (await person.post("/bookings/2/cancel")).status_code == 200
                 await deliver_due(parts.deliver_due, Destination.PAYMENTS)
     await parts.close()
-    yield Books(database, settings, tmp_path)
+    name = make_url(shared_database_url).database
+    assert name is not None
+    return name
+
+
+@pytest.fixture(autouse=True)
+def second_look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here no payment is in transit."""
+    monkeypatch.setattr(container.payments, "SECOND_LOOK_AFTER", timedelta(0))
+
+
+@pytest.fixture
+async def books(
+    postgres: EmbeddedPostgres, three_payments: str, redis_url: str, tmp_path: Path
+) -> AsyncIterator[Books]:
+    url = await a_database(postgres, template=three_payments)
+    database = await asyncpg.connect(url)
+    yield Books(database, settings_for(url, redis_url, tmp_path, payment_provider="sandbox"), tmp_path)
+    await database.close()
+    await drop(postgres, url)
 
 
 @pytest.mark.usefixtures("new_interpreters")
 async def test_matching_payments_are_reported_as_equal(books: Books) -> None:
-    done = await books.run("check")
+    done = await books.run_process("check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "3 payments compared, nothing to check\n", "")
 
 
@@ -161,7 +191,7 @@ async def test_settled_mismatch_is_kept_and_not_reported_again(books: Books) -> 
     [reported, _] = await books.findings()
     number = reported.split("settle-difference ")[1].split()[0]
     assert (await books.run("settle-difference", number, "--note", " ")).returncode == 2
-    settled = await books.run("settle-difference", number, "--note", "Paid back\nby hand")
+    settled = await books.run_process("settle-difference", number, "--note", "Paid back\nby hand")
     assert (settled.returncode, settled.stdout, settled.stderr) == (0, f"mismatch {number} is settled\n", "")
 
     assert (await books.run("check")).returncode == 0
@@ -202,7 +232,7 @@ async def test_unavailable_database_is_one_line(books: Books) -> None:
 
 
 async def test_payments_are_listed_with_the_newest_first(books: Books) -> None:
-    lines = (await books.run("list")).stdout.splitlines()
+    lines = (await books.run_process("list")).stdout.splitlines()
     assert [line.split()[2:6] for line in lines] == [
         [await books.reference(3), "pending", "20.00", "INR"],
         [await books.reference(2), "refunded", "20.00", "INR,"],

@@ -101,8 +101,9 @@ async def test_interrupted_refund_is_made_once(razorpay: FakeRazorpay, kind: Kin
         checkout = await gateway.open_checkout(request)
         paid = razorpay.pays(checkout.order_id)
         back = RefundRequest(RefundId(uuid4()), payment_of(request, checkout.order_id, paid["id"]), PRICE)
-        razorpay.trouble(kind, "POST /v1/payments/.*", times=10)
-        for _ in range(10):
+        times = 2 if kind == "hang" else 10  # each that hangs takes a second
+        razorpay.trouble(kind, "POST /v1/payments/.*", times=times)
+        for _ in range(times):
             with pytest.raises(GatewayUnavailable):
                 await gateway.refund(back)
         answer = await gateway.refund(back)

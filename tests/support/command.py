@@ -1,6 +1,7 @@
 """The `convene` command as a person runs it: a process, its output, its status."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
+from interfaces.cli import main
 from tests.support import shifted_clock
 
 CONVENE = Path(sys.executable).parent / "convene"
@@ -33,6 +36,25 @@ def convene(
         timeout=60,
         check=False,
     )
+
+
+def convene_here(*arguments: str, cwd: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command within this process, for tests of what it does rather than of its process. While it runs, its
+    environment, working directory and output are those of the whole process."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with (
+        mock.patch.dict(os.environ, environ, clear=True),
+        mock.patch.object(sys, "argv", ["convene", *arguments]),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return subprocess.CompletedProcess(["convene", *arguments], status, out.getvalue(), err.getvalue())
 
 
 def processes_of(data: Path) -> list[str]:

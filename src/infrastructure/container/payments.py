@@ -36,6 +36,9 @@ from infrastructure.postgres.payments.mismatches import PostgresMismatches
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
 
+SECOND_LOOK_AFTER = timedelta(seconds=2)
+"""Within it a payment or webhook in transit arrives, as a rule."""
+
 
 @dataclass(frozen=True, slots=True)
 class Money:
@@ -174,5 +177,5 @@ def build_audit(settings: Settings) -> AuditParts:
     database = Database(settings.database_url, pool_size=2, timeout=settings.database_timeout_seconds)
     gateways, _ = build_gateways(settings, database)
     audit = PostgresPaymentAudit(database)
-    audit_payments = AuditPayments(audit, gateways, timedelta(seconds=2))
+    audit_payments = AuditPayments(audit, gateways, SECOND_LOOK_AFTER)
     return AuditParts(database, gateways, audit, PostgresMismatches(database), audit_payments)
