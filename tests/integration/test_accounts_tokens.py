@@ -129,11 +129,6 @@ async def test_access_and_refresh_tokens_are_not_interchangeable(shared_api: htt
     assert (await refresh(shared_api, ada.access_token)).status_code == 401
 
 
-async def test_unknown_refresh_token_is_rejected(shared_api: httpx.AsyncClient, ada: Person) -> None:
-    given = jwt.decode(ada.refresh_token, options={"verify_signature": False})
-    assert (await refresh(shared_api, a_token(given | {"jti": uuid4().hex}))).status_code == 401
-
-
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "JWT", ""])
 async def test_other_authorization_scheme_is_rejected(shared_api: httpx.AsyncClient, ada: Person, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {ada.access_token}".strip()}
@@ -170,17 +165,6 @@ async def is_out(api: httpx.AsyncClient, tokens: dict[str, Any]) -> bool:
     } == {401}
 
 
-async def test_logout_ends_this_login_only(shared_api: httpx.AsyncClient, shared_people: People) -> None:
-    person = await shared_people.user()
-    here, there = [(await log_in(shared_api, person.email)).json() for _ in range(2)]
-    headers = {"Authorization": f"Bearer {here['access_token']}"}
-    answer = await shared_api.post("/auth/logout", headers=headers)
-    assert (answer.status_code, answer.json()) == (200, {"message": "Logged out successfully"})
-    assert await is_out(shared_api, here)
-    assert (await profile(shared_api, there["access_token"])).status_code == 200
-    assert (await refresh(shared_api, there["refresh_token"])).status_code == 200
-
-
 async def test_logout_everywhere_ends_every_login(shared_api: httpx.AsyncClient, shared_people: People) -> None:
     person = await shared_people.user()
     logins = [(await log_in(shared_api, person.email)).json() for _ in range(3)]
@@ -188,64 +172,6 @@ async def test_logout_everywhere_ends_every_login(shared_api: httpx.AsyncClient,
     assert all([await is_out(shared_api, tokens) for tokens in logins])
     assert (await person.get("/profile")).status_code == 401
     assert (await log_in(shared_api, person.email)).status_code == 200
-
-
-async def test_new_password_ends_every_login(shared_api: httpx.AsyncClient, shared_people: People) -> None:
-    person = await shared_people.user()
-    elsewhere = (await log_in(shared_api, person.email)).json()
-    wrong = await person.post("/auth/password", {"current_password": "password124", "new_password": "another password"})
-    assert (wrong.status_code, wrong.json()["error"]) == (401, "Invalid credentials")
-    assert (await person.get("/profile")).status_code == 200
-
-    changed = {"current_password": PASSWORD, "new_password": "another password"}
-    assert (await person.post("/auth/password", changed)).status_code == 200
-    assert await is_out(shared_api, elsewhere)
-    assert (await person.get("/profile")).status_code == 401
-    assert (await log_in(shared_api, person.email)).status_code == 401
-    assert (await log_in(shared_api, person.email, "another password")).status_code == 200
-
-
-async def test_changed_role_applies_from_the_next_request(
-    shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
-) -> None:
-    person = await shared_people.facilitator()
-    assert await use_cases.grant_role(email=person.email, role=Role.USER)
-    assert (await person.get("/facilitator/events")).status_code == 401
-    tokens = (await log_in(shared_api, person.email)).json()
-    assert tokens["user"]["role"] == "user"
-    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
-    assert (await shared_api.get("/facilitator/events", headers=headers)).status_code == 403
-
-
-async def test_role_change_revokes_refresh_tokens(
-    shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
-) -> None:
-    """A stolen token must not become one of an admin."""
-    person = await shared_people.user()
-    copied = (await log_in(shared_api, person.email)).json()
-    assert await use_cases.grant_role(email=person.email, role=Role.ADMIN)
-    assert await is_out(shared_api, copied)
-
-
-async def test_deactivation_revokes_refresh_tokens(
-    shared_api: httpx.AsyncClient,
-    shared_people: People,
-    use_cases: container.UseCases,
-    shared_database: asyncpg.Connection,
-) -> None:
-    person = await shared_people.user()
-    copied = (await log_in(shared_api, person.email)).json()
-    await use_cases.set_account_active(email=person.email, active=False)
-    await use_cases.set_account_active(email=person.email, active=True)
-    assert await is_out(shared_api, copied)
-
-    # One that was deactivated by a version that let its logins be.
-    copied = (await log_in(shared_api, person.email)).json()
-    await shared_database.execute(
-        "UPDATE users SET is_active = false, token_version = token_version + 1 WHERE id = $1", person.id
-    )
-    await use_cases.set_account_active(email=person.email, active=True)
-    assert await is_out(shared_api, copied)
 
 
 async def test_admin_manages_all_events_and_bookings(
@@ -262,23 +188,6 @@ async def test_admin_manages_all_events_and_bookings(
     assert (await admin.post(f"/bookings/{booking['id']}/cancel")).status_code == 200
     assert (await admin.put(f"/events/{event['id']}", {"title": "Moderated"})).status_code == 200
     assert (await admin.post(f"/facilitator/events/{event['id']}/cancel")).status_code == 200
-
-
-async def test_deactivated_account_is_logged_out_and_looks_unknown(
-    shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
-) -> None:
-    person = await shared_people.user()
-    tokens = (await log_in(shared_api, person.email)).json()
-    await use_cases.set_account_active(email=person.email, active=False)
-    assert await is_out(shared_api, tokens)
-    refused = [await log_in(shared_api, person.email), await log_in(shared_api, "nobody@example.com")]
-    refused.append(await log_in(shared_api, person.email, "password124"))
-    assert {answer.status_code for answer in refused} == {401}
-    assert len({json.dumps(answer.json() | {"request_id": ""}) for answer in refused}) == 1
-
-    await use_cases.set_account_active(email=person.email, active=True)
-    assert (await profile(shared_api, tokens["access_token"])).status_code == 401
-    assert (await log_in(shared_api, person.email)).status_code == 200
 
 
 # Races

@@ -20,8 +20,7 @@ from infrastructure.postgres.outbox import claims
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from tests.support.messages import add_message, deliver_due, spend_attempts_given_back
-from tests.support.receivers import Receiver, Request, answer, receiving
-from tests.support.rows import stored_row
+from tests.support.receivers import Receiver, answer, receiving
 
 Relay = Callable[[], DeliverMessages]
 
@@ -87,20 +86,6 @@ async def tripped(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> 
     await add_messages(database, 5)
 
 
-@pytest.mark.parametrize(
-    ("failures", "successes", "opens"), [(9, 0, False), (10, 0, True), (7, 3, True), (6, 4, False)]
-)
-async def test_failing_destination_opens_the_circuit(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay, failures: int, successes: int, opens: bool
-) -> None:
-    await add_messages(database, successes)
-    await work(relay())
-    crm.always(answer(500))
-    await add_messages(database, failures)
-    await work(relay())
-    assert await is_open(database) is opens
-
-
 async def test_failures_of_all_workers_are_counted_together(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
@@ -121,28 +106,6 @@ async def test_old_failures_do_not_count(database: asyncpg.Connection, crm: Rece
     assert not await is_open(database)
 
 
-async def test_rejected_messages_do_not_open_the_circuit(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay
-) -> None:
-    crm.always(answer(422))
-    await add_messages(database, 20)
-    await work(relay())
-    assert len(crm.requests) == 20
-    assert not await is_open(database)
-
-
-@pytest.mark.usefixtures("tripped")
-async def test_open_circuit_tries_nothing_and_uses_no_attempt(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay
-) -> None:
-    await work(relay(), relay())
-    assert crm.requests == []
-    assert await database.fetchval("SELECT count(*) FROM outbox WHERE attempts = 0 AND due_at <= now()") == 5
-    mail = await add_message(database, destination="email")
-    await work(relay(), destination=Destination.EMAIL)
-    assert crm.message_ids == [str(mail)]
-
-
 async def probes_of_two_workers(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> int:
     """How many of two workers that come at the same moment try whether the CRM is back."""
     crm.always(answer(500))
@@ -152,19 +115,6 @@ async def probes_of_two_workers(database: asyncpg.Connection, crm: Receiver, rel
     await pass_by(database, 31)
     await work(first, second)
     return len(crm.requests)
-
-
-@pytest.mark.usefixtures("tripped")
-async def test_one_worker_sends_one_probe_every_30_seconds(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay
-) -> None:
-    for _ in range(3):
-        assert await probes_of_two_workers(database, crm, relay) == 1
-    await pass_by(database, 28)
-    crm.requests.clear()
-    await work(relay(), relay())
-    assert crm.requests == []
-    assert await database.fetchval("SELECT count(*) FROM delivery_attempts WHERE probe") == 3
 
 
 TURN = " AND probe_at <= now() AND (SELECT tripped"
@@ -219,89 +169,12 @@ async def test_dead_worker_delays_the_next_probe_and_without_expiry_blocks_it(
     assert await is_open(database) is not guarded
 
 
-@pytest.mark.usefixtures("tripped")
-async def test_delivered_probe_closes_the_circuit(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
-    await pass_by(database, 31)
-    await work(relay())
-    assert len(crm.requests) == 5
-    assert not await is_open(database)
-    crm.always(answer(500))
-    await add_messages(database, 9)
-    await work(relay())
-    assert not await is_open(database), "what was counted before it came back counts no more"
-
-
-@pytest.mark.usefixtures("tripped")
-async def test_delivery_started_before_the_circuit_opened_does_not_close_it(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay
-) -> None:
-    await database.execute("UPDATE destinations SET tripped_at = NULL")
-    arrived, let_go = asyncio.Event(), asyncio.Event()
-
-    async def slowly(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
-        arrived.set()
-        await let_go.wait()
-        return answer()
-
-    crm.behave = slowly
-    working = asyncio.create_task(work(relay()))
-    await arrived.wait()
-    await database.execute("UPDATE destinations SET tripped_at = now(), probe_at = now() + interval '30 s'")
-    let_go.set()
-    await working
-    assert await is_open(database)
-
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_pauses_all_messages_of_the_destination(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay, status: int
-) -> None:
-    crm.always(answer(status, b"", Retry_After="7200"))
-    asked = await add_message(database)
-    first, second = relay(), relay()
-    await work(first)
-    crm.behave = None
-    others = await add_messages(database, 3)
-    await work(first, second)
-    assert crm.message_ids == [str(asked)]
-    assert await database.fetchval("SELECT sum(attempts) FROM outbox WHERE id = ANY($1)", others) == 0
-    due_in = await database.fetchval("SELECT due_at - now() FROM outbox WHERE id = $1", asked)
-    assert due_in > timedelta(seconds=7100), "later than the schedule's hour, as the CRM asked"
-    await pass_by(database, 7100)
-    await work(first, second)
-    assert crm.message_ids == [str(asked)]
-    await pass_by(database, 101)
-    await work(first, second)
-    assert set(crm.message_ids[1:]) == {str(each) for each in others}
-
-
 async def test_shorter_pause_does_not_replace_a_longer_one(database: asyncpg.Connection, relay: Relay) -> None:
     circuit_breakers = relay().circuit_breakers
     await circuit_breakers.pause(Destination.CRM, timedelta(hours=2), reason="busy")
     await circuit_breakers.pause(Destination.CRM, timedelta(seconds=1), reason="busy")
     left = await database.fetchval("SELECT paused_until - now() FROM destinations")
     assert left > timedelta(hours=1)
-
-
-async def test_destination_gone_waits_for_an_operator_and_keeps_its_messages(
-    database: asyncpg.Connection, crm: Receiver, relay: Relay
-) -> None:
-    crm.always(answer(410, b"unsubscribed"))
-    message_id = await add_message(database)
-    await work(relay())
-    await add_message(database)
-    await pass_by(database, 10_000_000)
-    await work(relay(), relay())
-    assert crm.message_ids == [str(message_id)]
-    kept = await stored_row(database, "SELECT status, attempts, last_error FROM outbox WHERE id = $1", message_id)
-    assert tuple(kept) == ("pending", 0, "410 Gone: unsubscribed")
-    crm.behave = None
-    circuit_breakers = relay().circuit_breakers
-    assert isinstance(circuit_breakers, PostgresCircuitBreakers)
-    assert await circuit_breakers.resume(Destination.CRM)
-    assert not await circuit_breakers.resume(Destination.CRM)
-    await work(relay())
-    assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'delivered'") == 2
 
 
 @pytest.mark.parametrize(("guarded", "becomes"), [(True, "delivered"), (False, "dead")])

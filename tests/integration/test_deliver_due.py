@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from application.outbox.delivery import DeliverMessages
-from domain.outbox import Delivered, Destination, Failed, RetrySchedule
+from domain.outbox import Destination, Failed, RetrySchedule
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
@@ -119,17 +119,6 @@ async def test_ordering_key_keeps_its_order_under_retries_and_blocks_no_other(
     assert order.index(quick[3]) < order.index(slow[3])
 
 
-async def test_dead_message_does_not_block_its_ordering_key(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
-) -> None:
-    first, second = [await add_message(database, ordering_key="one") for _ in range(2)]
-    crm.behave = refuses(422, 1)
-    await run_once(relay())
-    dead = await row(database, first)
-    assert (dead["status"], dead["attempts"], dead["last_error"]) == ("dead", 1, "422 Unprocessable Entity: not now")
-    assert (await row(database, second))["status"] == "delivered"
-
-
 async def test_message_is_dead_after_the_retry_schedule(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
@@ -141,17 +130,6 @@ async def test_message_is_dead_after_the_retry_schedule(
     assert kept["last_error"] == "500 Internal Server Error: broken�"
     attempts = await database.fetch("SELECT attempt, result, status_code FROM delivery_attempts ORDER BY id")
     assert [tuple(each) for each in attempts] == [(1, "failed", 500), (2, "failed", 500), (3, "failed", 500)]
-
-
-async def test_retry_after_is_respected(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
-) -> None:
-    message_id = await add_message(database)
-    crm.always(answer(429, b"", Retry_After="3600"))
-    await run_once(relay())
-    kept = await row(database, message_id)
-    assert kept["status"] == "pending"
-    assert timedelta(minutes=59) < kept["due_in"] <= timedelta(minutes=60)
 
 
 async def test_two_concurrent_workers_deliver_each_message_once(
@@ -185,30 +163,6 @@ async def two_workers(relay: Callable[..., DeliverMessages]) -> tuple[PostgresOu
     return first, second
 
 
-async def test_claimed_message_is_not_claimed_again_during_its_lease(
-    database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
-) -> None:
-    await add_message(database)
-    first, second = await two_workers(relay)
-    [message] = await first.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
-    assert message.attempt == 1
-    assert not await second.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
-    assert not await first.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
-
-
-async def test_message_of_a_dead_worker_is_reclaimed(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
-) -> None:
-    message_id = await add_message(database)
-    dead, _ = await two_workers(relay)
-    assert await dead.claim(Destination.CRM, limit=8, lease=SHORT, probe_every=LEASE)
-    await run_until_settled(database, relay())
-    kept = await row(database, message_id)
-    assert (kept["status"], kept["attempts"], crm.message_ids) == ("delivered", 2, [str(message_id)])
-    made = await database.fetch("SELECT attempt, result, split_part(detail, ':', 1) FROM delivery_attempts ORDER BY id")
-    assert [tuple(each) for each in made] == [(1, "failed", "reclaimed"), (2, "delivered", "{}")]
-
-
 async def late_settlement(database: asyncpg.Connection, relay: Callable[..., DeliverMessages]) -> str:
     """A worker settles a message that another has taken over meanwhile; what the message then is."""
     message_id = await add_message(database)
@@ -237,20 +191,6 @@ async def test_without_claim_check_a_late_result_overwrites(
     assert await late_settlement(database, relay) == "dead"
 
 
-async def test_late_result_of_the_same_worker_is_ignored(
-    database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
-) -> None:
-    message_id = await add_message(database)
-    worker, _ = await two_workers(relay)
-    [old] = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
-    [new] = await worker.claim(Destination.CRM, limit=1, lease=LEASE, probe_every=LEASE)
-    await worker.release(old)
-    await worker.renew(old, lease=timedelta(0))
-    assert (await row(database, message_id))["attempts"] == 2
-    await worker.record_result(new, Delivered(), took=SHORT, retry_in=None)
-    assert (await row(database, message_id))["status"] == "delivered"
-
-
 @pytest.mark.parametrize(("renew_every", "doubled"), [(timedelta(seconds=0.1), False), (timedelta(hours=1), True)])
 async def test_lease_is_renewed_during_a_long_delivery(
     database: asyncpg.Connection,
@@ -273,30 +213,6 @@ async def test_lease_is_renewed_during_a_long_delivery(
     options = {"lease": lease, "renew_every": renew_every}
     await run_until_settled(database, relay(**options), relay(**options))
     assert (len(crm.requests) > 1) == doubled
-
-
-async def test_invalid_message_dies_alone(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
-) -> None:
-    poison = await add_message(database, event={"starts_at": "the day after tomorrow"})
-    others = {str(await add_message(database)) for _ in range(30)}
-    await run_until_settled(database, relay(tries=2))
-    assert set(crm.message_ids) == others
-    kept = await row(database, poison)
-    assert (kept["status"], kept["attempts"]) == ("dead", 2)
-    assert "starts_at" in kept["last_error"]
-
-
-async def test_message_is_dead_after_all_attempts_were_lost(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
-) -> None:
-    message_id = await add_message(database)
-    for _ in range(2):
-        dead, _ = await two_workers(relay)
-        await dead.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
-    await run_once(relay(tries=2))
-    assert (await row(database, message_id))["status"] == "dead"
-    assert crm.requests == []
 
 
 async def test_unknown_message_type_is_left_to_newer_workers(
