@@ -260,6 +260,13 @@ async def test_without_connected_calendars_no_job_is_enqueued(app: CalendarAppli
     assert app.messages(MessageType.CALENDAR_OUTDATED) == []
 
 
+async def test_booking_cancelled_before_its_first_sync_is_never_added(app: CalendarApplication, coach: User) -> None:
+    appointment_id = await app.appointment(coach)
+    await app.cancel(app.client_of(appointment_id), appointment_id)
+    assert set(await app.run()) == {TAKEN_OUT}
+    assert app.google.calls.count("put") == 0
+
+
 async def test_booking_cancelled_while_access_failed_is_removed_after_reconnecting(
     app: CalendarApplication, coach: User
 ) -> None:

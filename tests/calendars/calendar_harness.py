@@ -1,11 +1,14 @@
 """A coach and a client with a calendar at Google or Microsoft, and the worker that keeps it."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from domain.outbox import Destination
 from infrastructure.container import DeliveryParts
@@ -17,6 +20,9 @@ from tests.support.outlook import FakeOutlook
 from tests.support.people import Person
 
 FakeCalendar = FakeGoogleCalendar | FakeOutlook
+
+ON_GOOGLE = pytest.mark.parametrize("provider", ["google"], indirect=True)
+ON_OUTLOOK = pytest.mark.parametrize("provider", ["outlook"], indirect=True)
 
 
 @dataclass
@@ -55,6 +61,18 @@ class CalendarHarness:
     async def ask_for(self, starts: datetime) -> httpx.Response:
         body = {"coach_id": self.coach_uuid, "session_datetime": starts.isoformat(), "duration_minutes": 60}
         return await self.client.post("/booking", json=body)
+
+    async def synced_booking(self) -> str:
+        """A booking whose entry is in the connected calendar of the coach."""
+        await self.connect(self.coach)
+        booking_id = await self.book()
+        await self.run()
+        return booking_id
+
+    async def move(self, booking_id: str, *, days: int, hour: float) -> None:
+        body = {"session_datetime": at(days, hour).isoformat()}
+        answer = await self.client.post(f"/booking/{booking_id}/reschedule", body)
+        assert answer.status_code == 200, answer.text
 
     async def sync(self, person: Person, booking_id: str, **more: Any) -> httpx.Response:
         body = {"booking_id": booking_id, "calendar_type": self.provider, "timezone": "America/New_York"} | more
@@ -99,12 +117,29 @@ class CalendarHarness:
             "UPDATE calendar_connections SET busy_read_at = now() - interval '1 hour', busy_due_at = now()"
         )
 
+    @contextlib.asynccontextmanager
+    async def trigger(self, table: str, action: str, body: str) -> AsyncIterator[None]:
+        """While this is open, the database runs `body` (PL/pgSQL) before each such action on a row of the table."""
+        await self.records.execute(
+            f"""CREATE FUNCTION of_a_test() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+                CREATE TRIGGER of_a_test BEFORE {action} ON {table} FOR EACH ROW EXECUTE FUNCTION of_a_test()"""
+        )
+        try:
+            yield
+        finally:
+            await self.records.execute("DROP FUNCTION of_a_test CASCADE")
+
     def is_busy(self, starts: datetime, ends: datetime) -> None:
         """The owner of the calendar has something to do then."""
         if isinstance(self.calendar, FakeGoogleCalendar):
             self.calendar.foreign.append((starts.isoformat(), ends.isoformat()))
         else:
             self.calendar.busy(*(each.replace(tzinfo=None).isoformat() for each in (starts, ends)))
+
+    def entry(self) -> dict[str, Any]:
+        """The only entry in the calendar."""
+        [entry] = self.calendar.live.values()
+        return entry
 
     def entries(self) -> list[tuple[datetime, datetime]]:
         """When the entries in the calendar are."""

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
-from tests.calendars.calendar_harness import CalendarHarness, at
+from tests.calendars.calendar_harness import ON_GOOGLE, ON_OUTLOOK, CalendarHarness, at
 from tests.support import calendar_faults as faults
 from tests.support.outlook import FakeOutlook
 
@@ -34,39 +34,15 @@ async def test_busy_time_far_ahead_cannot_be_booked(calendar_harness: CalendarHa
         assert (await calendar_harness.ask_for(at(days, 11))).status_code == 201, days
 
 
+@ON_GOOGLE
 async def test_without_connected_calendar_the_same_time_is_free(calendar_harness: CalendarHarness) -> None:
     """Negative control of the test above."""
     calendar_harness.is_busy(at(3, 10), at(3, 11))
     assert (await calendar_harness.ask_for(at(3, 10.5))).status_code == 201
 
 
-async def test_freed_time_can_be_booked_after_the_periodic_read(
-    calendar_harness: CalendarHarness,
-) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    calendar_harness.is_busy(at(3, 10), at(3, 11))
-    assert await calendar_harness.parts.calendars.read_busy_times() == 1
-    assert await calendar_harness.busy() == [(at(3, 10), at(3, 11))]
-    # It is nobody's turn again for five minutes.
-    assert await calendar_harness.parts.calendars.read_busy_times() == 0
-    calendar_harness.calendar.foreign.clear()
-    await calendar_harness.forget_freshness()
-    assert await calendar_harness.parts.calendars.read_busy_times() == 1
-    assert await calendar_harness.busy() == []
-    assert (await calendar_harness.ask_for(at(3, 10))).status_code == 201
-
-
-async def test_busy_times_are_cached_between_bookings(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    for hour in (9, 10, 11):
-        await calendar_harness.book(hour=hour)
-    assert calendar_harness.readings() == 1
-
-
 async def test_own_entry_does_not_block_rescheduling(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
+    booking_id = await calendar_harness.synced_booking()
     calendar_harness.is_busy(at(3, 12), at(3, 13))
     await calendar_harness.forget_freshness()
     body = {"session_datetime": at(3, 10.5).isoformat()}
@@ -78,23 +54,6 @@ async def test_own_entry_does_not_block_rescheduling(calendar_harness: CalendarH
         f"/booking/{booking_id}/reschedule", {"session_datetime": at(3, 12).isoformat()}
     )
     assert refused.status_code == 400
-
-
-async def test_busy_times_of_clients_are_not_read(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.client)
-    assert await calendar_harness.parts.calendars.read_busy_times() == 0
-
-
-async def test_hanging_calendar_delays_a_booking_but_does_not_stop_it(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    calendar_harness.is_busy(at(3, 10), at(3, 11))
-    await calendar_harness.parts.calendars.read_busy_times()
-    await calendar_harness.forget_freshness()
-    calendar_harness.calendar.faults.always = faults.hang
-    # What was read last counts.
-    assert (await calendar_harness.ask_for(at(3, 10))).status_code == 400
-    assert (await calendar_harness.ask_for(at(3, 14))).status_code == 201
-    assert calendar_harness.readings() == 2
 
 
 async def test_invalid_answer_breaks_no_booking_and_keeps_known_busy_times(
@@ -113,6 +72,7 @@ async def test_invalid_answer_breaks_no_booking_and_keeps_known_busy_times(
     assert await calendar_harness.records.fetchval("SELECT last_error FROM calendar_connections") is not None
 
 
+@ON_GOOGLE
 async def test_two_workers_read_each_calendar_once(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     book = calendar_harness.parts.calendars.read_busy_times.book
@@ -120,9 +80,9 @@ async def test_two_workers_read_each_calendar_once(calendar_harness: CalendarHar
     assert sum(len(claim) for claim in claims) == 1
 
 
+@ON_OUTLOOK  # Google answers on one page, with times that are busy
 async def test_outlook_is_read_to_its_last_page_and_only_busy_entries_count(calendar_harness: CalendarHarness) -> None:
-    if not isinstance(calendar_harness.calendar, FakeOutlook):
-        return  # Google answers on one page, with times that are busy
+    assert isinstance(calendar_harness.calendar, FakeOutlook)
     await calendar_harness.connect(calendar_harness.coach)
     for hour in range(8):
         calendar_harness.is_busy(at(5, hour), at(5, hour + 1))
@@ -137,9 +97,9 @@ async def test_outlook_is_read_to_its_last_page_and_only_busy_entries_count(cale
     ]
 
 
+@ON_OUTLOOK
 async def test_outlook_next_page_on_another_host_gets_no_token(calendar_harness: CalendarHarness) -> None:
-    if not isinstance(calendar_harness.calendar, FakeOutlook):
-        return
+    assert isinstance(calendar_harness.calendar, FakeOutlook)
     await calendar_harness.connect(calendar_harness.coach)
     for hour in range(8):
         calendar_harness.is_busy(at(5, hour), at(5, hour + 1))

@@ -1,6 +1,7 @@
 """A provider that is slow, endless or talks nonsense: bounded in time and size, and no word of it believed."""
 
 import asyncio
+import itertools
 import time
 from datetime import timedelta
 from uuid import uuid4
@@ -13,12 +14,14 @@ from domain.errors import DomainError
 from domain.time import Interval
 from infrastructure.calendar_providers.google import GoogleCalendar
 from infrastructure.calendar_providers.microsoft import OutlookCalendar
-from tests.calendars.calendar_harness import FakeCalendar, at
+from tests.calendars.calendar_harness import ON_GOOGLE, FakeCalendar, at
 from tests.support import calendar_faults as faults
-from tests.support.calendar_grants import CLIENT_ID, CLIENT_SECRET
+from tests.support.calendar_grants import BACK, CLIENT_ID, CLIENT_SECRET
 from tests.support.google_calendar import FakeGoogleCalendar
+from tests.support.google_calendar import refusal as google_refusal
+from tests.support.outlook import refusal as graph_refusal
 
-SECONDS = 0.5
+SECONDS = 0.1
 """The limit where the provider never comes to an end."""
 GENEROUS_SECONDS = 5
 """The limit where the provider answers, however busy this machine is."""
@@ -33,7 +36,7 @@ ENTRY = Entry(
 )
 WINDOW = Interval(at(0, 0), at(60, 0))
 NOTHING = OwnEntries((), (), ())
-CALLS = ["put", "change", "remove", "busy", "refresh"]
+CALLS = ["put", "change", "remove", "busy", "refresh", "exchange"]
 
 
 @pytest.fixture
@@ -68,6 +71,8 @@ async def call(service: CalendarService, name: str, tokens: dict[str, str]) -> o
             return None
         case "busy":
             return await service.busy(token, WINDOW, NOTHING)
+        case "exchange":
+            return await service.exchange("code", redirect_uri=BACK, verifier="verifier")
     return await service.refresh(tokens["refresh_token"])
 
 
@@ -172,6 +177,34 @@ async def test_invalid_token_is_rejected(
     await service.close()
 
 
+@ON_GOOGLE  # Microsoft answers 429
+@pytest.mark.parametrize("reason", ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"])
+async def test_google_rate_limit_403_is_temporary_and_other_403_is_not(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, reason: str
+) -> None:
+    tokens = calendar.grants.hand_out()
+    calendar.faults.next += [faults.saying(google_refusal(403, each)) for each in (reason, "forbidden")]
+    with pytest.raises(CalendarUnavailable):
+        await call(service, "put", tokens)
+    with pytest.raises(CalendarRefused, match="Google Calendar answered 403 forbidden"):
+        await call(service, "put", tokens)
+    await service.close()
+
+
+async def test_rate_limit_says_how_long_to_wait(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
+) -> None:
+    tokens = calendar.grants.hand_out()
+    too_often = graph_refusal(429, "ApplicationThrottled", Retry_After="7300")
+    if isinstance(calendar, FakeGoogleCalendar):
+        too_often = google_refusal(429, "rateLimitExceeded").replace(b"\r\n\r\n", b"\r\nRetry-After: 7300\r\n\r\n", 1)
+    calendar.faults.next.append(faults.saying(too_often))
+    with pytest.raises(CalendarUnavailable) as caught:
+        await call(service, "put", tokens)
+    assert caught.value.retry_after == 7300
+    await service.close()
+
+
 async def test_unreadable_calendar_is_reported(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
 ) -> None:
@@ -189,10 +222,12 @@ async def test_concurrent_calls_are_independent(
     tokens = calendar.grants.hand_out()
     start = at(1, 0)
     calendar.faults.next.append(faults.hang)
-    results = await asyncio.gather(
-        *(service.busy(tokens["access_token"], Interval(start, start + timedelta(days=1)), NOTHING) for _ in range(8)),
-        return_exceptions=True,
-    )
-    assert sum(isinstance(result, CalendarUnavailable) for result in results) == 1
-    assert sum(result == [] for result in results) == 7
+    window = Interval(start, start + timedelta(days=1))
+    calls = [asyncio.create_task(service.busy(tokens["access_token"], window, NOTHING)) for _ in range(8)]
+    answered = [await each for each in itertools.islice(asyncio.as_completed(calls), 7)]
+    assert answered == [[]] * 7
+    (hanging,) = [each for each in calls if not each.done()]
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
     await service.close()

@@ -1,5 +1,6 @@
 """What Google and Graph do by their documents that a simpler provider would not."""
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from infrastructure.calendar_providers.google import EVENTS
-from tests.calendars.calendar_harness import CalendarHarness, at
+from tests.calendars.calendar_harness import ON_GOOGLE, CalendarHarness, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.google_calendar import refusal as google_refusal
@@ -16,27 +17,14 @@ from tests.support.outlook import FakeOutlook
 DAY = timedelta(days=1)
 
 
-def the_entry(calendar_harness: CalendarHarness) -> dict[str, Any]:
-    [entry] = calendar_harness.calendar.live.values()
-    return entry
-
-
-async def moved(calendar_harness: CalendarHarness, booking_id: str, *, days: int, hour: float) -> None:
-    body = {"session_datetime": at(days, hour).isoformat()}
-    answer = await calendar_harness.client.post(f"/booking/{booking_id}/reschedule", body)
-    assert answer.status_code == 200, answer.text
-
-
 async def test_moving_an_entry_keeps_its_online_meeting(calendar_harness: CalendarHarness) -> None:
     """Graph keeps the way into a Teams meeting in the entry's text."""
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
+    booking_id = await calendar_harness.synced_booking()
     link = await calendar_harness.link(booking_id)
-    await moved(calendar_harness, booking_id, days=4, hour=15)
+    await calendar_harness.move(booking_id, days=4, hour=15)
     await calendar_harness.run()
     assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
-    entry = the_entry(calendar_harness)
+    entry = calendar_harness.entry()
     assert str(link) in str(entry.get("onlineMeeting") or entry.get("conferenceData"))
 
 
@@ -50,7 +38,7 @@ async def test_moved_entry_with_a_lost_answer_is_not_duplicated(
     booking_id = await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(faults.lost_answer)
     await calendar_harness.run()
-    await moved(calendar_harness, booking_id, days=days, hour=15)
+    await calendar_harness.move(booking_id, days=days, hour=15)
     await calendar_harness.later()
     assert calendar_harness.entries() == [(at(days, 15), at(days, 16))]
     await calendar_harness.client.delete(f"/booking/{booking_id}")
@@ -65,27 +53,25 @@ async def test_entry_with_a_lost_answer_moved_far_away_is_deleted(
     booking_id = await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(faults.lost_answer)
     await calendar_harness.run()
-    await moved(calendar_harness, booking_id, days=90, hour=15)
+    await calendar_harness.move(booking_id, days=90, hour=15)
     await calendar_harness.client.delete(f"/booking/{booking_id}")
     await calendar_harness.later()
     assert calendar_harness.entries() == []
 
 
+@ON_GOOGLE  # Graph leaves out a meeting that it cannot make
 async def test_account_without_google_meet_gets_entries_without_meeting(
     calendar_harness: CalendarHarness,
 ) -> None:
-    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
-        return  # Graph leaves out a meeting that it cannot make
+    assert isinstance(calendar_harness.calendar, FakeGoogleCalendar)
     calendar_harness.calendar.has_meet = False
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
+    booking_id = await calendar_harness.synced_booking()
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
     assert await calendar_harness.link(booking_id) is None
     assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
     synced = await calendar_harness.sync(calendar_harness.coach, booking_id)
     assert (synced.status_code, synced.json()["meeting_link"]) == (200, None)
-    await moved(calendar_harness, booking_id, days=4, hour=15)
+    await calendar_harness.move(booking_id, days=4, hour=15)
     await calendar_harness.run()
     assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
 
@@ -97,9 +83,7 @@ async def test_account_without_google_meet_gets_entries_without_meeting(
 async def test_private_entry_over_an_own_appointment_blocks_the_time(
     calendar_harness: CalendarHarness, hours: tuple[float, float]
 ) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
+    booking_id = await calendar_harness.synced_booking()
     calendar_harness.is_busy(at(3, hours[0]), at(3, hours[1]))
     await calendar_harness.forget_freshness()
     assert await calendar_harness.parts.calendars.read_busy_times() == 1
@@ -108,19 +92,17 @@ async def test_private_entry_over_an_own_appointment_blocks_the_time(
     assert taken == [each for each in quarters if at(3, hours[0]) <= each < at(3, hours[1])]
     # After the appointment has moved, the private entry still blocks the time.
     if hours == (10, 11):
-        await moved(calendar_harness, booking_id, days=3, hour=14)
+        await calendar_harness.move(booking_id, days=3, hour=14)
         refused = await calendar_harness.ask_for(at(3, 10))
         assert (refused.status_code, refused.json()["detail"]) == (400, "Time slot is not available")
 
 
+@ON_GOOGLE  # Outlook's are in test_busy_times
 async def test_only_google_entries_that_block_time_count(
     calendar_harness: CalendarHarness,
 ) -> None:
-    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
-        return  # Outlook's are in test_busy_times
-    await calendar_harness.connect(calendar_harness.coach)
-    await calendar_harness.book()
-    await calendar_harness.run()
+    assert isinstance(calendar_harness.calendar, FakeGoogleCalendar)
+    await calendar_harness.synced_booking()
     starts, ends = ({"dateTime": at(3, hour).isoformat()} for hour in (10, 11))
     no, yes = ({"self": True, "responseStatus": status} for status in ("declined", "accepted"))
     calendar_harness.calendar.more += [
@@ -144,9 +126,9 @@ async def test_only_google_entries_that_block_time_count(
     assert await calendar_harness.busy() == [(berlin, berlin + DAY), (at(3, 10), at(3, 11))]
 
 
+@ON_GOOGLE
 async def test_invalid_day_in_the_google_list_breaks_no_booking(calendar_harness: CalendarHarness) -> None:
-    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
-        return
+    assert isinstance(calendar_harness.calendar, FakeGoogleCalendar)
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
 
@@ -165,9 +147,9 @@ async def test_invalid_day_in_the_google_list_breaks_no_booking(calendar_harness
         )
 
 
+@ON_GOOGLE
 async def test_temporarily_unreadable_google_calendar_keeps_known_busy_times(calendar_harness: CalendarHarness) -> None:
-    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
-        return
+    assert isinstance(calendar_harness.calendar, FakeGoogleCalendar)
     await calendar_harness.connect(calendar_harness.coach)
     calendar_harness.is_busy(at(3, 10), at(3, 11))
     assert await calendar_harness.parts.calendars.read_busy_times() == 1
@@ -179,16 +161,14 @@ async def test_temporarily_unreadable_google_calendar_keeps_known_busy_times(cal
     assert await calendar_harness.busy() == [(at(3, 10), at(3, 11))]
 
 
+@ON_GOOGLE  # Microsoft asks for all or nothing
 async def test_without_google_busy_permission_entries_are_read_instead(
     calendar_harness: CalendarHarness,
 ) -> None:
     """People tick permissions off one by one."""
-    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
-        return  # Microsoft asks for all or nothing
+    assert isinstance(calendar_harness.calendar, FakeGoogleCalendar)
     calendar_harness.calendar.grants.scope = EVENTS
-    await calendar_harness.connect(calendar_harness.coach)
-    await calendar_harness.book()
-    await calendar_harness.run()
+    await calendar_harness.synced_booking()
     for hours in ((10.5, 11.5), (14, 15)):
         calendar_harness.is_busy(at(3, hours[0]), at(3, hours[1]))
     await calendar_harness.forget_freshness()
@@ -201,9 +181,7 @@ async def test_without_google_busy_permission_entries_are_read_instead(
 
 
 async def test_connecting_another_account_adds_all_upcoming_bookings(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
+    booking_id = await calendar_harness.synced_booking()
     before = dict(calendar_harness.calendar.events)
     calendar_harness.calendar.events.clear()  # another account
     if isinstance(calendar_harness.calendar, FakeOutlook):
@@ -213,7 +191,7 @@ async def test_connecting_another_account_adds_all_upcoming_bookings(calendar_ha
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.run()
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
-    assert str(await calendar_harness.link(booking_id)) in str(the_entry(calendar_harness))
+    assert str(await calendar_harness.link(booking_id)) in str(calendar_harness.entry())
     assert len(before) == 1
     assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
@@ -223,12 +201,6 @@ async def test_without_reconnect_check_the_new_account_misses_an_entry(
     calendar_harness: CalendarHarness, guarded: bool
 ) -> None:
     """The negative control does not detect the reconnect and leaves the new account empty."""
-    if not guarded:
-        await calendar_harness.records.execute(
-            """CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS
-               $$ BEGIN NEW.connected_at = OLD.connected_at; RETURN NEW; END $$;
-               CREATE TRIGGER same BEFORE UPDATE ON calendar_connections FOR EACH ROW EXECUTE FUNCTION same()"""
-        )
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
 
@@ -241,8 +213,12 @@ async def test_without_reconnect_check_the_new_account_misses_an_entry(
         return answer
 
     calendar_harness.calendar.faults.next.append(connected_meanwhile)
-    await calendar_harness.run()
-    await calendar_harness.run()
+    same_time = "NEW.connected_at = OLD.connected_at; RETURN NEW;"
+    async with (
+        contextlib.nullcontext() if guarded else calendar_harness.trigger("calendar_connections", "UPDATE", same_time)
+    ):
+        await calendar_harness.run()
+        await calendar_harness.run()
     assert calendar_harness.entries() == ([(at(3, 10), at(3, 11))] if guarded else [])
 
 
@@ -251,84 +227,26 @@ async def test_without_version_check_an_older_change_overwrites_a_newer_one(
     calendar_harness: CalendarHarness, guarded: bool
 ) -> None:
     """Synced by hand while the worker moves it. The negative control enqueues no job for the change in between."""
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
+    booking_id = await calendar_harness.synced_booking()
 
-    async def moved_meanwhile(serve: faults.Serve, _writer: Any) -> bytes:
-        await moved(calendar_harness, booking_id, days=4, hour=15)
-        await calendar_harness.run()
-        assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
-        if not guarded:
-            await calendar_harness.records.execute(
-                """CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
-                   CREATE TRIGGER nothing BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION nothing()"""
-            )
-        return serve()
+    async with contextlib.AsyncExitStack() as controls:
 
-    calendar_harness.calendar.faults.next.append(moved_meanwhile)
-    assert (await calendar_harness.sync(calendar_harness.coach, booking_id)).status_code == 200
+        async def moved_meanwhile(serve: faults.Serve, _writer: Any) -> bytes:
+            await calendar_harness.move(booking_id, days=4, hour=15)
+            await calendar_harness.run()
+            assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
+            if not guarded:
+                no_message = calendar_harness.trigger("outbox", "INSERT", "RETURN NULL;")
+                await controls.enter_async_context(no_message)
+            return serve()
+
+        calendar_harness.calendar.faults.next.append(moved_meanwhile)
+        assert (await calendar_harness.sync(calendar_harness.coach, booking_id)).status_code == 200
     await calendar_harness.run()
     assert calendar_harness.entries() == ([(at(4, 15), at(4, 16))] if guarded else [(at(3, 10), at(3, 11))])
 
 
-async def test_booking_cancelled_before_its_first_sync_is_never_added(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.client.delete(f"/booking/{booking_id}")
-    await calendar_harness.run()
-    assert calendar_harness.calendar.events == {}
-    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
-
-
-async def test_booking_cancelled_while_access_failed_is_removed_after_reconnecting(
-    calendar_harness: CalendarHarness,
-) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    stays = await calendar_harness.book(hour=12)
-    await calendar_harness.run()
-    assert len(calendar_harness.entries()) == 2
-    await calendar_harness.records.execute("UPDATE calendar_connections SET status = 'reconnect'")
-    await calendar_harness.client.delete(f"/booking/{booking_id}")
-    await moved(calendar_harness, stays, days=5, hour=12)
-    await calendar_harness.run()
-    await calendar_harness.connect(calendar_harness.coach)
-    await calendar_harness.run()
-    assert calendar_harness.entries() == [(at(5, 12), at(5, 13))]
-
-
-async def test_booking_cancelled_while_disconnected_is_removed_after_reconnecting(
-    calendar_harness: CalendarHarness,
-) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    booking_id = await calendar_harness.book()
-    await calendar_harness.run()
-    assert (await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")).status_code == 204
-    await calendar_harness.client.delete(f"/booking/{booking_id}")
-    await calendar_harness.connect(calendar_harness.coach)
-    await calendar_harness.run()
-    assert calendar_harness.entries() == []
-
-
-async def test_busy_times_of_the_previous_account_are_dropped(
-    calendar_harness: CalendarHarness,
-) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-
-    async def connected_meanwhile(serve: faults.Serve, _writer: Any) -> bytes:
-        calendar_harness.is_busy(at(3, 10), at(3, 11))
-        answer = serve()
-        calendar_harness.calendar.foreign.clear()
-        await calendar_harness.connect(calendar_harness.coach)
-        return answer
-
-    calendar_harness.calendar.faults.next.append(connected_meanwhile)
-    await calendar_harness.parts.calendars.read_busy_times()
-    assert await calendar_harness.busy() == []
-    assert (await calendar_harness.ask_for(at(3, 10))).status_code == 201
-
-
+@ON_GOOGLE
 async def test_calendar_with_undecryptable_tokens_can_be_disconnected(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.records.execute(

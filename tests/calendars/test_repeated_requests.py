@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from tests.calendars.calendar_harness import CalendarHarness, at
+from tests.calendars.calendar_harness import ON_GOOGLE, CalendarHarness, at
 from tests.support.calendar_grants import BACK
 from tests.support.crash_after_commit import died_after_the_commit
 
@@ -46,6 +46,7 @@ async def test_entry_is_created_once_for_a_repeated_request(calendar_harness: Ca
     assert len(calendar_harness.entries()) == 1
 
 
+@ON_GOOGLE
 async def test_token_refresh_does_not_complete_the_idempotent_request(
     calendar_harness: CalendarHarness,
 ) -> None:

@@ -12,7 +12,7 @@ from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.calendars.connections import place
 from infrastructure.postgres.calendars.token_reencryption import reencrypt
 from infrastructure.postgres.engine import Database
-from tests.calendars.calendar_harness import CalendarHarness
+from tests.calendars.calendar_harness import ON_GOOGLE, CalendarHarness
 from tests.support.command import bare_environ, convene
 from tests.support.settings import TOKEN_KEY
 
@@ -60,6 +60,7 @@ def test_without_a_key_encryption_fails() -> None:
         SecretBox([]).seal(SECRET, HERE)
 
 
+@ON_GOOGLE
 async def test_tokens_moved_from_another_row_are_rejected(calendar_harness: CalendarHarness) -> None:
     """Write access to the table is not enough to use the calendar of another user."""
     await calendar_harness.connect(calendar_harness.coach)
@@ -80,6 +81,7 @@ async def test_tokens_moved_from_another_row_are_rejected(calendar_harness: Cale
     assert (await calendar_harness.sync(calendar_harness.client, booking_id)).status_code == 200
 
 
+@ON_GOOGLE
 async def test_command_rotates_the_key_of_a_running_system(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
@@ -117,7 +119,7 @@ async def connections(records: asyncpg.Connection, box: SecretBox, number: int) 
 
 
 async def test_keys_rotate_while_tokens_are_read(database_url: str, database: asyncpg.Connection) -> None:
-    number = 20_000
+    number = 4_000
     ids = await connections(database, SecretBox([OLD]), number)
     both = SecretBox([NEW, OLD])
     opened = Database(database_url)

@@ -1,13 +1,9 @@
 """Expiry of calendar access: one refresh serves all callers, and a revoked consent ends the connection."""
 
 import asyncio
-from datetime import timedelta
-
-import pytest
 
 from application.calendars.tokens import CalendarAccess
 from domain.calendars import CalendarReconnect, ConnectionId
-from infrastructure.clock import SystemClock
 from infrastructure.container import build_deliveries
 from tests.calendars.calendar_harness import CalendarHarness, at
 from tests.support import calendar_faults as faults
@@ -17,15 +13,6 @@ async def ends(calendar_harness: CalendarHarness) -> None:
     """The access token has ended, by our watch and by theirs."""
     calendar_harness.calendar.grants.end_access()
     await calendar_harness.records.execute("UPDATE calendar_connections SET expires_at = now() - interval '1 minute'")
-
-
-async def test_expired_access_token_is_refreshed_before_use(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    await ends(calendar_harness)
-    await calendar_harness.book()
-    await calendar_harness.run()
-    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
-    assert calendar_harness.calendar.grants.refreshed == 1
 
 
 async def test_rejected_access_token_is_refreshed_once_and_the_call_repeated(
@@ -40,35 +27,8 @@ async def test_rejected_access_token_is_refreshed_once_and_the_call_repeated(
     assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
 
 
-async def test_provider_that_rejects_a_fresh_token_is_retried_later(
-    calendar_harness: CalendarHarness,
-) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    await calendar_harness.book()
-    rejected = faults.saying(faults.as_json({"error": {"code": "InvalidAuthenticationToken"}}, 401))
-    calendar_harness.calendar.faults.next += [rejected, rejected]
-    await calendar_harness.run()
-    [(status, error)] = await calendar_harness.jobs()
-    assert status == "pending"
-    assert error is not None
-    assert "a token that it just gave" in error
-    assert calendar_harness.calendar.grants.refreshed == 1
-
-
-async def test_rotated_refresh_token_is_stored(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    for hour in (10, 12, 14):
-        await ends(calendar_harness)
-        await calendar_harness.book(hour=hour)
-        await calendar_harness.run()
-    assert len(calendar_harness.entries()) == 3
-    assert calendar_harness.calendar.grants.refreshed == 3
-    assert {status for status, _ in await calendar_harness.jobs()} == {"delivered"}
-
-
-@pytest.mark.parametrize("processes", [1, 3])
-async def test_one_refresh_serves_all_concurrent_callers(calendar_harness: CalendarHarness, processes: int) -> None:
-    """Also in several processes: each has a container of its own."""
+async def test_one_refresh_serves_the_concurrent_callers_of_all_processes(calendar_harness: CalendarHarness) -> None:
+    """Each process has a container of its own."""
     await calendar_harness.connect(calendar_harness.coach)
     connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))
     await ends(calendar_harness)
@@ -78,7 +38,7 @@ async def test_one_refresh_serves_all_concurrent_callers(calendar_harness: Calen
         return serve()
 
     calendar_harness.calendar.grants.faults.always = slowly
-    others = [build_deliveries(calendar_harness.settings) for _ in range(processes)]
+    others = [build_deliveries(calendar_harness.settings) for _ in range(3)]
     try:
         used = await asyncio.gather(
             *(_token(other.calendars.jobs.access, connection_id) for other in others for _ in range(20))
@@ -105,32 +65,18 @@ async def test_without_lease_concurrent_callers_refresh_many_times(calendar_harn
         return serve()
 
     calendar_harness.calendar.grants.faults.next.extend([after_two_calls] * 2)
-    await calendar_harness.records.execute(
-        """CREATE FUNCTION forget_lease() RETURNS trigger LANGUAGE plpgsql AS
-           $$ BEGIN NEW.refreshing_until = NULL; RETURN NEW; END $$;
-           CREATE TRIGGER forget BEFORE UPDATE ON calendar_connections
-           FOR EACH ROW EXECUTE FUNCTION forget_lease()"""
-    )
     others = [build_deliveries(calendar_harness.settings) for _ in range(3)]
     try:
-        await asyncio.gather(
-            *(_token(other.calendars.jobs.access, connection_id) for other in others), return_exceptions=True
-        )
+        async with calendar_harness.trigger(
+            "calendar_connections", "UPDATE", "NEW.refreshing_until = NULL; RETURN NEW;"
+        ):
+            await asyncio.gather(
+                *(_token(other.calendars.jobs.access, connection_id) for other in others), return_exceptions=True
+            )
     finally:
         for other in others:
             await other.close()
     assert calendar_harness.calendar.grants.refreshed > 1
-
-
-async def test_lease_of_a_dead_holder_expires(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    await ends(calendar_harness)
-    await calendar_harness.records.execute(
-        "UPDATE calendar_connections SET refreshing_until = now() + interval '1 second'"
-    )
-    await calendar_harness.book()
-    await calendar_harness.run()
-    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
 async def test_revoked_consent_is_reported_once_and_calls_stop(
@@ -186,41 +132,6 @@ async def test_concurrent_detection_of_revoked_consent_notifies_the_owner_once(
             await other.close()
     assert all(isinstance(result, CalendarReconnect) for result in results)
     assert await calendar_harness.records.fetchval("SELECT count(*) FROM outbox WHERE fact = 'calendar_revoked'") == 1
-
-
-async def test_temporary_refresh_failure_keeps_the_connection(calendar_harness: CalendarHarness) -> None:
-    await calendar_harness.connect(calendar_harness.coach)
-    await calendar_harness.book()
-    await ends(calendar_harness)
-    calendar_harness.calendar.grants.faults.next.append(faults.server_error)
-    await calendar_harness.run()
-    assert [status for status, _ in await calendar_harness.jobs()] == ["pending"]
-    assert await calendar_harness.records.fetchval("SELECT status FROM calendar_connections") == "active"
-    await calendar_harness.later()
-    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
-
-
-async def test_refresh_completes_after_its_caller_was_cancelled(calendar_harness: CalendarHarness) -> None:
-    """A provider that replaces refresh tokens would otherwise have taken the only one we know."""
-    await calendar_harness.connect(calendar_harness.coach)
-    connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))
-    await ends(calendar_harness)
-
-    async def slowly(serve: faults.Serve, _writer: asyncio.StreamWriter) -> bytes:
-        reply = serve()
-        await asyncio.sleep(0.3)
-        return reply
-
-    calendar_harness.calendar.grants.faults.next.append(slowly)
-    access = calendar_harness.parts.calendars.jobs.access
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.15):
-            await _token(access, connection_id)
-    assert await _token(access, connection_id) in calendar_harness.calendar.grants.access
-    assert calendar_harness.calendar.grants.refreshed == 1
-    assert SystemClock().now() + timedelta(minutes=50) < await calendar_harness.records.fetchval(
-        "SELECT expires_at FROM calendar_connections"
-    )
 
 
 async def _token(access: CalendarAccess, connection_id: ConnectionId) -> str:

@@ -13,13 +13,13 @@ from tests.support.google_calendar import fake_google_calendar
 from tests.support.outlook import fake_outlook
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def other(provider: str) -> AsyncIterator[FakeCalendar]:
     async with fake_outlook() if provider == "google" else fake_google_calendar() as other:
         yield other
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def other_calendar(other: FakeCalendar) -> dict[str, str]:
     return other.settings
 
