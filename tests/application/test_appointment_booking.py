@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from application.payments.settlement import Settled
 from domain.accounts import Role
 from domain.appointments import AppointmentChange, AppointmentStatus, OnlyClientsBook
 from domain.availability import Hours, SlotUnavailable
@@ -272,11 +273,34 @@ async def test_repeated_request_returns_the_same_appointment(app: AppointmentApp
     assert first == second
 
 
-async def test_price_is_prorated_to_a_payable_amount(app: AppointmentApplication) -> None:
-    coach = await app.coach(price=Money(Decimal("99.99"), "INR"))
-    assert (await app.booked(coach, minutes=20)).appointment.price == inr("33.33")
+@pytest.mark.parametrize(
+    ("per_hour", "currency", "minutes", "price"),
+    [
+        ("99.99", "INR", 20, "33.33"),
+        ("10.01", "INR", 30, "5.01"),
+        ("500", "JPY", 20, "167"),
+        ("333", "JPY", 90, "500"),
+        ("10", "KWD", 20, "3.330"),
+        ("1.23", "KWD", 30, "0.620"),
+        ("0.01", "INR", 20, "0.00"),
+        ("1", "JPY", 29, "0"),
+    ],
+)
+async def test_price_is_prorated_to_a_payable_amount(
+    app: AppointmentApplication, per_hour: str, currency: str, minutes: int, price: str
+) -> None:
+    """A session that would cost less than the smallest amount is free."""
+    coach = await app.person(Role.FACILITATOR)
     async with app.open_work() as work:
-        await work.coaches.save(coach.id, ALL_DAY, Money(Decimal("0.01"), "INR"), RefundPolicy(), app.clock.now())
+        # Lower rates than these are refused when they are entered.
+        per = Money(Decimal(per_hour), currency)
+        await work.coaches.save(coach.id, ALL_DAY, per, RefundPolicy(), app.clock.now())
         await work.commit()
-    tiny = (await app.booked(coach, minutes=20, hour=12)).appointment
-    assert (tiny.price.is_zero, tiny.payment_status, tiny.hold_until) == (True, PaymentStatus.NOT_REQUIRED, None)
+    booked = await app.booked(coach, minutes=minutes)
+    assert str(booked.appointment.price.amount) == price
+    if not Decimal(price):
+        assert (booked.payment_url, booked.appointment.hold_until) == (None, None)
+        assert booked.appointment.payment_status is PaymentStatus.NOT_REQUIRED
+        return
+    assert await app.receive(booked.appointment.id) is Settled.RECEIVED
+    assert app.payment_of(booked.appointment.id).price == Money(Decimal(price), currency)

@@ -92,6 +92,7 @@ async def test_cancellation_after_the_last_tier_refunds_nothing(app: Appointment
     await app.cancel(app.client_of(appointment_id), appointment_id)
     assert app.refunded() == []
     assert app.states(appointment_id) == ["cancelled, completed"]
+    assert app.messages(MessageType.CHECKOUT_ENDED) == []
 
 
 async def test_open_checkout_of_a_cancelled_session_is_closed(app: AppointmentApplication) -> None:

@@ -53,6 +53,14 @@ async def test_payment_address_stays_the_same(app: AppointmentApplication) -> No
     assert app.gateway.calls.count("open_checkout") == 1
 
 
+async def test_moved_session_keeps_its_payment_address(app: AppointmentApplication) -> None:
+    booked = await app.booked()
+    client, appointment_id = app.client_of(booked.appointment.id), booked.appointment.id
+    await app.reschedule(client, appointment_id, at(14), None)
+    assert await app.pay(client, appointment_id) == booked.payment_url
+    assert await app.receive(appointment_id) is Settled.RECEIVED
+
+
 async def test_session_paid_on_site_has_no_payment_address(on_site: AppointmentApplication) -> None:
     appointment_id = await on_site.appointment()
     assert await on_site.pay(on_site.client_of(appointment_id), appointment_id) is None

@@ -1,11 +1,13 @@
 """Rules of rescheduling appointments. Concurrent moves are tested on PostgreSQL."""
 
+import json
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from application.idempotency import CLAIM, Claim
 from domain.appointments import (
     AppointmentChange,
     AppointmentStatus,
@@ -202,3 +204,17 @@ async def test_repeated_move_returns_the_session(app: AppointmentApplication) ->
     client = app.client_of(appointment_id)
     first, second = await app.repeated(lambda: app.reschedule(client, appointment_id, at(14), None))
     assert first == second
+
+
+async def test_repeated_move_does_not_undo_a_later_move(app: AppointmentApplication) -> None:
+    appointment_id = await app.in_status(CONFIRMED)
+    client, coach = app.client_of(appointment_id), app.coach_of(appointment_id)
+    await app.reschedule(client, appointment_id, at(14), None)
+    made = json.dumps(app.open_work.results[-1])
+    await app.reschedule(coach, appointment_id, at(16), None)
+    token = CLAIM.set(Claim("user:1", "key", uuid4(), made))
+    try:
+        view = await app.reschedule(client, appointment_id, at(14), None)
+    finally:
+        CLAIM.reset(token)
+    assert view.session.starts_at == app.stored(appointment_id).session.starts_at == at(16)

@@ -1,10 +1,14 @@
 """Rules of recurring appointments."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
+from application.payments.checkout import CONCURRENT_REQUESTS
+from application.payments.ports.gateways import Checkout, PaymentRequest
 from domain.accounts import Role
 from domain.appointments import MAX_OCCURRENCES, AppointmentStatus, OnlyClientsBook, SeriesRefused
 from domain.availability import NINE_TO_FIVE
@@ -168,6 +172,28 @@ async def test_missing_link_can_be_requested_later(app: AppointmentApplication) 
     app.gateway.behaviour = Behaviour.ACCEPTS
     for each in series.appointments:
         assert await app.pay(client, each.appointment.id) is not None
+
+
+async def test_slow_gateway_delays_the_answer_for_a_limited_time(
+    app: AppointmentApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later requests are not sent; their links can be requested later."""
+    opened = app.gateway.open_checkout
+
+    async def slow(request: PaymentRequest) -> Checkout | None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return await opened(request)
+
+    monkeypatch.setattr(app.gateway, "open_checkout", slow)
+    hasty = replace(app.pay, open_checkout=replace(app.open_checkout, patience=timedelta(0)))
+    app.book_series = replace(app.book_series, payment=hasty)
+    client = await app.person()
+    series = await app.series(await app.coach(), client, f"FREQ=DAILY;COUNT={CONCURRENT_REQUESTS + 3}")
+    urls = [each.payment_url for each in series.appointments]
+    assert len({url for url in urls if url is not None}) == CONCURRENT_REQUESTS
+    assert urls[CONCURRENT_REQUESTS:] == [None] * 3
+    assert await app.pay(client, series.appointments[-1].appointment.id) is not None
 
 
 async def test_repeated_request_returns_the_same_series(app: AppointmentApplication) -> None:

@@ -5,8 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from tests.support.appointments import books, free_hour, in_status, status_of, uuid_of, wanted
-from tests.support.people import Person
+from tests.support.appointments import a_price_for, books, free_hour, in_status, status_of, uuid_of, wanted
+from tests.support.people import People, Person
+from tests.support.shapes import Uuid, misfits
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,22 @@ async def test_refused_changes_have_their_status_and_code(ada: Person, john: Per
     assert answers[0].json()["detail"] == "Cannot change status from pending to completed"
     assert answers[1].json()["detail"] == "Only the coach or an admin can set this status"
     assert await status_of(ada, booking) == "cancelled"
+
+
+async def test_payment_on_site_is_shown(ada: Person, shared_people: People, shared_database_url: str) -> None:
+    host = await shared_people.facilitator()
+    coach = await uuid_of(host)
+    await a_price_for(shared_database_url, coach)
+    booking = await books(ada, coach, free_hour())
+    assert (booking["payment_url"], booking["hold_until"], booking["payment_status"]) == (None, None, "pending")
+    path = f"/booking/{booking['id']}"
+    assert (await ada.post(f"{path}/pay")).json() == {"payment_url": None}
+    answer = await host.post(f"{path}/payment")
+    assert answer.status_code == 200
+    assert not misfits({"status": "confirmed", "payment_status": "completed", "payment_id": Uuid}, answer.json())
+    await host.delete(path)
+    answer = await host.post(f"{path}/payment")
+    assert (answer.status_code, answer.json()["payment_status"]) == (200, "refunded")
 
 
 async def test_of_two_overlapping_appointments_one_is_confirmed(ada: Person, john: Person, coach: str) -> None:
