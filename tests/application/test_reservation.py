@@ -138,6 +138,19 @@ async def test_paying_an_unpaid_booking_allows_another(app: BookingApplication) 
     await app.book(await app.event(facilitator), person)
 
 
+async def test_unpaid_hold_counts_until_it_has_expired(app: BookingApplication) -> None:
+    person, events = await app.person(), [await app.event() for _ in range(DEFAULT_LIMITS.per_account + 1)]
+    for event in events[:-1]:
+        await app.book(event, person)
+    with pytest.raises(AlreadyBooked):  # a reason of the event comes first
+        await app.book(events[0], person)
+    app.clock.advance(HOLD)
+    with pytest.raises(TooManyUnpaidHolds):
+        await app.book(events[-1], person)
+    await app.expire_holds()
+    await app.book(events[-1], person)
+
+
 async def test_unpaid_bookings_are_not_limited_where_payments_are_made_on_site() -> None:
     app = BookingApplication(gateway=OFFLINE)
     person, facilitator = await app.person(), await app.person(Role.FACILITATOR)

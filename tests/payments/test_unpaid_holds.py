@@ -1,11 +1,10 @@
-"""One account holds only so many unpaid seats and sessions at a time: refused in each contract's shape, over HTTP."""
+"""The limit of unpaid bookings over HTTP: in the shape of each contract, by settings, and with concurrent requests."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -21,13 +20,6 @@ from tests.support.load import Member, many_users, some_events
 
 CODE = "too_many_unpaid_holds"
 IN_ALL = "You have 5 unpaid bookings. Please pay or cancel one of them before you book another"
-WITH_COACH = (
-    "You have 2 unpaid bookings with this coach. Please pay or cancel one of them before you book another with them"
-)
-ONE_SERIES = (
-    "You have an unpaid recurring booking with this coach. "
-    "Please pay or cancel its sessions before you book another series with them"
-)
 
 
 @dataclass
@@ -62,12 +54,12 @@ class HoldsHarness:
         assert [answer.status_code for answer in answers] == [201] * len(events)
         return answers
 
+    async def booked(self, events: list[int]) -> int:
+        booked: int = await self.database.fetchval("SELECT sum(booked) FROM events WHERE id = ANY($1)", events)
+        return booked
+
     async def session(self, by: Member, coach: str, hour: int) -> httpx.Response:
         return await self.post(by, "/booking", wanted(coach, at(hour)))
-
-    async def series(self, by: Member, coach: str, hour: int, sessions: int = 52) -> httpx.Response:
-        body = wanted(coach, at(hour), minutes=20) | {"rrule": f"FREQ=DAILY;COUNT={sessions}"}
-        return await self.post(by, "/booking/recurring", body)
 
 
 @asynccontextmanager
@@ -76,9 +68,11 @@ async def opened(settings: Settings, database: asyncpg.Connection) -> AsyncItera
         yield HoldsHarness(client, database, settings.database_url)
 
 
-@pytest.fixture
-async def harness(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[HoldsHarness]:
-    async with opened(make_settings(payment_provider="sandbox"), database) as harness:
+@pytest.fixture(scope="module")
+async def harness(
+    make_shared_settings: Callable[..., Settings], shared_database: asyncpg.Connection
+) -> AsyncIterator[HoldsHarness]:
+    async with opened(make_shared_settings(payment_provider="sandbox"), shared_database) as harness:
         yield harness
 
 
@@ -95,82 +89,23 @@ async def test_sixth_unpaid_seat_is_rejected_in_each_shape_until_one_is_released
     coach = await harness.coach()
     of_e = await harness.session(client, coach, 9)
     assert (of_e.status_code, of_e.json()["detail"], of_e.json()["code"]) == (400, IN_ALL, CODE)
-    assert await harness.database.fetchval("SELECT sum(booked) FROM events") == 5
+    assert await harness.booked(events) == 5
 
     await harness.post(client, f"/bookings/{first.json()['booking']['id']}/cancel")
     await harness.books(client, [events[5]])
     assert (await harness.book(client, events[6])).json()["code"] == CODE
 
 
-async def test_bookings_without_hold_are_not_limited(harness: HoldsHarness) -> None:
-    client, events = await harness.client(), await harness.events(6)
-    await harness.books(client, await harness.events(7, price=0))
-    held = await harness.books(client, events[:5])
-    await harness.books(client, await harness.events(2, price=0))
-    assert (await harness.session(client, await harness.coach(price=0), 9)).status_code == 201
-    assert (await harness.book(client, events[5])).json()["code"] == CODE
-    # A reason of the event comes first, and another account has holds of its own.
-    assert (await harness.book(client, events[0])).json()["code"] == "already_booked"
-    await harness.books(await harness.client(), [events[5]])
-
-    booking = held[0].json()["booking"]["id"]
-    await harness.database.execute(
-        "UPDATE bookings SET payment_status = 'completed', hold_until = NULL WHERE id = $1", booking
-    )
-    await harness.books(client, [events[5]])
-
-
-async def test_offline_payments_do_not_limit_seats(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
+async def test_limits_are_settings(
+    make_shared_settings: Callable[..., Settings], shared_database: asyncpg.Connection
 ) -> None:
-    async with opened(make_settings(payment_provider="offline"), database) as harness:
-        client, coach = await harness.client(), await harness.coach()
-        await harness.books(client, await harness.events(8))
-        assert [(await harness.session(client, coach, hour)).status_code for hour in range(9, 13)] == [201] * 4
-
-
-async def test_coach_has_at_most_two_holds_and_one_series_of_an_account(harness: HoldsHarness) -> None:
-    client, coach = await harness.client(), await harness.coach()
-    series = await harness.series(client, coach, 9)
-    assert (series.status_code, len(series.json()["bookings"])) == (201, 52)
-    again = await harness.series(client, coach, 12, sessions=2)
-    assert (again.status_code, again.json()["detail"], again.json()["code"]) == (400, ONE_SERIES, CODE)
-
-    assert (await harness.session(client, coach, 14)).status_code == 201
-    refused = await harness.session(client, coach, 15)
-    assert (refused.status_code, refused.json()["detail"], refused.json()["code"]) == (400, WITH_COACH, CODE)
-    assert (await harness.series(client, coach, 16)).json()["detail"] == WITH_COACH
-
-    # With the series and the session two of five: another coach, and two more seats.
-    assert (await harness.series(client, await harness.coach(), 9)).status_code == 201
-    events = await harness.events(3)
-    await harness.books(client, events[:2])
-    assert (await harness.book(client, events[2])).json()["error"] == IN_ALL
-
-
-async def test_limits_are_settings(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
-    settings = make_settings(payment_provider="sandbox", unpaid_holds_per_account="3", unpaid_holds_per_coach="1")
-    async with opened(settings, database) as harness:
+    limits = {"unpaid_holds_per_account": "3", "unpaid_holds_per_coach": "1"}
+    async with opened(make_shared_settings(payment_provider="sandbox", **limits), shared_database) as harness:
         client, coach, events = await harness.client(), await harness.coach(), await harness.events(3)
         assert (await harness.session(client, coach, 9)).status_code == 201
         assert (await harness.session(client, coach, 10)).json()["code"] == CODE
         await harness.books(client, events[:2])
         assert (await harness.book(client, events[2])).json()["code"] == CODE
-
-
-async def test_ended_holds_do_not_count(harness: HoldsHarness) -> None:
-    """What the worker has given up makes room; an unpaid hold counts for as long as it keeps its seat."""
-    client, events = await harness.client(), await harness.events(6)
-    await harness.books(client, events[:5])
-    ago = timedelta(minutes=31)
-    await harness.database.execute("UPDATE bookings SET hold_until = hold_until - $1::interval", ago)
-    assert (await harness.book(client, events[5])).json()["code"] == CODE
-    await harness.database.execute(
-        """UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancel_reason = 'payment_expired',
-               hold_until = NULL WHERE event_id = $1""",
-        events[0],
-    )
-    await harness.books(client, [events[5]])
 
 
 async def test_of_many_concurrent_bookings_five_seats_are_held(harness: HoldsHarness) -> None:
