@@ -222,6 +222,18 @@ async def test_facilitator_lists_the_bookings_of_a_session(john: Person, shared_
 # Paging
 
 
+@pytest.fixture(scope="module")
+async def crowded(shared_people: People) -> tuple[Person, Any]:
+    """A facilitator with five bookings of own sessions, and the session with four more."""
+    john = await shared_people.facilitator()
+    own = [await creates(john) for _ in range(5)]
+    for session_id in own:
+        await books(john, session_id)
+    for _ in range(4):
+        await books(await shared_people.user(), own[0])
+    return john, own[0]
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -232,14 +244,9 @@ async def test_facilitator_lists_the_bookings_of_a_session(john: Person, shared_
         "/api/facilitator/sessions/{id}/bookings",
     ],
 )
-async def test_list_is_paginated_with_a_link_header(people: People, path: str) -> None:
-    john = await people.facilitator()
-    own = [await creates(john) for _ in range(5)]
-    for session_id in own:
-        await books(john, session_id)
-    for _ in range(4):
-        await books(await people.user(), own[0])
-    here = path.format(id=own[0])
+async def test_list_is_paginated_with_a_link_header(crowded: tuple[Person, Any], path: str) -> None:
+    john, session_id = crowded
+    here = path.format(id=session_id)
     whole = await john.get(here)
     assert len(whole.json()) >= 5
     assert "link" not in whole.headers

@@ -56,17 +56,27 @@ class DeactivationHarness:
         return row["status"], row["payment_status"], row["cancel_reason"]
 
 
+@pytest.fixture(scope="module")
+async def parts(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[container.Container]:
+    parts = container.build(make_shared_settings(payment_provider="sandbox"))
+    yield parts
+    await parts.close()
+
+
+@pytest.fixture(scope="module")
+async def sandbox_api(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    settings = make_shared_settings(payment_provider="sandbox")
+    async with serving(create_app(settings)) as address, a_client(address) as api:
+        yield api
+
+
 @pytest.fixture
 async def harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[DeactivationHarness]:
-    settings = make_settings(payment_provider="sandbox")
-    parts = container.build(settings)
-    async with serving(create_app(settings)) as address, a_client(address) as api:
-        john, ada = await People(api).facilitator(), await People(api).user()
-        uuid = (await john.get("/profile")).json()["uuid"]
-        yield DeactivationHarness(api, parts, database, john, ada, uuid)
-    await parts.close()
+    parts: container.Container, sandbox_api: httpx.AsyncClient, emptied_database: asyncpg.Connection
+) -> DeactivationHarness:
+    john, ada = await People(sandbox_api).facilitator(), await People(sandbox_api).user()
+    uuid = (await john.get("/profile")).json()["uuid"]
+    return DeactivationHarness(sandbox_api, parts, emptied_database, john, ada, uuid)
 
 
 async def shown(harness: DeactivationHarness, event_id: int) -> dict[str, bool]:
@@ -212,14 +222,14 @@ async def waiting(database: asyncpg.Connection, number: int) -> None:
 
 @pytest.mark.parametrize("guarded", [True, False])
 async def test_seat_booked_during_deactivation_is_not_reserved(
-    harness: DeactivationHarness, database_url: str, guarded: bool
+    harness: DeactivationHarness, shared_database_url: str, guarded: bool
 ) -> None:
     """Both wait for the event's row, the deactivation first. The booking began while the account was active."""
     take = RESERVE if guarded else RESERVE.replace(" AND facilitator_active", "")
     assert (take == RESERVE) is guarded
     seats = PostgresSeatInventory(harness.parts.database, gateway="offline", reserve=take)
     event = await harness.john.creates_event(price=0)
-    other = await asyncpg.connect(database_url)
+    other = await asyncpg.connect(shared_database_url)
     async with other.transaction():
         await other.execute("SELECT FROM events WHERE id = $1 FOR UPDATE", event["id"])
         deactivating = asyncio.create_task(harness.set_active(False))
@@ -267,7 +277,7 @@ async def while_deactivating(
 
 @pytest.mark.parametrize("guarded", [True, False])
 async def test_appointment_booked_during_deactivation_is_not_reserved(
-    harness: DeactivationHarness, database_url: str, guarded: bool
+    harness: DeactivationHarness, shared_database_url: str, guarded: bool
 ) -> None:
     book = harness.parts.appointment.book_appointment
     if not guarded:
@@ -280,7 +290,7 @@ async def test_appointment_booked_during_deactivation_is_not_reserved(
     at = (datetime.now(UTC) + timedelta(days=3)).replace(hour=10, minute=0, second=0, microsecond=0)
     outcome = await while_deactivating(
         harness,
-        database_url,
+        shared_database_url,
         lambda: book(client, UUID(harness.uuid), at, timedelta(hours=1), None),
         waits=guarded,
     )
@@ -288,13 +298,15 @@ async def test_appointment_booked_during_deactivation_is_not_reserved(
     assert await harness.records.fetchval("SELECT count(*) FROM coaching_bookings") == (0 if guarded else 1)
 
 
-async def test_event_created_during_deactivation_is_not_stored(harness: DeactivationHarness, database_url: str) -> None:
+async def test_event_created_during_deactivation_is_not_stored(
+    harness: DeactivationHarness, shared_database_url: str
+) -> None:
     async with harness.parts.open_work() as work:
         john = await work.users.get(UserId(harness.john.id))
     starts = datetime.now(UTC) + timedelta(days=5)
     details = EventDetails("Yoga", Interval(starts, starts + timedelta(hours=1)), 5, Money.from_minor_units(0, "INR"))
     create: CreateEvent = harness.parts.use_cases.create_event
-    outcome = await while_deactivating(harness, database_url, lambda: create(john, details), waits=True)
+    outcome = await while_deactivating(harness, shared_database_url, lambda: create(john, details), waits=True)
     assert isinstance(outcome, Unauthenticated)
     assert await harness.records.fetchval("SELECT count(*) FROM events") == 0
 

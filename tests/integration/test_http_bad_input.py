@@ -5,7 +5,7 @@ Every write route of contract B takes every bad body.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.people import PASSWORD, Person, event
+from tests.support.process_harness import LONG_RUN
 
 JSON = {"Content-Type": "application/json"}
 WRITES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,6 +50,17 @@ async def created(john: Person) -> dict[str, Any]:
     return await john.creates_event()
 
 
+def on_routes(cases: Iterable[tuple[str, *tuple[Any, ...]]]) -> list[Any]:
+    """Each case, which is its name and its values, on two routes and each route with some of them: all read bodies by
+    the same function. In a long run all cases on all routes."""
+    names = list(WRITES)
+    return [
+        pytest.param(route, *values, id=f"{name}-{route}")
+        for number, (name, *values) in enumerate(cases)
+        for route in (names if LONG_RUN else [names[(number + step) % len(names)] for step in (0, 3)])
+    ]
+
+
 @pytest.fixture(params=WRITES)
 def route(request: pytest.FixtureRequest, created: dict[str, Any]) -> Route:
     target, body = WRITES[request.param]
@@ -70,24 +82,27 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(b"{", id="cut off"),
-        pytest.param(b"{'a': 1}", id="single quotes"),
-        pytest.param(b'{"a": 1,}', id="trailing comma"),
-        pytest.param(b"{} {}", id="two documents"),
-        pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
-        pytest.param(b"\x00", id="NUL"),
-        pytest.param(b"\xff\xfe{\x00}\x00", id="UTF-16"),
-        pytest.param(b"null", id="null"),
-        pytest.param(b"[]", id="array"),
-        pytest.param(b'"text"', id="string"),
-        pytest.param(b"1", id="number"),
-        pytest.param(b"[" * 1000 + b"]" * 1000, id="1,000 arrays"),
-        pytest.param(b"[" * 65536, id="65,536 open brackets"),
-        pytest.param(b'"' + b"\\" * 60000, id="60,000 backslashes"),
-        pytest.param(b'{"' * 20000, id="20,000 broken objects"),
-    ],
+    ("route", "body"),
+    on_routes(
+        [
+            ("cut off", b"{"),
+            ("single quotes", b"{'a': 1}"),
+            ("trailing comma", b'{"a": 1,}'),
+            ("two documents", b"{} {}"),
+            ("byte order mark", b"\xef\xbb\xbf{}"),
+            ("NUL", b"\x00"),
+            ("UTF-16", b"\xff\xfe{\x00}\x00"),
+            ("null", b"null"),
+            ("array", b"[]"),
+            ("string", b'"text"'),
+            ("number", b"1"),
+            ("1,000 arrays", b"[" * 1000 + b"]" * 1000),
+            ("65,536 open brackets", b"[" * 65536),
+            ("60,000 backslashes", b'"' + b"\\" * 60000),
+            ("20,000 broken objects", b'{"' * 20000),
+        ]
+    ),
+    indirect=["route"],
 )
 async def test_body_that_is_not_a_json_object_returns_400(john: Person, route: Route, body: bytes) -> None:
     if route.path == "/auth/logout" and body == b"null":
@@ -95,30 +110,37 @@ async def test_body_that_is_not_a_json_object_returns_400(john: Person, route: R
     assert refused(await route.send(john, body), 400, "validation_error").keys() == {"body"}
 
 
+FRAGMENTS = [
+    ("1,000 arrays", b"[" * 1000 + b"]" * 1000),
+    ("1,000 objects", b'{"a":' * 1000 + b"1" + b"}" * 1000),
+    ("40 arrays", b"[" * 40 + b"]" * 40),
+    ("invalid UTF-8", b'"\xff"'),
+    ("surrogate in UTF-8", b'"\xed\xa0\x80"'),
+    ("lone surrogate", b'"\\ud800"'),
+    ("escaped NUL", b'"a\\u0000b"'),
+    ("escaped NUL after a backslash", b'"a\\\\\\u0000b"'),
+    ("NUL in a key", b'{"a\\u0000": 1}'),
+    ("raw NUL", b'"a\x00b"'),
+    ("NaN", b"NaN"),
+    ("Infinity", b"Infinity"),
+    ("-Infinity", b"-Infinity"),
+    ("1e999999", b"1e999999"),
+    ("+1", b"+1"),
+    ("01", b"01"),
+    ("single quotes", b"'x'"),
+    ("unknown escape", b'"\\x41"'),
+]
+
+
 @pytest.mark.parametrize(
-    "fragment",
-    [
-        pytest.param(b"[" * 1000 + b"]" * 1000, id="1,000 arrays"),
-        pytest.param(b'{"a":' * 1000 + b"1" + b"}" * 1000, id="1,000 objects"),
-        pytest.param(b"[" * 40 + b"]" * 40, id="40 arrays"),
-        pytest.param(b'"\xff"', id="invalid UTF-8"),
-        pytest.param(b'"\xed\xa0\x80"', id="surrogate in UTF-8"),
-        pytest.param(b'"\\ud800"', id="lone surrogate"),
-        pytest.param(b'"a\\u0000b"', id="escaped NUL"),
-        pytest.param(b'"a\\\\\\u0000b"', id="escaped NUL after a backslash"),
-        pytest.param(b'{"a\\u0000": 1}', id="NUL in a key"),
-        pytest.param(b'"a\x00b"', id="raw NUL"),
-        pytest.param(b"NaN", id="NaN"),
-        pytest.param(b"Infinity", id="Infinity"),
-        pytest.param(b"-Infinity", id="-Infinity"),
-        pytest.param(b"1e999999", id="1e999999"),
-        pytest.param(b"+1", id="+1"),
-        pytest.param(b"01", id="01"),
-        pytest.param(b"'x'", id="single quotes"),
-        pytest.param(b'"\\x41"', id="unknown escape"),
-    ],
+    ("route", "fragment", "known"),
+    on_routes(
+        (f"{name}-{'known' if known else 'unknown'} field", fragment, known)
+        for known in (True, False)
+        for name, fragment in FRAGMENTS
+    ),
+    indirect=["route"],
 )
-@pytest.mark.parametrize("known", [True, False], ids=["known field", "unknown field"])
 async def test_invalid_fragment_in_a_body_returns_400(john: Person, route: Route, fragment: bytes, known: bool) -> None:
     field = next(iter(route.body)) if known else "unheard_of"
     details = refused(await route.send(john, route.with_fragment(fragment, field)), 400, "validation_error")
@@ -156,9 +178,13 @@ async def test_unknown_fields_are_ignored_and_the_last_duplicate_is_used(john: P
     assert answer.json()["event"]["title"] == "Last"
 
 
+CONTENT_TYPES = [
+    *(None, "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data", "*/*")
+]
+
+
 @pytest.mark.parametrize(
-    "content_type",
-    [None, "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data", "*/*"],
+    ("route", "content_type"), on_routes((str(each), each) for each in CONTENT_TYPES), indirect=["route"]
 )
 async def test_body_without_json_content_type_returns_415(john: Person, route: Route, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}

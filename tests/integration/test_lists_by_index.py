@@ -132,11 +132,17 @@ def _read(node: dict[str, Any]) -> float:
     return float((node["Actual Rows"] + dropped) * node["Actual Loops"])
 
 
-@pytest.fixture
-async def watched(filled: str) -> AsyncIterator[ExplainedDatabase]:
+@pytest.fixture(scope="module")
+async def explained(filled: str) -> AsyncIterator[ExplainedDatabase]:
     database = ExplainedDatabase(filled)
     yield database
     await database.close()
+
+
+@pytest.fixture
+def watched(explained: ExplainedDatabase) -> ExplainedDatabase:
+    explained.asked.clear()
+    return explained
 
 
 FILTERS = list(

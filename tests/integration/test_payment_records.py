@@ -14,20 +14,18 @@ from tests.support.people import People, Person
 from tests.support.shapes import misfits
 
 
-@pytest.fixture
-async def sandbox(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="module")
+async def sandbox(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
     """The API, which takes payments at the sandbox."""
-    app = create_app(make_settings(payment_provider="sandbox"))
+    app = create_app(make_shared_settings(payment_provider="sandbox"))
     async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
         yield client
 
 
 @pytest.fixture
-async def unreachable(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> AsyncIterator[httpx.AsyncClient]:
+async def unreachable(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
     """The API with an unreachable gateway."""
-    settings = make_settings(
+    settings = make_shared_settings(
         payment_provider="razorpay",
         razorpay_key_id="rzp_test_1",
         razorpay_key_secret="a secret of the tests",
@@ -102,12 +100,14 @@ async def test_free_paid_or_cancelled_booking_has_nothing_to_pay(sandbox: httpx.
         check(await guest.post(f"/bookings/{booking}/pay"), NOTHING_TO_PAY)
 
 
-async def test_offline_payment_has_no_link_and_no_hold(people: People, database: asyncpg.Connection) -> None:
-    guest = await people.user()
-    booking, url = await a_booking(await people.facilitator(), guest)
+async def test_offline_payment_has_no_link_and_no_hold(
+    shared_people: People, emptied_database: asyncpg.Connection
+) -> None:
+    guest = await shared_people.user()
+    booking, url = await a_booking(await shared_people.facilitator(), guest)
     answer = await guest.post(f"/bookings/{booking}/pay")
     assert (url, answer.status_code, answer.json()) == (None, 200, {"payment_url": None})
-    assert await database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking) is None
+    assert await emptied_database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking) is None
 
 
 async def test_unavailable_gateway_costs_the_link_but_not_the_seat(unreachable: httpx.AsyncClient) -> None:
@@ -120,8 +120,8 @@ async def test_unavailable_gateway_costs_the_link_but_not_the_seat(unreachable: 
     check(answer, (503, {"error": str, "code": "gateway_unavailable", "request_id": str}))
 
 
-async def test_cancellation_terms_equal_the_refund(people: People) -> None:
-    facilitator, guest = await people.facilitator(), await people.user()
+async def test_cancellation_terms_equal_the_refund(shared_people: People) -> None:
+    facilitator, guest = await shared_people.facilitator(), await shared_people.user()
     policy = [{"hours_before": 168, "percent": 100}, {"hours_before": 24, "percent": 50}]
     booking, _ = await a_booking(facilitator, guest, in_days=2, price=25.05, refund_policy=policy)
     unpaid = {"paid": 0, "refund_percent": 50, "refund_amount": 0}
@@ -138,12 +138,14 @@ async def test_cancellation_terms_equal_the_refund(people: People) -> None:
     check(await guest.post(f"/bookings/{booking}/cancel"), CANCELLED)
 
 
-async def test_facilitator_records_an_offline_payment_once(people: People, database: asyncpg.Connection) -> None:
-    facilitator, guest = await people.facilitator(), await people.user()
+async def test_facilitator_records_an_offline_payment_once(
+    shared_people: People, emptied_database: asyncpg.Connection
+) -> None:
+    facilitator, guest = await shared_people.facilitator(), await shared_people.user()
     booking, _ = await a_booking(facilitator, guest)
     path = f"/facilitator/bookings/{booking}/payment"
     not_yours = (403, refused("You can only manage your own events", "not_your_event"))
-    check(await (await people.facilitator()).post(path), not_yours)
+    check(await (await shared_people.facilitator()).post(path), not_yours)
     assert (await guest.post(path)).status_code == 403
 
     for _ in range(2):
@@ -151,7 +153,7 @@ async def test_facilitator_records_an_offline_payment_once(people: People, datab
         recorded = {"message": "Payment recorded", "booking_id": booking, "payment_status": "completed"}
         assert (answer.status_code, answer.json()) == (200, recorded)
 
-    facts = await database.fetch("SELECT destination FROM outbox WHERE fact = 'payment_completed'")
+    facts = await emptied_database.fetch("SELECT destination FROM outbox WHERE fact = 'payment_completed'")
     assert sorted(row["destination"] for row in facts) == ["crm", "email", "realtime"]
     cancelled, _ = await a_booking(facilitator, guest)
     await guest.post(f"/bookings/{cancelled}/cancel")
@@ -159,10 +161,10 @@ async def test_facilitator_records_an_offline_payment_once(people: People, datab
     check(answer, (400, refused("Booking is cancelled", "booking_cancelled")))
 
 
-async def test_ended_event_cannot_be_cancelled(people: People, database: asyncpg.Connection) -> None:
-    facilitator = await people.facilitator()
+async def test_ended_event_cannot_be_cancelled(shared_people: People, emptied_database: asyncpg.Connection) -> None:
+    facilitator = await shared_people.facilitator()
     event = await facilitator.creates_event()
-    await database.execute("UPDATE events SET starts_at = now() - interval '2 hours', ends_at = now()")
+    await emptied_database.execute("UPDATE events SET starts_at = now() - interval '2 hours', ends_at = now()")
     answer = await facilitator.post(f"/facilitator/events/{event['id']}/cancel")
     check(answer, (400, refused("Event is over", "event_over")))
 
@@ -187,22 +189,24 @@ async def test_ended_event_cannot_be_cancelled(people: People, database: asyncpg
     ],
 )
 async def test_database_rejects_invalid_payment_data(
-    people: People, database: asyncpg.Connection, statement: str, rule: str
+    shared_people: People, emptied_database: asyncpg.Connection, statement: str, rule: str
 ) -> None:
-    await a_booking(await people.facilitator(), await people.user())
+    await a_booking(await shared_people.facilitator(), await shared_people.user())
     with pytest.raises(asyncpg.CheckViolationError, match=rule):
-        await database.execute(statement)
+        await emptied_database.execute(statement)
 
 
-async def test_database_rejects_a_duplicate_order_or_webhook(people: People, database: asyncpg.Connection) -> None:
-    facilitator, guest = await people.facilitator(), await people.user()
+async def test_database_rejects_a_duplicate_order_or_webhook(
+    shared_people: People, emptied_database: asyncpg.Connection
+) -> None:
+    facilitator, guest = await shared_people.facilitator(), await shared_people.user()
     for _ in range(2):
         await a_booking(facilitator, guest)
     with pytest.raises(asyncpg.UniqueViolationError, match="uq_payments_order"):
-        await database.execute("UPDATE payments SET gateway_reference = 'order-1'")
+        await emptied_database.execute("UPDATE payments SET gateway_reference = 'order-1'")
     event = (
         "INSERT INTO gateway_events (gateway, id, kind, payload, received_at) VALUES ('till', 'e', 'k', '{}', now())"
     )
-    await database.execute(event)
+    await emptied_database.execute(event)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await database.execute(event)
+        await emptied_database.execute(event)
