@@ -250,9 +250,15 @@ async def test_without_lock_two_late_payments_get_one_seat(
         assert any("2 live" in wrong for wrong in await harness.wrongs())
 
 
-async def test_without_seat_check_one_seat_is_reserved_twice(harness: AppHarness, no_backstop: None) -> None:
-    assert await two_late_payments(harness, AlwaysAPlace) == {Settled.REINSTATED: 2}
-    assert any("2 live" in wrong for wrong in await harness.wrongs())
+async def test_without_seat_check_one_seat_is_reserved_twice(
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    local_gateway: tuple[LocalGateway, LocalGatewayClient],
+    no_backstop: None,
+) -> None:
+    async with open_app_harness(make_settings(), database, *local_gateway, workers=2) as harness:
+        assert await two_late_payments(harness, AlwaysAPlace) == {Settled.REINSTATED: 2}
+        assert any("2 live" in wrong for wrong in await harness.wrongs())
 
 
 async def test_database_constraint_rejects_overbooking(harness: AppHarness) -> None:
