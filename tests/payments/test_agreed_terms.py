@@ -34,6 +34,7 @@ from tests.support.app_harness import AppHarness, open_app_harness, order_of, re
 from tests.support.appointment_harness import AppointmentHarness
 from tests.support.local_gateway import LocalGateway, LocalGatewayClient, running_local_gateway
 from tests.support.messages import a_message
+from tests.support.process_harness import LONG_RUN
 from tests.support.without_locks import units_with, unlocked
 
 SOON = timedelta(minutes=10)
@@ -301,7 +302,7 @@ async def test_payment_at_the_moment_of_the_start_is_refunded_once(
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
 ) -> None:
     async with open_app_harness(make_settings(), database, *local_gateway, workers=3) as harness:
-        for _ in range(8):
+        for _ in range(8 if LONG_RUN else 4):
             new = await pay_at_the_start(harness)
             assert await harness.booking(new) == ("cancelled", "refunded")
             assert [amount for amount, _, _ in await harness.refunds(new)] == [Decimal(30)]
