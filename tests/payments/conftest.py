@@ -1,4 +1,4 @@
-"""Deployments with a local gateway, Stripe or Razorpay.
+"""Deployments with a local gateway, Stripe, Razorpay or the sandbox.
 
 The applications of a module are made once. Each test finds an empty database, and a gateway without orders and faults.
 """
@@ -11,7 +11,7 @@ import pytest
 from infrastructure.settings import Settings
 from tests.payments import razorpay_harness as razorpay
 from tests.payments import stripe_harness as stripe
-from tests.payments.gateway_harness import Deployment, deployed
+from tests.payments.gateway_harness import Deployment, SandboxDeployment, deployed, deployed_with_sandbox
 from tests.support.app_harness import AppHarness, Worker, app_harness_of, running_workers
 from tests.support.local_gateway import LocalGateway, running_local_gateway
 from tests.support.razorpay_server import fake_razorpay
@@ -59,3 +59,17 @@ async def razorpay_harness(
     _razorpay_deployment: Deployment, emptied_database: asyncpg.Connection
 ) -> razorpay.GatewayHarness:
     return await _razorpay_deployment.harness(razorpay.GatewayHarness, emptied_database)
+
+
+@pytest.fixture(scope="module")
+async def _sandbox_deployment(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[SandboxDeployment]:
+    async with deployed_with_sandbox(make_shared_settings) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def sandbox_deployment(
+    _sandbox_deployment: SandboxDeployment,
+    emptied_database: asyncpg.Connection,
+) -> SandboxDeployment:
+    return _sandbox_deployment

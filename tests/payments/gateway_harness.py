@@ -124,6 +124,30 @@ S = TypeVar("S", bound=PaymentsHarness)
 
 
 @dataclass
+class SandboxDeployment:
+    """One that takes payments in its sandbox. The tests of a module can share it."""
+
+    address: str
+    parts: container.DeliveryParts
+    settings: Settings
+
+    async def run_worker(self) -> None:
+        """Runs every payment job that is due."""
+        await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
+
+
+@contextlib.asynccontextmanager
+async def deployed_with_sandbox(make_settings: Callable[..., Settings]) -> AsyncIterator[SandboxDeployment]:
+    settings = make_settings(payment_provider="sandbox")
+    parts = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address:
+        try:
+            yield SandboxDeployment(address, parts, settings)
+        finally:
+            await parts.close()
+
+
+@dataclass
 class Deployment:
     """What the tests of a module can share."""
 

@@ -1,20 +1,17 @@
 """The sandbox's page in a real browser: what its buttons do is seen at the booking."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import asyncpg
 import httpx
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from domain.outbox import Destination
 from infrastructure import container
-from infrastructure.settings import Settings
-from interfaces.http.app import create_app
-from tests.support.http import serving
+from tests.payments.gateway_harness import SandboxDeployment
 from tests.support.messages import deliver_due
 from tests.support.people import People, Person
 
@@ -62,24 +59,19 @@ class GatewayHarness:
 
 
 @pytest.fixture
-async def gateway_harness(make_settings: Callable[..., Settings]) -> AsyncIterator[GatewayHarness]:
-    settings = make_settings(payment_provider="sandbox")
-    parts = container.build_deliveries(settings)
-    async with (
-        serving(create_app(settings)) as address,
-        httpx.AsyncClient(base_url=address) as api,
-        a_page() as page,
-    ):
-        gateway_harness = GatewayHarness(page, People(api), parts, address, settings.public_url)
+async def gateway_harness(sandbox_deployment: SandboxDeployment, browser: Browser) -> AsyncIterator[GatewayHarness]:
+    """With a page that knows nothing of the last test."""
+    on = sandbox_deployment
+    async with httpx.AsyncClient(base_url=on.address) as api, await browser.new_context() as context:
+        page = await context.new_page()
+        gateway_harness = GatewayHarness(page, People(api), on.parts, on.address, on.settings.public_url)
         page.on("console", lambda message: gateway_harness.complaints.append(message.text))
         page.on("request", lambda request: gateway_harness.asked.append(request.url))
         yield gateway_harness
-    await parts.close()
 
 
-@asynccontextmanager
-async def a_page() -> AsyncIterator[Page]:
-    """Of a fresh browser, which knows nothing of the last test."""
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
     paths = [found for found in map(shutil.which, BROWSERS) if found]
     if not paths:
         pytest.fail(
@@ -87,7 +79,7 @@ async def a_page() -> AsyncIterator[Page]:
         )
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=paths[0], args=FLAGS)
-        yield await browser.new_page()
+        yield browser
         await browser.close()
 
 
@@ -121,10 +113,10 @@ async def test_declined_payment_can_be_paid_afterwards(gateway_harness: GatewayH
 
 
 async def test_button_pressed_after_the_hold_shows_an_error(
-    gateway_harness: GatewayHarness, database: asyncpg.Connection
+    gateway_harness: GatewayHarness, emptied_database: asyncpg.Connection
 ) -> None:
     ada, booking_id = await gateway_harness.books()
-    await database.execute("UPDATE bookings SET hold_until = now()")
+    await emptied_database.execute("UPDATE bookings SET hold_until = now()")
     assert await gateway_harness.parts.money.expire_holds() == 1
     assert await gateway_harness.payment_status(ada, booking_id) == "pending"
     await gateway_harness.presses("Pay")

@@ -1,7 +1,7 @@
 """What the person who booked reads about money, and what their facilitator does."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -24,8 +24,7 @@ from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.http import _to_json
 from infrastructure.email.composer import MailComposer
 from infrastructure.settings import Settings
-from interfaces.http.app import create_app
-from tests.support.http import serving
+from tests.payments.gateway_harness import SandboxDeployment
 from tests.support.messages import a_coaching_message, a_message, deliver_due
 from tests.support.people import People, Person
 
@@ -69,12 +68,12 @@ class AppHarness:
 
 
 @pytest.fixture
-async def harness(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[AppHarness]:
-    settings = make_settings(payment_provider="sandbox")
-    parts = container.build_deliveries(settings)
-    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-        yield AppHarness(People(api), api, parts, settings, database)
-    await parts.close()
+async def harness(
+    sandbox_deployment: SandboxDeployment, emptied_database: asyncpg.Connection
+) -> AsyncIterator[AppHarness]:
+    on = sandbox_deployment
+    async with httpx.AsyncClient(base_url=on.address) as api:
+        yield AppHarness(People(api), api, on.parts, on.settings, emptied_database)
 
 
 def subjects(mails: list[EmailMessage]) -> list[str]:

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from domain.outbox import Destination
-from infrastructure import container
 from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
+from tests.payments.gateway_harness import SandboxDeployment
 from tests.support.http import serving
 from tests.support.messages import deliver_due
 from tests.support.people import People, Person
@@ -41,12 +41,10 @@ class GatewayHarness:
 
 
 @pytest.fixture
-async def gateway_harness(make_settings: Callable[..., Settings]) -> AsyncIterator[GatewayHarness]:
-    settings = make_settings(payment_provider="sandbox")
-    worker = container.build_deliveries(settings)
-    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-        yield GatewayHarness(api, People(api), worker, settings.public_url)
-    await worker.close()
+async def gateway_harness(sandbox_deployment: SandboxDeployment) -> AsyncIterator[GatewayHarness]:
+    on = sandbox_deployment
+    async with httpx.AsyncClient(base_url=on.address) as api:
+        yield GatewayHarness(api, People(api), on.parts, on.settings.public_url)
 
 
 async def states(person: Person, booking: int) -> tuple[str, str]:
@@ -55,7 +53,7 @@ async def states(person: Person, booking: int) -> tuple[str, str]:
 
 
 async def test_declined_then_paid_then_cancelled_and_refunded(
-    gateway_harness: GatewayHarness, database: asyncpg.Connection
+    gateway_harness: GatewayHarness, emptied_database: asyncpg.Connection
 ) -> None:
     facilitator, guest = await gateway_harness.people.facilitator(), await gateway_harness.people.user()
     event = await facilitator.creates_event(price=30, refund_policy=[{"hours_before": 24, "percent": 50}])
@@ -71,8 +69,11 @@ async def test_declined_then_paid_then_cancelled_and_refunded(
     await gateway_harness.run()
 
     assert await states(guest, booking) == ("cancelled", "refunded")
-    assert await database.fetchval("SELECT refunds ->> (SELECT id::text FROM refunds) FROM sandbox_orders") == "15.00"
-    facts = await database.fetch(
+    assert (
+        await emptied_database.fetchval("SELECT refunds ->> (SELECT id::text FROM refunds) FROM sandbox_orders")
+        == "15.00"
+    )
+    facts = await emptied_database.fetch(
         "SELECT fact FROM outbox WHERE destination = 'crm' AND lane LIKE 'booking:%' ORDER BY seq"
     )
     assert [row["fact"] for row in facts] == [
@@ -81,18 +82,18 @@ async def test_declined_then_paid_then_cancelled_and_refunded(
 
 
 async def test_expired_seat_is_released_and_its_page_closed(
-    gateway_harness: GatewayHarness, database: asyncpg.Connection
+    gateway_harness: GatewayHarness, emptied_database: asyncpg.Connection
 ) -> None:
     guest = await gateway_harness.people.user()
     booking, url = await gateway_harness.book(guest, await (await gateway_harness.people.facilitator()).creates_event())
-    await database.execute("UPDATE bookings SET hold_until = now()")
+    await emptied_database.execute("UPDATE bookings SET hold_until = now()")
     assert await gateway_harness.worker.money.expire_holds() == 1
     await gateway_harness.run()
 
     await gateway_harness.press(url, "paid")
 
     assert await states(guest, booking) == ("cancelled", "pending")
-    assert await database.fetchval("SELECT state FROM sandbox_orders") == "expired"
+    assert await emptied_database.fetchval("SELECT state FROM sandbox_orders") == "expired"
 
 
 async def test_unsigned_sandbox_webhook_is_rejected(gateway_harness: GatewayHarness) -> None:
@@ -109,15 +110,15 @@ async def test_unsigned_sandbox_webhook_is_rejected(gateway_harness: GatewayHarn
 
 
 async def test_deployment_with_a_real_gateway_has_no_sandbox_buttons(
-    gateway_harness: GatewayHarness, make_settings: Callable[..., Settings], database: asyncpg.Connection
+    gateway_harness: GatewayHarness, make_shared_settings: Callable[..., Settings], emptied_database: asyncpg.Connection
 ) -> None:
     event = await (await gateway_harness.people.facilitator()).creates_event(price=30)
     guest = await gateway_harness.people.user()
     booking, url = await gateway_harness.book(guest, event)
     page = url.removeprefix(gateway_harness.public_url)
-    async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as api:
+    async with serving(create_app(make_shared_settings())) as address, httpx.AsyncClient(base_url=address) as api:
         answers = [await api.get(page), await api.post(f"{page}/paid"), await api.post(f"{page}/declined")]
     assert [answer.status_code for answer in answers] == [404] * 3
-    assert await database.fetchval("SELECT state FROM sandbox_orders") == "open"
+    assert await emptied_database.fetchval("SELECT state FROM sandbox_orders") == "open"
     await gateway_harness.run()
     assert await states(guest, booking) == ("confirmed", "pending")

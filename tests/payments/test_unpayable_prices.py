@@ -1,24 +1,22 @@
 """Prices that the gateway cannot charge are rejected when they are entered, in the shape of each contract."""
 
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
-from infrastructure.settings import Settings
-from tests.payments import razorpay_harness, stripe_harness
-from tests.support.people import People, Person, event
+from tests.payments import razorpay_harness as razorpay
+from tests.payments import stripe_harness as stripe
+from tests.support.people import People, event
 
 KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
 
 
 @pytest.fixture
-async def api(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+def api(stripe_harness: stripe.GatewayHarness) -> httpx.AsyncClient:
     """Of a deployment that takes payments by Stripe."""
-    async with stripe_harness.open_gateway_harness(make_settings, database) as gateway_harness:
-        yield gateway_harness.api
+    return stripe_harness.api
 
 
 def refusal(answer: httpx.Response) -> object:
@@ -66,12 +64,14 @@ async def test_price_that_stripe_cannot_charge_is_rejected(
     assert refusal(await john.put("/coach/availability", {"price_per_hour": price, "currency": currency}))
 
 
-async def test_free_or_existing_price_is_not_checked(api: httpx.AsyncClient, database: asyncpg.Connection) -> None:
+async def test_free_or_existing_price_is_not_checked(
+    api: httpx.AsyncClient, emptied_database: asyncpg.Connection
+) -> None:
     john = await People(api).facilitator()
     free = await john.creates_event(price=0, currency="IQD")
     assert (free["price"], free["currency"]) == (0, "IQD")
     old = await john.creates_event(price=1, currency="KWD")
-    await database.execute("UPDATE events SET price = 1.234 WHERE id = $1", old["id"])
+    await emptied_database.execute("UPDATE events SET price = 1.234 WHERE id = $1", old["id"])
     for change in ({"title": "Pilates"}, {"title": "Pilates", "price": 1.234}):
         assert (await john.put(f"/events/{old['id']}", change)).status_code == 200
     assert (await john.put("/coach/availability", {"price_per_hour": 0, "currency": "IQD"})).status_code == 200
@@ -103,13 +103,10 @@ async def test_currency_is_accepted_in_lower_case(api: httpx.AsyncClient) -> Non
     assert (await john.put("/coach/availability", {"currency": "gbp"})).json()["currency"] == "GBP"
 
 
-async def test_razorpay_has_its_own_price_rules(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
-) -> None:
-    async with razorpay_harness.open_gateway_harness(make_settings, database) as gateway_harness:
-        john: Person = await People(gateway_harness.api).facilitator()
-        why = "Razorpay takes KWD with two decimals only, not 1.234 KWD"
-        said = ("Validation error", {"price": why})
-        assert refusal(await john.post("/events", event(price=1.234, currency="KWD"))) == said
-        for price, currency in ((1.23, "KWD"), (10.5, "MGA"), (500, "JPY")):
-            assert (await john.creates_event(price=price, currency=currency))["price"] == price
+async def test_razorpay_has_its_own_price_rules(razorpay_harness: razorpay.GatewayHarness) -> None:
+    john = await People(razorpay_harness.api).facilitator()
+    why = "Razorpay takes KWD with two decimals only, not 1.234 KWD"
+    said = ("Validation error", {"price": why})
+    assert refusal(await john.post("/events", event(price=1.234, currency="KWD"))) == said
+    for price, currency in ((1.23, "KWD"), (10.5, "MGA"), (500, "JPY")):
+        assert (await john.creates_event(price=price, currency=currency))["price"] == price
