@@ -164,6 +164,16 @@ async def test_default_range_is_the_last_twelve_weeks_with_the_current_one(
     assert (found.bookings, found.cancellation_rate, found.revenue) == (0, 0.0, {})
 
 
+async def test_default_range_has_the_sessions_of_the_current_week_that_are_still_to_come(
+    app: AppointmentApplication,
+) -> None:
+    coach = await app.coach()
+    app.clock.moment = at(9)
+    await app.appointment(coach, hour=10)
+    await app.appointment(coach, hour=7 * 24)  # next Monday
+    assert (await statistics(app, coach)).bookings == 1
+
+
 async def test_range_with_one_date_has_twelve_weeks_before_it_or_ends_with_this_week(
     app: AppointmentApplication,
 ) -> None:

@@ -15,6 +15,7 @@ from domain.availability import NINE_TO_FIVE
 from domain.bookings import MAX_NOTES
 from domain.coaches import CoachInactive, CoachNotFound
 from domain.errors import Invalid
+from domain.time import Interval
 from domain.unpaid_holds import TooManyUnpaidHolds
 from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import HOUR, RETURN_URL
@@ -110,6 +111,15 @@ async def test_series_without_an_available_session_is_refused_also_on_request(ap
     coach = await app.coach(weekly={})
     with pytest.raises(SeriesRefused):
         await app.series(coach, skip_conflicts=True)
+
+
+async def test_events_and_connected_calendars_of_the_coach_are_busy_times(app: AppointmentApplication) -> None:
+    coach = await app.free_coach(buffer_after=HOUR)
+    await app.event(coach, interval=Interval(at(10.5), at(11)))
+    app.connect_calendar(coach, Interval(at(11.5) + 2 * WEEK, at(12) + 2 * WEEK))
+    series = await app.series(coach, skip_conflicts=True)
+    assert [each.appointment.session.starts_at for each in series.appointments] == [at(10) + WEEK]
+    assert app.busy_times.coaches == [coach.uuid], "connected calendars are read again first"
 
 
 async def test_sessions_of_a_series_do_not_overlap_each_other(app: AppointmentApplication) -> None:

@@ -1,6 +1,7 @@
 """The status of an appointment over HTTP, and under concurrent requests."""
 
 import asyncio
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -85,3 +86,15 @@ async def test_concurrent_confirmation_and_cancellation_end_in_one_state(
             booking,
         )
         assert [row["fact"] for row in messages] == [f"booking_{entry['change']}" for entry in history]
+
+
+async def test_concurrent_requests_with_one_key_make_one_appointment(
+    ada: Person, shared_people: People, shared_database: asyncpg.Connection
+) -> None:
+    coach, key = await uuid_of(await shared_people.facilitator()), str(uuid4())
+    body, headers = wanted(coach, free_hour()), ada.headers | {"Idempotency-Key": key}
+    answers = await asyncio.gather(*(ada.api.post("/booking", json=body, headers=headers) for _ in range(6)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.content for answer in answers}) == 1
+    of_coach = "SELECT count(*) FROM coaching_bookings b JOIN users u ON u.id = b.coach_id WHERE u.uuid::text = $1"
+    assert await shared_database.fetchval(of_coach, coach) == 1
