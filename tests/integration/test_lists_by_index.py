@@ -20,8 +20,11 @@ from domain.payments import PaymentStatus
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.payments.audit import PostgresPaymentAudit
+from tests.support.process_harness import LONG_RUN
 
-MESSAGES = 300_000
+MESSAGES = 300_000 if LONG_RUN else 60_000
+SECONDS = 300_000 // MESSAGES
+"""Between two messages: a day has more than a quarter of them."""
 PAYMENTS = 20_000
 LIMIT = 50
 RARE = {"dead": 400, "discarded": 200, "pending": 2_000}
@@ -29,14 +32,14 @@ RARE = {"dead": 400, "discarded": 200, "pending": 2_000}
 
 NOW = datetime.now(UTC)
 
-# Ids follow time, a second apart. Two of three messages are for the CRM.
-_OUTBOX = """
+# Ids follow time. Two of three messages are for the CRM.
+_OUTBOX = f"""
 INSERT INTO outbox (id, destination, lane, fact, snapshot, status, occurred_at, due_at, settled_at)
-SELECT uuidv7(n * interval '1 second' - $1 * interval '1 second'),
-       CASE n % 6 WHEN 0 THEN 'email' WHEN 1 THEN 'realtime' ELSE 'crm' END, 'booking:' || n, 'booking_created', '{}',
+SELECT uuidv7(n * interval '{SECONDS} second' - $1 * interval '{SECONDS} second'),
+       CASE n % 6 WHEN 0 THEN 'email' WHEN 1 THEN 'realtime' ELSE 'crm' END, 'booking:' || n, 'booking_created', '{{}}',
        status, at, at, CASE WHEN status IN ('delivered', 'discarded') THEN at END
 FROM generate_series(1, $1::int) n,
-     LATERAL (SELECT now() + n * interval '1 second' - $1 * interval '1 second' AS at,
+     LATERAL (SELECT now() + n * interval '{SECONDS} second' - $1 * interval '{SECONDS} second' AS at,
                      CASE WHEN n % ($1 / $2::int) = 0 THEN 'dead' WHEN n % ($1 / $3::int) = 1 THEN 'discarded'
                           WHEN n % ($1 / $4::int) = 2 THEN 'pending' ELSE 'delivered' END AS status) s
 """

@@ -6,7 +6,6 @@ from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,12 +14,8 @@ import pytest
 
 from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
-from interfaces.http.app import create_app
-from tests.conftest import a_client
-from tests.support.http import serving
 from tests.support.messages import a_message
 from tests.support.people import People, Person
-from tests.support.settings import settings_for
 
 
 @pytest.fixture(scope="module")
@@ -200,31 +195,6 @@ async def test_longest_message_is_accepted(john: Person, ada: Person) -> None:
     body = {"subject": "ש" * 200, "text": "👩\u200d🚀\n" * 1250}
     answer = await john.post(f"/facilitator/events/{event['id']}/messages", body)
     assert answer.status_code == 202, answer.text
-
-
-async def test_event_has_at_most_five_messages_a_day(
-    shared_people: People, shared_database_url: str, redis_url: str, tmp_path: Path, ada: Person
-) -> None:
-    """Refused ones do not count, and another event has its own five."""
-    john = await shared_people.facilitator("Writes Much")
-    events = [await john.creates_event(price=0) for _ in range(2)]
-    settings = settings_for(shared_database_url, redis_url, tmp_path, rate_limit_enabled="true")
-    async with serving(create_app(settings)) as address, a_client(address) as api:
-
-        async def writes(event: dict[str, Any], **changes: str) -> httpx.Response:
-            path = f"/facilitator/events/{event['id']}/messages"
-            return await api.post(path, headers=john.headers, json=MESSAGE | changes)
-
-        for _ in range(6):
-            assert code(await writes(events[0])) == (400, "no_participants")
-        for each in events:
-            await ada.books(each["id"])
-        for _ in range(6):
-            assert code(await writes(events[0], subject="")) == (400, "validation_error")
-        answers = [await writes(events[0]) for _ in range(6)]
-        assert [answer.status_code for answer in answers] == [202] * 5 + [429]
-        assert 0 < int(answers[-1].headers["Retry-After"]) <= 24 * 3600
-        assert (await writes(events[1])).status_code == 202
 
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
