@@ -244,6 +244,12 @@ async def test_8_price_is_returned_as_given(john: Person, price: object, currenc
     assert (created["price"], created["currency"]) == (shown, currency)
 
 
+@pytest.fixture(scope="module")
+async def existing(john: Person) -> dict[str, Any]:
+    """An event that no test changes."""
+    return await john.creates_event()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -291,11 +297,10 @@ async def test_8_price_is_returned_as_given(john: Person, price: object, currenc
         ("category", []),
     ],
 )
-async def test_8_9_invalid_field_is_named(john: Person, field: str, value: Any) -> None:
+async def test_8_9_invalid_field_is_named(john: Person, existing: dict[str, Any], field: str, value: Any) -> None:
     answer = await john.post("/events", json=event(**{field: value}))
     assert answer.status_code == 400, answer.text
     assert not misfits(invalid(field), answer.json())
-    existing = await john.creates_event()
     answer = await john.put(f"/events/{existing['id']}", {field: value})
     assert answer.status_code == 400, answer.text
     assert answer.json()["code"] == "validation_error"

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,7 @@ from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.crm.parts import TOKEN, MailServer, connected, running_crm, settings_for
+from tests.crm.parts import TOKEN, MailServer, connected
 from tests.support.appointments import a_price_for, at, uuid_of, wanted
 from tests.support.http import serving
 from tests.support.messages import deliver_due
@@ -74,26 +73,37 @@ def entry(mail: EmailMessage) -> tuple[str, str, str, int]:
     return str(calendar["METHOD"]), str(event["UID"]), str(event["STATUS"]), int(str(event["SEQUENCE"]))
 
 
+@dataclass
+class Services:
+    """A booking API and the parts of a worker, which notify the CRM of the module."""
+
+    settings: Settings
+    parts: container.DeliveryParts
+    api: httpx.AsyncClient
+
+
+@pytest.fixture(scope="module")
+async def services(
+    make_shared_settings: Callable[..., Settings], _served_crm: httpx.AsyncClient, _shared_mail_server: MailServer
+) -> AsyncIterator[Services]:
+    settings = make_shared_settings(
+        payment_provider="sandbox",
+        smtp_url=_shared_mail_server.url,
+        crm_service_url=str(_served_crm.base_url),
+        crm_bearer_token=TOKEN,
+    )
+    parts = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+        yield Services(settings, parts, api)
+    await parts.close()
+
+
 @pytest.fixture
-async def harness(
-    make_settings: Callable[..., Settings],
-    database: asyncpg.Connection,
-    dsn: str,
-    mail_server: MailServer,
-    tmp_path: Path,
-) -> AsyncIterator[AppHarness]:
-    crm_settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path / "crm"))
-    async with running_crm(crm_settings) as crm:
-        settings = make_settings(
-            payment_provider="sandbox",
-            smtp_url=mail_server.url,
-            crm_service_url=str(crm.base_url),
-            crm_bearer_token=TOKEN,
-        )
-        parts = container.build_deliveries(settings)
-        async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-            yield AppHarness(People(api), api, crm, parts, settings, mail_server, database)
-        await parts.close()
+def harness(
+    services: Services, crm: httpx.AsyncClient, mail_server: MailServer, emptied_database: asyncpg.Connection
+) -> AppHarness:
+    people = People(services.api)
+    return AppHarness(people, services.api, crm, services.parts, services.settings, mail_server, emptied_database)
 
 
 async def pair(harness: AppHarness) -> tuple[Person, Person]:

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import httpx
@@ -97,6 +97,7 @@ def the(endpoint: str) -> Described:
     return next(described for described in operations() if str(described) == endpoint)
 
 
+@lru_cache(10_000)
 def find(method: str, path: str) -> Described | None:
     """None for what the document does not speak of: other methods and paths, the pages of the document itself."""
     path = path.rstrip("/") or "/"
