@@ -78,9 +78,12 @@ class Books:
 
 
 @pytest.fixture(scope="module")
-async def three_payments(shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a database that holds them, to be copied."""
-    settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"), payment_provider="sandbox")
+async def three_payments(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
+    """The name of a database that holds them and that nothing is connected to, to be copied."""
+    url = await a_database(postgres)
+    settings = settings_for(url, redis_url, tmp_path_factory.mktemp("data"), payment_provider="sandbox")
     parts = container.build_deliveries(settings)
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
         people = People(api)
@@ -96,9 +99,8 @@ async def three_payments(shared_database_url: str, redis_url: str, tmp_path_fact
                 assert (await person.post("/bookings/2/cancel")).status_code == 200
                 await deliver_due(parts.deliver_due, Destination.PAYMENTS)
     await parts.close()
-    name = make_url(shared_database_url).database
-    assert name is not None
-    return name
+    yield str(make_url(url).database)
+    await drop(postgres, url)
 
 
 @pytest.fixture(autouse=True)
