@@ -34,6 +34,7 @@ from crm.settings import CrmSettings, SettingsError, load_settings
 from servicekit.http_server import prepare, server_options
 from servicekit.logging import configure_logging
 from servicekit.settings_reader import load_env_file
+from servicekit.tasks import LongLivedTasks, end_process, exit_status
 from servicekit.time_zones import use_newest_time_zones
 
 OLDEST_POSTGRES = 16
@@ -86,7 +87,7 @@ def served_app() -> Litestar:
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=end_with_parent, daemon=True).start()
-    return create_app(settings)
+    return create_app(settings, tasks=LongLivedTasks(end_process))
 
 
 def http_protocol(**arguments: Any) -> Any:
@@ -126,8 +127,9 @@ def _workers(text: str) -> int:
 
 
 def _leave(_: int, __: FrameType | None) -> NoReturn:
-    """uvicorn raises the signal again after it has drained: then, and before it serves, this is a clean end."""
-    raise SystemExit(0)
+    """uvicorn raises the signal again after it has drained: then, and before it serves, this is a clean end, unless a
+    task of the process has ended it."""
+    raise SystemExit(exit_status())
 
 
 def _migrate(settings: CrmSettings) -> None:

@@ -15,7 +15,7 @@ from litestar.di import Provide
 from crm.api.bodies import BODY_LIMIT
 from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
-from crm.api.health import health
+from crm.api.health import health, live
 from crm.api.mail_checks import send_test_email, test_gmail_auth
 from crm.api.middleware import RequestMiddleware
 from crm.api.notifications import (
@@ -40,6 +40,7 @@ from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
 from servicekit.lease_queue import OutageLog
 from servicekit.mail_transport import mail_transport
+from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
 
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
@@ -47,11 +48,15 @@ CONTRACT_B = [delete_notification, clear_notifications, send_test_email, test_gm
 CONTRACT_D = [webhook]
 
 
-def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) -> Litestar:
-    """The application for `settings`, by default those of the environment; raises SettingsError."""
+def create_app(
+    settings: CrmSettings | None = None, pace: Pace | None = None, tasks: LongLivedTasks | None = None
+) -> Litestar:
+    """The application for `settings`, by default those of the environment; raises SettingsError. `tasks` supervises the
+    tasks that run until its end."""
     use_newest_time_zones()
     settings = settings or load_settings(os.environ)
     pace = pace or Pace()
+    tasks = tasks or LongLivedTasks()
     database = Database(settings.database_url, settings.database_timeout_seconds)
     lease = uuid4()
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
@@ -73,7 +78,7 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
             for sender in http.values():
                 closing.push_async_callback(sender.close)
             for dispatcher in dispatchers:
-                dispatcher.start()
+                dispatcher.start(tasks)
             try:
                 yield
             finally:
@@ -89,12 +94,14 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
         "senders": senders,
         "writer": writer,
         "transport": transport,
+        "tasks": tasks,
     }
     bearer = bearer_guard(settings.bearer_token)
     webhook_bearer = bearer_guard(settings.webhook_token, status=403)
     app = Litestar(
         route_handlers=[
             health,
+            live,
             show_docs,
             show_document,
             show_asset,

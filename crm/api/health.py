@@ -1,4 +1,4 @@
-"""Health of the service."""
+"""Health of the service, and liveness of its process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from crm.database import Database
 from crm.notifications import Moment
+from servicekit.tasks import LongLivedTasks
 
 
 class Health(msgspec.Struct):
@@ -30,3 +31,19 @@ async def health(database: NamedDependency[Database]) -> Health:
         timestamp=datetime.now(UTC),
         database="reachable" if answers else "unreachable",
     )
+
+
+class Alive(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`dead`, with status 503: tasks of the process ended, which it names. It is about to end."""
+
+    status: Literal["alive", "dead"]
+    ended_tasks: tuple[str, ...] = ()
+
+
+@get("/health/live", operation_id="crmLiveness", include_in_schema=False)
+async def live(tasks: NamedDependency[LongLivedTasks]) -> Response[Alive]:
+    """Answers while the process works, also without the database. Restart a process that does not answer, or answers
+    503."""
+    if tasks.ended:
+        return Response(Alive("dead", tasks.ended), status_code=503)
+    return Response(Alive("alive"))

@@ -22,6 +22,7 @@ from crm.database import DatabaseUnavailable
 from crm.delivery.failures import Deferred, DeliveryError, DestinationUnavailable, Refused, Unsendable
 from crm.delivery.queue import C, Claim, Queue, Status
 from servicekit.lease_queue import OutageLog, QueueConsumer
+from servicekit.tasks import LongLivedTasks
 
 LEASE = timedelta(seconds=60)
 RENEW_SECONDS = 20.0
@@ -97,14 +98,14 @@ class Dispatcher(Generic[C]):
         """Whether new rows may be delivered immediately: not while the destination is unavailable."""
         return not self._unavailable
 
-    def start(self) -> None:
-        self._running = asyncio.create_task(self._consumer.run())
+    def start(self, tasks: LongLivedTasks) -> None:
+        self._running = tasks.start(f"deliver {self._sender.kind}", self._consumer.run(), may_return=True)
 
     async def close(self) -> None:
         """Waits for the deliveries in flight and releases the other claims."""
         self._consumer.stop()
         if self._running:
-            await self._running
+            await asyncio.wait({self._running})
 
     def notify(self) -> None:
         """Polls now, unless the destination is unavailable."""

@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...]
     metrics_token: str | None
     drain_seconds: int
+    worker_probe_port: int
     http_max_connections: int
     http_max_idle_connections: int
     http_max_streams: int
@@ -212,6 +213,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),
         drain_seconds=read.whole("DRAIN_SECONDS", "1", 0, 5),
+        worker_probe_port=read.whole("WORKER_PROBE_PORT", "0", 0, 65535),
         http_max_connections=read.whole("HTTP_MAX_CONNECTIONS", "1000", 1, 100_000),
         http_max_idle_connections=read.whole("HTTP_MAX_IDLE_CONNECTIONS", "500", 0, 100_000),
         http_max_streams=read.whole("HTTP_MAX_STREAMS", "1000", 0, 100_000),

@@ -136,7 +136,9 @@ class QueueConsumer(Generic[ClaimT, ResultT]):
         stopping = asyncio.create_task(self._stopping.wait())
         stop_now = asyncio.create_task(self._stop_now.wait())
         try:
-            await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({consuming, polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if polling.done():
+                polling.result()
             polling.cancel()
             await asyncio.wait({consuming, stop_now}, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
             for _, running in self._in_flight.values():

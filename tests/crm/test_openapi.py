@@ -25,6 +25,7 @@ from tests.support.process_harness import LONG_RUN
 ITSELF = "GET /docs/openapi.json"
 EACH = pytest.mark.parametrize("name", sorted(operations()))
 PAGES = {"GET /docs", "GET /docs/assets/{name}"}
+PROBES = {"GET /health/live"}
 UNREACHABLE = "postgresql://convene@127.0.0.1:1/crm"
 
 
@@ -39,7 +40,7 @@ def test_description_has_exactly_the_served_routes() -> None:
     app = create_app(settings_for(UNREACHABLE))
     routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
     served = {f"{method} {route.path_format or '/'}" for route in routes for method in route.methods}
-    assert {name for name in served if not name.startswith("OPTIONS ")} == {*operations(), ITSELF, *PAGES}
+    assert {name for name in served if not name.startswith("OPTIONS ")} == {*operations(), ITSELF, *PAGES, *PROBES}
 
 
 def test_operations_examples_and_tags_match() -> None:

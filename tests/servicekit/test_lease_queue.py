@@ -330,3 +330,15 @@ async def test_wake_up_during_a_claim_is_not_lost_and_in_the_other_order_it_is(i
         for _ in range(50):
             await asyncio.sleep(0)
         assert (1 in queue.recorded) is not is_lost
+
+
+async def test_consumer_whose_polling_ends_does_not_go_on_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = consumer_of(MemoryQueue())
+
+    async def fails() -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(consumer, "_poll", fails)
+    async with asyncio.timeout(30):
+        with pytest.raises(ValueError, match="a fault"):
+            await consumer.run()

@@ -97,11 +97,11 @@ async def ended_elsewhere() -> AsyncIterator[contextlib.ExitStack]:
 
 
 @contextlib.contextmanager
-def running_crm_process(environ: dict[str, str], logs: Path) -> Iterator[ApiProcess]:
+def running_crm_process(environ: dict[str, str], logs: Path, module: Sequence[str] = CRM) -> Iterator[ApiProcess]:
     """The CRM with a new schema in `CRM_DATABASE_URL`."""
     migrated = processes.run([sys.executable, "-P", "-m", "crm", "migrate"], environ=environ)
     assert migrated.returncode == 0, migrated.stderr
-    with running_apis(1, environ, logs, CRM) as (process,):
+    with running_apis(1, environ, logs, module) as (process,):
         yield process
 
 

@@ -85,6 +85,7 @@ from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
 from servicekit.logging import current_request_id
+from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
 
 __all__ = ["Container", "DeliveryParts", "Substitutes", "UseCases", "build", "build_deliveries", "served"]
@@ -165,6 +166,7 @@ class Container:
     metrics: Metrics
     traces: Traces
     live_update_listeners: RedisLiveUpdateListeners
+    tasks: LongLivedTasks
 
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -185,8 +187,9 @@ class Container:
         await self.database.close()
 
 
-def build(settings: Settings, substitutes: Substitutes = PRODUCTION) -> Container:
-    """Opens no connections: they are opened on first use."""
+def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: LongLivedTasks | None = None) -> Container:
+    """Opens no connections: they are opened on first use. `tasks` supervises the tasks that run until the end."""
+    tasks = tasks or LongLivedTasks()
     use_newest_time_zones()
     clock = substitutes.clock
     metrics = Metrics()
@@ -197,8 +200,8 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION) -> Containe
         watch=metrics,
     )
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
-    wake_ups = RedisWakeUps(settings.redis_url)
-    live_update_listeners = RedisLiveUpdateListeners(settings.redis_url)
+    wake_ups = RedisWakeUps(settings.redis_url, tasks=tasks)
+    live_update_listeners = RedisLiveUpdateListeners(settings.redis_url, tasks=tasks)
     routes = routes_for(served(settings))
     open_work = units_of_work(settings, database, routes, substitutes)
     gateways, sandbox = build_gateways(settings, database, substitutes.gateway)
@@ -327,6 +330,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION) -> Containe
         metrics,
         traces,
         live_update_listeners,
+        tasks,
     )
 
 

@@ -12,7 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 
 from domain.accounts import UserId
 from infrastructure.delivery.live_updates import CHANNEL
-from servicekit.tasks import cancel
+from servicekit.tasks import LongLivedTasks
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +33,10 @@ class _Follower:
 class RedisLiveUpdateListeners:
     """One subscription a process, from the first follower on; renewed after Redis was unavailable."""
 
-    def __init__(self, url: str, *, back_off: float = 1, silence: float = 3) -> None:
+    def __init__(
+        self, url: str, *, tasks: LongLivedTasks | None = None, back_off: float = 1, silence: float = 3
+    ) -> None:
+        self._tasks = tasks or LongLivedTasks()
         self._url = url
         self._back_off = back_off
         self._silence = silence
@@ -45,7 +48,7 @@ class RedisLiveUpdateListeners:
     async def listening(self, facilitator_id: UserId) -> AsyncIterator[_Follower]:
         if self._hearing is None or self._hearing.done():
             # The task outlives the request that started it, so it gets a separate context.
-            self._hearing = asyncio.create_task(self._receive(), context=Context())
+            self._hearing = self._tasks.start("live updates", self._receive(), context=Context())
         follower = _Follower()
         self._followers.setdefault(facilitator_id, set()).add(follower)
         try:
@@ -58,7 +61,7 @@ class RedisLiveUpdateListeners:
 
     async def close(self) -> None:
         if self._hearing is not None:
-            await cancel([self._hearing])
+            await self._tasks.stop([self._hearing])
 
     async def _receive(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from servicekit.tasks import cancel
+from servicekit.tasks import LongLivedTasks
 
 WAKE = "wake"
 QUEUE = "convene:wake-ups"
@@ -41,7 +41,10 @@ class RedisWakeUps:
     """Sends at most one wake-up every `pause` seconds, from a task that the first `notify` starts. A wake-up is three
     commands to Redis; one every 10 ms took a tenth of the API's time under load."""
 
-    def __init__(self, url: str, *, pause: float = 0.025, seconds: float = 1) -> None:
+    def __init__(
+        self, url: str, *, tasks: LongLivedTasks | None = None, pause: float = 0.025, seconds: float = 1
+    ) -> None:
+        self._tasks = tasks or LongLivedTasks()
         self._redis = connect(url, seconds=seconds)
         self._pause = pause
         self._requested = asyncio.Event()
@@ -56,12 +59,12 @@ class RedisWakeUps:
             return
         self._requested.set()
         if self._sending is None or self._sending.done():
-            self._sending = asyncio.get_running_loop().create_task(self._send_when_requested())
+            self._sending = self._tasks.start("wake-ups", self._send_when_requested())
 
     async def close(self) -> None:
         self._is_closed = True
         if self._sending is not None:
-            await cancel([self._sending])
+            await self._tasks.stop([self._sending])
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 

@@ -40,9 +40,10 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
 
     from interfaces.cli.server import http_limits, serve
     from interfaces.http.app import create_app
+    from servicekit.tasks import LongLivedTasks, end_process
 
     served = serve(
-        lambda draining: create_app(settings, draining),
+        lambda draining: create_app(settings, draining, LongLivedTasks(end_process)),
         listener,
         drain=settings.drain_seconds,
         limits=http_limits(settings),
@@ -95,10 +96,12 @@ def crm(host: str, port: int, fd: int | None) -> NoReturn:
 
 
 def _exit_cleanly_on_sigterm() -> None:
-    """Makes SIGTERM end the process with status 0 when the server has drained and raises the signal again."""
+    """Makes SIGTERM end the process with status 0 when the server has drained and raises the signal again, or with
+    another status if a task of the process has ended it."""
+    from servicekit.tasks import exit_status
 
     def leave(_number: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(0)
+        sys.exit(exit_status())
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)

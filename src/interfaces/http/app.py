@@ -48,6 +48,7 @@ from interfaces.http.parameters import with_converters
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.web import invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
+from servicekit.tasks import LongLivedTasks
 
 ROUTES: list[Any] = [
     health.root,
@@ -83,11 +84,14 @@ def _never() -> bool:
     return False
 
 
-def create_app(settings: Settings | None = None, draining: Callable[[], bool] = _never) -> ASGIApp:
-    """The application that uvicorn runs. `draining` returns whether the process is shutting down."""
+def create_app(
+    settings: Settings | None = None, draining: Callable[[], bool] = _never, tasks: LongLivedTasks | None = None
+) -> ASGIApp:
+    """The application that uvicorn runs. `draining` returns whether the process is shutting down; `tasks` supervises
+    the tasks that run until its end."""
     settings = settings or load_settings(os.environ)
     configure_logging(settings.log_level)
-    return assemble(container.build(settings), draining)
+    return assemble(container.build(settings, tasks=tasks), draining)
 
 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
@@ -100,7 +104,7 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
-    followers = Followers(draining)
+    followers = Followers(draining, parts.tasks)
     providers = _providers(parts, followers, draining)
 
     @contextlib.asynccontextmanager
@@ -154,6 +158,7 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
         (ops.MetricsToken | None, settings.metrics_token),
         (ops.Exposition, functools.partial(parts.metrics.exposition, parts.database)),
         (ops.Draining, draining),
+        (LongLivedTasks, parts.tasks),
         (CountError, parts.metrics.refused),
         (ErrorFormats, ERROR_FORMATS),
         (EncodedDocument, EncodedDocument(settings.public_url)),

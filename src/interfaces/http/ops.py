@@ -11,6 +11,7 @@ from application.ports import Health
 from domain.errors import Unauthenticated
 from interfaces.http.authentication import METRICS_TOKEN, Connection, bearer_token, public
 from interfaces.http.injection import Inject, guard
+from servicekit.tasks import LongLivedTasks
 
 MetricsToken = NewType("MetricsToken", str)
 
@@ -29,8 +30,11 @@ class Exposition(Protocol):
     async def __call__(self) -> bytes: ...
 
 
-class Alive(Struct):
-    status: Literal["alive"] = "alive"
+class Alive(Struct, omit_defaults=True):
+    """`dead`, with status 503: tasks of the process ended, which it names. It is about to end."""
+
+    status: Literal["alive", "dead"]
+    ended_tasks: tuple[str, ...] = ()
 
 
 class Ready(Struct):
@@ -52,9 +56,12 @@ async def operators(connection: Connection, expected: Inject[MetricsToken | None
 
 
 @get("/health/live", operation_id="getLiveness", include_in_schema=False, opt=public)
-async def live() -> Alive:
-    """Answers while the process works, also without the database and Redis. Restart a process that does not answer."""
-    return Alive()
+async def live(tasks: Inject[LongLivedTasks]) -> Response[Alive]:
+    """Answers while the process works, also without the database and Redis. Restart a process that does not answer, or
+    answers 503."""
+    if tasks.ended:
+        return Response(Alive("dead", tasks.ended), status_code=503)
+    return Response(Alive("alive"))
 
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)

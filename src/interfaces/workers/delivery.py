@@ -9,6 +9,7 @@ from application.outbox.delivery import DeliverMessages
 from domain.errors import Unavailable
 from domain.outbox import Destination, Message, Outcome
 from servicekit.lease_queue import OutageLog, QueueConsumer
+from servicekit.tasks import LongLivedTasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,29 @@ class Deliveries:
         self, deliver: DeliverMessages, destinations: Iterable[Destination], *, poll_every: float = 2, grace: float = 7
     ) -> None:
         outages = OutageLog()
-        self._consumers = [
-            DestinationQueue(deliver, destination).consumer(poll_every=poll_every, drain=grace, outages=outages)
+        self._consumers = {
+            destination: DestinationQueue(deliver, destination).consumer(
+                poll_every=poll_every, drain=grace, outages=outages
+            )
             for destination in destinations
-        ]
+        }
 
     def notify(self) -> None:
-        for consumer in self._consumers:
+        for consumer in self._consumers.values():
             consumer.notify()
 
     def close(self) -> None:
-        for consumer in self._consumers:
+        for consumer in self._consumers.values():
             consumer.stop()
 
-    async def serve(self) -> None:
-        await asyncio.gather(*(consumer.run() for consumer in self._consumers))
+    async def serve(self, tasks: LongLivedTasks | None = None) -> None:
+        """By default a consumer that ends early closes the others."""
+        tasks = tasks or LongLivedTasks(self.close)
+        running = [
+            tasks.start(f"deliver {destination}", consumer.run(), may_return=True)
+            for destination, consumer in self._consumers.items()
+        ]
+        try:
+            await asyncio.wait(running)
+        finally:
+            await tasks.stop(running)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,19 +18,24 @@ from infrastructure.settings import Settings, SettingsError
 from interfaces.workers.arq_worker import ArqWorker
 from interfaces.workers.delivery import Deliveries
 from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask
-from servicekit.tasks import cancel
+from servicekit.probes import serve_probes
+from servicekit.tasks import LongLivedTasks, end_process, exit_status
 
 _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts] = container.build_deliveries) -> None:
-    """Runs until SIGTERM or SIGINT. Raises `SettingsError` for a configuration that prevents the start."""
+    """Runs until SIGTERM or SIGINT, or until one of its tasks ends; then it raises SystemExit. Raises `SettingsError`
+    for a configuration that prevents the start."""
     configure_logging(settings.log_level)
     uvloop.run(_work(settings, build))
+    if status := exit_status():
+        sys.exit(status)
 
 
 async def _work(settings: Settings, build: Callable[[Settings], container.DeliveryParts]) -> None:
     parts = build(settings)
+    tasks = LongLivedTasks(end_process)
     deliveries = Deliveries(parts.deliver_due, parts.deliver_due.senders)
     pruning = pruning_tasks(parts)
     arq_worker = ArqWorker(
@@ -38,18 +44,32 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
     periodic = [*periodic_tasks(parts), *(task.overdue() for task in pruning)]
-    background = [asyncio.create_task(task) for task in (arq_worker.run(), *(task.run() for task in periodic))]
+    background = [
+        tasks.start("arq worker", arq_worker.run()),
+        *(tasks.start(task.name, task.run()) for task in periodic),
+    ]
     try:
+        await _serve_probes(settings, tasks)
         await _require_tables(parts.database)
         _log.info("worker_started")
-        await deliveries.serve()
+        await deliveries.serve(tasks)
     finally:
-        await cancel(background)
+        await tasks.stop(background)
         with suppress(TimeoutError, Unavailable):
             await asyncio.wait_for(parts.counts.save(), 1)
         with suppress(TimeoutError):
             await asyncio.wait_for(parts.close(), 1)
         _log.info("worker_stopped")
+
+
+async def _serve_probes(settings: Settings, tasks: LongLivedTasks) -> None:
+    if not settings.worker_probe_port:
+        return
+    try:
+        await serve_probes(settings.worker_probe_port, tasks)
+    except OSError as error:
+        port, reason = settings.worker_probe_port, error.strerror or str(error)
+        raise SettingsError(f"WORKER_PROBE_PORT: cannot listen on port {port}: {reason}") from None
 
 
 def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:

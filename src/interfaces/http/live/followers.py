@@ -12,6 +12,7 @@ from application.notifications.live_updates import FollowLiveUpdates, TooManyFol
 from application.notifications.ports import EntryId, LiveUpdate
 from domain.accounts import UserId
 from domain.errors import Unavailable
+from servicekit.tasks import LongLivedTasks
 
 MOST_OF_ONE = 10
 """Connections of one account, in each process."""
@@ -24,7 +25,8 @@ DRAIN_LOOK_SECONDS = 0.2
 
 
 class Followers:
-    def __init__(self, draining: Callable[[], bool]) -> None:
+    def __init__(self, draining: Callable[[], bool], tasks: LongLivedTasks) -> None:
+        self._tasks = tasks
         self._draining = draining
         self._counts: Counter[UserId] = Counter()
         self._leaving = asyncio.Event()
@@ -38,7 +40,9 @@ class Followers:
         if self._counts[user_id] >= MOST_OF_ONE:
             raise TooManyFollowers(retry_after=60)
         if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch(), context=Context())
+            self._watching = self._tasks.start(
+                "end of live connections", self._watch(), may_return=True, context=Context()
+            )
         self._counts[user_id] += 1
         try:
             yield
@@ -54,8 +58,7 @@ class Followers:
     async def close(self) -> None:
         self._leaving.set()
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await self._tasks.stop([self._watching])
 
     async def _watch(self) -> None:
         while not self._draining():  # noqa: ASYNC110 (a signal handler outside of the loop sets it)
