@@ -220,12 +220,16 @@ async def test_calendar_connected_again_during_a_refresh_keeps_its_new_tokens(
     if is_revoked:
         app.google.end_consent()
 
+    grants = []
+
     async def connected_again() -> None:
-        await app.connected(coach)
+        grants.append(await app.connected(coach))
 
     app.google.before.append(connected_again)
     token = await used(app, coach)
-    assert token == f"google {app.connection(coach).access_token}"
+    row = app.connection(coach)
+    assert token == f"google {row.access_token}"
+    assert (row.access_token, row.refresh_token) == (grants[0].access_token, grants[0].refresh_token)
     assert app.connection(coach).status is ConnectionStatus.ACTIVE
     assert app.messages(MessageType.CALENDAR_REVOKED) == []
 

@@ -85,19 +85,6 @@ async def test_feed_contains_all_bookings_with_the_uids_of_the_invitations(
     assert his[f"coaching-{session['id']}"]["SUMMARY"] == "Coaching with Ada Lovelace"
 
 
-async def test_cancelled_booking_is_removed(api: httpx.AsyncClient, people: People) -> None:
-    john, ada = await people.facilitator(), await people.user()
-    event = await john.creates_event()
-    booking = await ada.books(event["id"])
-    hers, his = await opened(ada), await opened(john)
-    before = await entries(api, hers)
-    assert (await ada.post(f"/bookings/{booking['id']}/cancel")).is_success
-    assert (await entries(api, hers)).keys() == before.keys() - {f"booking-{booking['id']}"}
-    assert len(await entries(api, his)) == 1
-    assert (await john.post(f"/facilitator/events/{event['id']}/cancel")).is_success
-    assert await entries(api, his) == {}
-
-
 async def an_hour_passes(database: asyncpg.Connection) -> None:
     for table in ("events", "bookings"):
         await database.execute(f"UPDATE {table} SET created_at = created_at - interval '1 hour'")
@@ -200,21 +187,6 @@ async def test_unpaid_seat_is_tentative_until_paid(
         assert after["SEQUENCE"] > before[name]["SEQUENCE"]
         received_at = await database.fetchval("SELECT max(received_at) FROM payments")
         assert after["DTSTAMP"].dt == received_at.replace(microsecond=0) > before[name]["DTSTAMP"].dt
-
-
-async def test_feed_reaches_back_ninety_days(
-    api: httpx.AsyncClient, people: People, database: asyncpg.Connection
-) -> None:
-    john = await people.facilitator()
-    path = await opened(john)
-    for days in (89, 91):
-        event = await john.creates_event()
-        await database.execute(
-            "UPDATE events SET starts_at = now() - $2::interval - interval '1 hour', ends_at = now() - $2::interval "
-            "WHERE id = $1",
-            *(event["id"], timedelta(days=days)),
-        )
-    assert len(await entries(api, path)) == 1
 
 
 async def test_new_address_revokes_the_old_one(

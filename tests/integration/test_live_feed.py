@@ -91,31 +91,6 @@ async def test_reconnecting_client_gets_missed_updates_once(
         assert [(await stream.event())[1]["data"]["booking_id"] for _ in missed] == missed
 
 
-async def test_without_a_last_id_the_feed_starts_now(
-    address: Address, publisher: LiveUpdatePublisher, john: Member
-) -> None:
-    await publisher.publish(john.id, 1)
-    async with a_socket(address, john.token) as socket:
-        await publisher.publish(john.id, 2)
-        assert (await next_update(socket))["data"]["booking_id"] == 2
-
-
-async def test_future_last_id_hides_no_updates(address: Address, publisher: LiveUpdatePublisher, john: Member) -> None:
-    async with a_socket(address, john.token, f"?last_event_id={2**63 - 1}") as socket:
-        await publisher.publish(john.id, 1)
-        assert (await next_update(socket))["data"]["booking_id"] == 1
-
-
-async def test_updates_of_others_are_not_visible(
-    address: Address, publisher: LiveUpdatePublisher, john: Member, shared_database: asyncpg.Connection
-) -> None:
-    (jane,) = await many_users(shared_database, 1, role="facilitator")
-    async with a_socket(address, jane.token, "?last_event_id=0") as socket:
-        await publisher.publish(john.id, 1)
-        await publisher.publish(jane.id, 2)
-        assert (await next_update(socket))["data"]["facilitator_id"] == jane.id
-
-
 # Who may follow
 
 

@@ -23,9 +23,9 @@ from tests.support.without_locks import PAUSE
 
 @pytest.fixture
 async def harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
+    make_shared_settings: Callable[..., Settings], emptied_database: asyncpg.Connection
 ) -> AsyncIterator[ReminderHarness]:
-    async with reminder_harness(make_settings(), database) as harness:
+    async with reminder_harness(make_shared_settings(), emptied_database) as harness:
         yield harness
 
 

@@ -1,7 +1,7 @@
 """What a reminder's mail says of the time it was held up, and what is said of one that could not be delivered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,9 @@ from tests.support.reminder_harness import DAY, HOUR, MINUTE, ReminderHarness, r
 
 @pytest.fixture
 async def harness(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection
+    make_shared_settings: Callable[..., Settings], emptied_database: asyncpg.Connection
 ) -> AsyncIterator[ReminderHarness]:
-    async with reminder_harness(make_settings(), database) as harness:
+    async with reminder_harness(make_shared_settings(), emptied_database) as harness:
         yield harness
 
 
@@ -38,42 +38,6 @@ async def a_queued_reminder(harness: ReminderHarness) -> BookingId:
     return booking
 
 
-async def last_try_fails(harness: ReminderHarness) -> None:
-    await harness.deliver()
-
-
-async def all_workers_die(harness: ReminderHarness) -> None:
-    """Each worker that claims it is killed: it is not delivered again."""
-    await harness.records.execute("UPDATE outbox SET attempts = $1 WHERE fact = 'booking_reminder'", harness.tries)
-    await harness.deliver()
-
-
-@pytest.mark.parametrize("end", [last_try_fails, all_workers_die])
-async def test_undeliverable_reminder_is_recorded_until_it_is_sent(
-    harness: ReminderHarness, end: Callable[[ReminderHarness], Awaitable[None]]
-) -> None:
-    harness.tries = 2
-    booking = await a_queued_reminder(harness)
-    assert (await harness.rows(BookingRef(booking)))[0] == QUEUED
-    await end(harness)
-    assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE
-    await harness.parts.use_cases.replay_message(await harness.reminder_message())
-    assert (await harness.rows(BookingRef(booking)))[0] == QUEUED
-    harness.inbox.unavailable = False
-    await harness.deliver()
-    assert (await harness.rows(BookingRef(booking)))[0] == SENT
-
-
-async def test_reminder_replayed_after_the_start_is_too_late(harness: ReminderHarness) -> None:
-    harness.tries = 1
-    booking = await a_queued_reminder(harness)
-    harness.inbox.unavailable = False
-    harness.clock.moment += DAY
-    await harness.parts.use_cases.replay_message(await harness.reminder_message())
-    await harness.deliver()
-    assert (await harness.rows(BookingRef(booking)))[0] == (24, "skipped", "too_late")
-
-
 async def test_discarded_reminder_stays_discarded(harness: ReminderHarness) -> None:
     harness.tries = 1
     booking = await a_queued_reminder(harness)
@@ -83,12 +47,15 @@ async def test_discarded_reminder_stays_discarded(harness: ReminderHarness) -> N
     assert (await harness.rows(BookingRef(booking)))[0] == DISCARDED
 
 
-async def test_reminder_without_a_message_id_is_recorded_too(harness: ReminderHarness, database_url: str) -> None:
-    harness.tries = 1
-    booking = await a_queued_reminder(harness)
-    await asyncio.to_thread(migrations.downgrade, database_url, "0009")
-    await asyncio.to_thread(migrations.upgrade, database_url)
-    assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE
+async def test_reminder_without_a_message_id_is_recorded_too(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, database_url: str
+) -> None:
+    async with reminder_harness(make_settings(), database) as harness:
+        harness.tries = 1
+        booking = await a_queued_reminder(harness)
+        await asyncio.to_thread(migrations.downgrade, database_url, "0009")
+        await asyncio.to_thread(migrations.upgrade, database_url)
+        assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE
 
 
 async def test_mail_is_composed_from_the_data_at_send_time(harness: ReminderHarness) -> None:
