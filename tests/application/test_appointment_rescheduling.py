@@ -80,11 +80,23 @@ async def test_session_moves_to_free_times_only(app: AppointmentApplication, who
     await app.appointment(coach, hour=12)
     await app.event(coach, interval=Interval(at(14), at(15)))
     app.connect_calendar(coach, Interval(at(16), at(17)))
+    app.busy_times.coaches.clear()
     for hour in (12.5, 14.5, 16.5):
         with pytest.raises(SlotUnavailable):
             await app.reschedule(user, appointment_id, at(hour), None)
-    assert app.busy_times.coaches[-1] == coach.uuid, "connected calendars are read again first"
+    assert app.busy_times.coaches == [coach.uuid] * 3, "connected calendars are read again first"
     await app.reschedule(user, appointment_id, at(10.5), None)  # overlaps its own old time
+
+
+@pytest.mark.parametrize("who", ["client", "coach", "admin"])
+async def test_moved_session_has_the_buffers_of_the_coach(app: AppointmentApplication, who: str) -> None:
+    appointment_id = await app.in_status(PENDING, buffer_after=HOUR)
+    user = (await app.participants(appointment_id))[who]
+    await app.event(app.coach_of(appointment_id), interval=Interval(at(14), at(15)))
+    with pytest.raises(SlotUnavailable):
+        await app.reschedule(user, appointment_id, at(12.5), None)
+    await app.reschedule(user, appointment_id, at(12), None)
+    assert app.stored(appointment_id).busy == Interval(at(12), at(14))
 
 
 async def test_time_that_is_taken_between_check_and_move_is_refused(app: AppointmentApplication) -> None:
