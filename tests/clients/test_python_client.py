@@ -18,6 +18,7 @@ def generated(run: Run, workplace: Path) -> subprocess.CompletedProcess[str]:
     return run("openapi-python-client", "generate", "--path", "openapi.json", "--output-path", "client")
 
 
+# Takes 4 s: the generator writes 300 modules.
 def test_client_has_every_operation_and_generator_does_not_warn(
     generated: subprocess.CompletedProcess[str], workplace: Path
 ) -> None:
@@ -35,10 +36,12 @@ def test_client_has_every_operation_and_generator_does_not_warn(
     assert made == expected
 
 
+# Takes 4 s after a run of mypy over the project, else 10 s: 300 modules.
 def test_client_is_strictly_typed(generated: subprocess.CompletedProcess[str], run: Run) -> None:
     """The whole client, and the program that uses it, have no finding of `mypy --strict`."""
-    cache = str(ROOT / ".mypy_cache" / "generated_client")
-    checked = run("mypy", "--strict", "--cache-dir", cache, "walk.py", "client/convene_client", MYPYPATH="client")
+    # What mypy knows of the standard library and of httpx from its look at the project is of use here as well.
+    options = ("--strict", "--python-version", "3.11", "--cache-dir", str(ROOT / ".mypy_cache"))
+    checked = run("mypy", *options, "walk.py", "client/convene_client", MYPYPATH="client")
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 

@@ -95,7 +95,7 @@ async def test_two_workers_run_each_cron_time_once_and_without_unique_twice(
 ) -> None:
     runs = Runs(monkeypatch, unique=unique)
     async with running_workers(redis, 2):
-        await until(lambda: len(set(runs.planned)) >= 4 and (unique or runs.most() > 1))
+        await until(lambda: len(set(runs.planned)) >= 3 and (unique or runs.most() > 1))
     assert runs.most() == 1 or not unique, runs.planned
     assert len(set(runs.job_ids)) == len(runs.job_ids)
 
@@ -129,22 +129,22 @@ async def test_cron_jobs_skip_an_outage_of_redis_and_other_tasks_continue(
         await until(lambda: bool(runs.planned))
         redis.stop()
         before, expired = len(runs.planned), 0
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(2.5)
         assert expired > 5
         assert len(runs.planned) <= before + 1  # the one that was running
         before_outage = runs.planned[-1]
         redis.start()
-        await until(lambda: runs.planned[-1] > before_outage and len(runs.planned) >= before + 3)
+        await until(lambda: runs.planned[-1] > before_outage and len(runs.planned) > before + 1)
     await cancel([holds])
     back = next(planned for planned in runs.planned if planned > before_outage)
-    assert back - before_outage > 3_000, "a time while Redis was away was caught up on"
+    assert back - before_outage > 2_000, "a time while Redis was away was caught up on"
 
 
 async def test_cron_jobs_leave_little_in_redis(redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch)
     client = Redis.from_url(redis.url)
     async with running_workers(redis, 2):
-        await until(lambda: len(runs.planned) >= 3)
+        await until(lambda: len(runs.planned) >= 2)
         keys = await client.keys("*")
         assert all([await client.ttl(key) > 0 for key in keys if key != QUEUE.encode()]), keys
         assert await client.zcard(QUEUE) <= 2

@@ -17,6 +17,7 @@ from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import Site, open_site
 from tests.support.callers import Answer
 from tests.support.load import Member, many_users
+from tests.support.process_harness import LONG_RUN
 
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=5)
 TAKEN = (400, "Time slot is not available")
@@ -87,7 +88,7 @@ def a_hundred_overlapping(seed: int) -> list[tuple[float, int]]:
     return [(luck.randrange(0, 20 * 4) / 4, luck.choice([15, 30, 45, 60, 90, 240])) for _ in range(100)]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2] if LONG_RUN else [1])
 async def test_hundred_overlapping_requests_leave_no_overlap(site: Site, seed: int) -> None:
     coach = await Coach.of(site)
     answers = await coach.race(a_hundred_overlapping(seed))
@@ -98,12 +99,12 @@ async def test_hundred_overlapping_requests_leave_no_overlap(site: Site, seed: i
 
 
 async def test_without_constraint_the_same_race_overlaps(without_guard: Site) -> None:
-    overlaps = 0
     for seed in (1, 2, 3):
         coach = await Coach.of(without_guard)
         await coach.race(a_hundred_overlapping(seed))
-        overlaps += await coach.overlaps()
-    assert overlaps > 0
+        if await coach.overlaps():
+            return
+    raise AssertionError("three races have left no overlap")
 
 
 async def test_adjacent_appointments_are_both_booked(site: Site) -> None:
@@ -128,7 +129,7 @@ async def test_buffers_hold_in_a_race(site: Site) -> None:
 
 
 async def test_booking_and_move_to_the_same_time_do_not_both_succeed(site: Site) -> None:
-    for _ in range(5):
+    for _ in range(5 if LONG_RUN else 2):
         coach = await Coach.of(site)
         client, other = await site.users(2)
         (booked,) = await site.all_at_once([coach.wanted(client, 8)])

@@ -20,7 +20,7 @@ from infrastructure import container
 from infrastructure.settings import Settings
 from tests.support.app_harness import open_app_harness
 from tests.support.local_gateway import running_local_gateway
-from tests.support.messages import until
+from tests.support.messages import EXPIRE_LEASES, until
 from tests.support.processes import server_environ
 from tests.support.reminder_harness import DAY, HOUR, Inbox, ReminderHarness, SettableClock
 
@@ -93,6 +93,7 @@ async def test_worker_killed_between_send_and_mark_sends_at_most_one_more_mail(
         harness.inbox.victims.append(killed_worker.pid)
         await asyncio.wait_for(killed_worker.wait(), 60)
     assert await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 1
+    await harness.records.execute(EXPIRE_LEASES)
     async with a_worker(harness, tmp_path):
         await until(partial(harness.records.fetchval, "SELECT count(*) = 1 FROM reminders WHERE status = 'sent'"), 60)
     reminders = [mail for mail in harness.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]

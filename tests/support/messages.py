@@ -16,6 +16,9 @@ from domain.outbox import Destination, Message, MessageId, MessageType
 from infrastructure.postgres.outbox import claims
 from interfaces.workers.delivery import DestinationQueue
 
+EXPIRE_LEASES = "UPDATE outbox SET due_at = now() WHERE claimed_by IS NOT NULL"
+"""Instead of a wait for the end of the leases; test_workers_killed waits."""
+
 
 def a_payload(**changes: Any) -> dict[str, Any]:
     """As the database writes it. A dict is laid over that part; anything else replaces it."""
