@@ -1,6 +1,7 @@
 """Rules of settlement: what a gateway's update on a payment changes."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -8,6 +9,7 @@ from application.payments.settlement import Settled
 from domain.bookings import BookingStatus, CancelReason
 from domain.events import Event
 from domain.ids import BookingId
+from domain.money import Money
 from domain.outbox import Destination, MessageType
 from domain.payments import GatewayUpdate, PaymentStatus, PaymentUpdate
 from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
@@ -82,9 +84,39 @@ async def test_seat_of_a_failed_payment_is_released_when_its_hold_expires(app: B
     assert app.stored_event(event.id).booked == 0
 
 
+async def in_state(app: BookingApplication, status: PaymentStatus) -> BookingId:
+    booking_id = (await app.book(await app.event())).reserved.id
+    if status is PaymentStatus.FAILED:
+        await app.settle("gateway", app.gateway.decline(app.payment_id(booking_id)))
+    if status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+        await app.settle("gateway", app.gateway.pay(app.payment_id(booking_id)))
+    if status is PaymentStatus.REFUNDED:
+        await app.refund_booking(app.facilitator(app.stored_event(app.booking(booking_id).event_id)), booking_id, None)
+        await app.work()
+    return booking_id
+
+
+@pytest.mark.parametrize("report", PaymentUpdate)
+@pytest.mark.parametrize("status", [each for each in PaymentStatus if each is not PaymentStatus.NOT_REQUIRED])
+async def test_every_update_in_every_state(
+    app: BookingApplication, status: PaymentStatus, report: PaymentUpdate
+) -> None:
+    booking_id = await in_state(app, status)
+    assert (app.booking(booking_id).payment_status, app.payment(booking_id).status) == (status, status)
+    app.gateway.pay(app.payment_id(booking_id))
+    settled = await app.settle("gateway", replace(app.gateway.update(app.payment_id(booking_id)), report=report))
+    after, then = {
+        (PaymentStatus.PENDING, PaymentUpdate.RECEIVED): (Settled.RECEIVED, PaymentStatus.COMPLETED),
+        (PaymentStatus.PENDING, PaymentUpdate.FAILED): (Settled.FAILED, PaymentStatus.FAILED),
+        (PaymentStatus.FAILED, PaymentUpdate.RECEIVED): (Settled.RECEIVED, PaymentStatus.COMPLETED),
+    }.get((status, report), (Settled.NO_CHANGE, status))
+    assert (settled, app.booking(booking_id).payment_status, app.payment(booking_id).status) == (after, then, then)
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
+        ({"amount": Money(Decimal(100), "USD")}, "received 100.00 USD, asked for 100.00 INR"),
         ({"amount": inr(99)}, "received 99.00 INR, asked for 100.00 INR"),
         ({"amount": None}, "received None, asked for 100.00 INR"),
         ({"order_id": "another"}, "order another is not order-gateway-1"),

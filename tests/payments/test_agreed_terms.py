@@ -15,8 +15,7 @@ from sqlalchemy import text
 from application.bookings.reservation import NewBooking
 from application.payments.payables import PayableBooking
 from application.payments.settlement import Settled
-from domain.accounts import Role, User
-from domain.errors import Forbidden
+from domain.accounts import User
 from domain.events import RESCHEDULED, EventDetails, EventId
 from domain.ids import BookingId
 from domain.money import Money
@@ -126,29 +125,23 @@ async def test_new_refund_policy_applies_to_later_bookings_only(harness: AppHarn
     assert await harness.wrongs() == []
 
 
-@pytest.mark.parametrize(("change", "percent"), [("time", 100), ("place", 100), ("link", 0), ("title", 0)])
+@pytest.mark.parametrize(("change", "percent"), [("time", 100), ("title", 0)])
 async def test_change_of_time_or_location_gives_earlier_bookings_a_full_refund(
     harness: AppHarness, change: str, percent: int
 ) -> None:
     event = await harness.event(policy=())
     ada, bela = await harness.people(2)
     before = await harness.paid(ada, event)
-    changes = {
-        "place": {"location": "Studio C"},
-        "link": {"virtual_link": "https://x.example"},
-        "title": {"title": "Y"},
-    }
     if change == "time":
         await reschedule(harness, event)
     else:
-        await update(harness, event, **changes[change])
+        await update(harness, event, title="Y")
     after = await harness.paid(bela, event)
 
     assert await terms(harness, ada, before.reserved.id) == (percent, Decimal(30) * percent / 100)
     assert await terms(harness, bela, after.reserved.id) == (0, Decimal(0))
     moved = [reason for fact, reason in await harness.messages(before, "email") if fact == "booking_moved"]
-    assert moved == {"time": [RESCHEDULED], "place": [RESCHEDULED], "link": [None]}.get(change, moved)
-    assert RESCHEDULED not in moved or percent == 100
+    assert moved == [RESCHEDULED if change == "time" else None]
 
 
 async def test_hold_ends_at_the_start_also_when_the_event_is_moved_earlier(harness: AppHarness) -> None:
@@ -166,8 +159,11 @@ async def test_hold_ends_at_the_start_also_when_the_event_is_moved_earlier(harne
     )
 
 
-@pytest.mark.parametrize("noticed", [False, True], ids=["still held", "given up"])
-@pytest.mark.parametrize("ago", [timedelta(minutes=5), timedelta(hours=3)], ids=["started", "over"])
+@pytest.mark.parametrize(
+    ("ago", "noticed"),
+    [(timedelta(minutes=5), False), (timedelta(hours=3), True)],
+    ids=["started, still held", "over, given up"],
+)
 async def test_payment_received_after_the_start_is_refunded(harness: AppHarness, ago: timedelta, noticed: bool) -> None:
     event = await harness.event()
     new = await harness.book(await harness.person(), event)
@@ -371,25 +367,6 @@ async def test_past_event_is_refunded_in_parts_until_nothing_is_left(harness: Ap
     assert await harness.wrongs() == []
 
 
-async def test_only_the_organiser_can_refund_and_at_most_what_was_paid(harness: AppHarness) -> None:
-    person, stranger = await harness.people(2)
-    new = await harness.book(person, await harness.event())
-    with pytest.raises(NothingToRefund):
-        await refund(harness, new)
-    with pytest.raises(NothingToRefund):
-        await refund(harness, await harness.book(person, await harness.event(price="0")))
-    await harness.settle("till", harness.received(new))
-    for other in (person, stranger, replace(stranger, role=Role.FACILITATOR)):
-        with pytest.raises(Forbidden):
-            await refund(harness, new, by=other)
-    await refund(harness, new, "1", by=replace(stranger, role=Role.ADMIN))
-    await harness.until_dry()
-    assert (await harness.cancel(person, new)).amount == Money(Decimal(29), "INR")
-    await harness.until_dry()
-    assert harness.local_gateway.orders[order_of(new)].refunded == 3000
-    assert await harness.wrongs() == []
-
-
 async def refund_all_at_once(harness: AppHarness) -> NewBooking:
     """Twelve ask for 7 of 30 while the person cancels."""
     person = await harness.person()
@@ -402,7 +379,7 @@ async def refund_all_at_once(harness: AppHarness) -> NewBooking:
 
 
 async def test_concurrent_refunds_never_exceed_the_payment(harness: AppHarness) -> None:
-    for _ in range(3):
+    for _ in range(3 if LONG_RUN else 2):
         new = await refund_all_at_once(harness)
         assert sum(amount for amount, _, _ in await harness.refunds(new)) == Decimal(30)
         assert harness.local_gateway.orders[order_of(new)].refunded == 3000
@@ -435,30 +412,6 @@ class _UnlockedPayments(PostgresPayments):
 
 
 # Cancellations by an organiser
-
-
-async def test_admin_cancellation_gives_a_full_refund_as_by_the_organiser(harness: AppHarness) -> None:
-    person, member = await harness.people(2)
-    admin = replace(member, role=Role.ADMIN)
-    new = await harness.paid(person, await harness.event(policy=()))
-    assert await terms(harness, person, new.reserved.id) == (0, Decimal(0))
-    assert await terms(harness, admin, new.reserved.id) == (100, Decimal(30))
-
-    back = await harness.cancel(admin, new)
-    await harness.until_dry()
-
-    assert back.amount == Money(Decimal(30), "INR")
-    row = await harness.records.fetchrow(
-        "SELECT cancel_reason, cancelled_by FROM bookings WHERE id = $1", new.reserved.id
-    )
-    assert row is not None
-    assert tuple(row) == ("by_organiser", admin.id)
-    for destination in ("crm", "email"):
-        assert (await harness.messages(new, destination))[-2:] == [
-            ("booking_cancelled", "by_organiser"),
-            ("booking_refunded", "by_organiser"),
-        ]
-    assert await harness.wrongs() == []
 
 
 async def test_cancelling_user_is_recorded(harness: AppHarness) -> None:

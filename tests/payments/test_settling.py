@@ -12,7 +12,7 @@ from application.payments.checkout import CONCURRENT_REQUESTS
 from application.payments.settlement import Settled
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import InvalidSignature, PaymentId, PaymentUpdate
+from domain.payments import PaymentId, PaymentUpdate
 from tests.support.app_harness import AppHarness, order_of, ref_of
 from tests.support.rows import stored_row
 
@@ -23,11 +23,8 @@ FULL_PRICE = Decimal(30)
 
 async def in_state(harness: AppHarness, state: str, event: EventId) -> NewBooking:
     new = await harness.book(await harness.person(), event)
-    if state == "failed":
-        await harness.settle("till", harness.update(new, PaymentUpdate.FAILED))
-    if state in ("completed", "refunded"):
-        await harness.settle("till", harness.received(new))
     if state == "refunded":
+        await harness.settle("till", harness.received(new))
         await harness.records.execute("UPDATE bookings SET payment_status = 'refunded' WHERE id = $1", new.reserved.id)
         await harness.records.execute(
             "UPDATE payments SET status = 'refunded', refunded = amount WHERE id = $1", new.reserved.payment_id
@@ -40,19 +37,10 @@ async def in_state(harness: AppHarness, state: str, event: EventId) -> NewBookin
     [
         ("pending", PaymentUpdate.RECEIVED, Settled.RECEIVED, "completed"),
         ("pending", PaymentUpdate.FAILED, Settled.FAILED, "failed"),
-        ("pending", PaymentUpdate.OPEN, Settled.NO_CHANGE, "pending"),
-        ("failed", PaymentUpdate.RECEIVED, Settled.RECEIVED, "completed"),
-        ("failed", PaymentUpdate.FAILED, Settled.NO_CHANGE, "failed"),
-        ("failed", PaymentUpdate.OPEN, Settled.NO_CHANGE, "failed"),
-        ("completed", PaymentUpdate.RECEIVED, Settled.NO_CHANGE, "completed"),
-        ("completed", PaymentUpdate.FAILED, Settled.NO_CHANGE, "completed"),
-        ("completed", PaymentUpdate.OPEN, Settled.NO_CHANGE, "completed"),
         ("refunded", PaymentUpdate.RECEIVED, Settled.NO_CHANGE, "refunded"),
-        ("refunded", PaymentUpdate.FAILED, Settled.NO_CHANGE, "refunded"),
-        ("refunded", PaymentUpdate.OPEN, Settled.NO_CHANGE, "refunded"),
     ],
 )
-async def test_every_update_in_every_state(
+async def test_update_is_stored_with_its_messages(
     harness: AppHarness, state: str, report: PaymentUpdate, settled: Settled, then: str
 ) -> None:
     new = await in_state(harness, state, await harness.event())
@@ -66,23 +54,10 @@ async def test_every_update_in_every_state(
     assert await harness.messages(new) == before + fact.get(settled, [])
 
 
-async def test_failed_payment_keeps_the_seat(harness: AppHarness) -> None:
-    event = await harness.event(capacity=1)
-    new = await harness.book(await harness.person(), event)
-
-    await harness.settle("till", harness.update(new, PaymentUpdate.FAILED))
-
-    assert await harness.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 1
-    assert await harness.wrongs() == []
-
-
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"amount": Money(Decimal("29.99"), "INR")}, "received 29.99 INR, asked for 30.00 INR"),
-        ({"amount": Money(Decimal(30), "USD")}, "received 30.00 USD, asked for 30.00 INR"),
-        ({"amount": None}, "received None, asked for 30.00 INR"),
-        ({"order_id": "another"}, "order another is not {order}"),
         ({"payment_id": PaymentId(uuid4())}, "payment {other} is not {payment}"),
     ],
 )
@@ -99,23 +74,6 @@ async def test_mismatch_is_recorded_once_and_not_confirmed(
     assert await harness.booking(new) == ("confirmed", "pending")
     assert (await harness.payment(new))["received_at"] is None
     assert await harness.messages(new) == [("booking_created", None)]
-
-
-async def test_unknown_order_is_recorded_for_an_operator(harness: AppHarness) -> None:
-    new = await harness.book(await harness.person(), await harness.event())
-    report = harness.update(new, PaymentUpdate.RECEIVED, order_id="another", payment_id=PaymentId(uuid4()))
-
-    assert [await harness.settle("till", report) for _ in range(2)] == [Settled.UNKNOWN] * 2
-
-    assert await harness.mismatches() == ["no payment of ours has this order"]
-    assert await harness.booking(new) == ("confirmed", "pending")
-
-
-async def test_order_of_another_gateway_is_unknown(harness: AppHarness) -> None:
-    new = await harness.book(await harness.person(), await harness.event())
-
-    assert await harness.settle("sandbox", harness.received(new)) is Settled.UNKNOWN
-    assert await harness.booking(new) == ("confirmed", "pending")
 
 
 async def test_update_for_a_checkout_with_a_lost_answer_is_accepted(harness: AppHarness) -> None:
@@ -156,31 +114,17 @@ async def test_payment_after_hold_expiry_reserves_a_free_seat_again(harness: App
     ("meanwhile", "reason"),
     [
         ("place gone", "place_gone"),
-        ("started", "paid_after_start"),
-        ("another booking", "place_gone"),
-        ("event cancelled", "event_cancelled"),
         ("event deleted", "event_cancelled"),
-        ("cancelled by the person", "booking_cancelled"),
     ],
 )
 async def test_payment_without_a_free_seat_is_refunded_with_a_reason(
     harness: AppHarness, meanwhile: str, reason: str
 ) -> None:
     person, event = await harness.person(), await harness.event(capacity=1 if meanwhile == "place gone" else 2)
-    if meanwhile == "cancelled by the person":
-        new = await harness.book(person, event)
-        await harness.cancel(person, new)
-    else:
-        new = await harness.expired(person, event)
+    new = await harness.expired(person, event)
     match meanwhile:
         case "place gone":
             await harness.book(await harness.person(), event)
-        case "started":
-            await harness.records.execute("UPDATE events SET starts_at = now() WHERE id = $1", event)
-        case "another booking":
-            await harness.book(person, event)
-        case "event cancelled":
-            await harness.cancel_event(event)
         case "event deleted":
             await harness.delete_event(event)
 
@@ -210,19 +154,6 @@ async def test_gateway_payment_after_an_offline_payment_is_refunded(harness: App
     assert await harness.refunds(new) == [(FULL_PRICE, "processed", "paid_twice")]
     assert harness.local_gateway.kept("INR") == 0
     assert await harness.wrongs() == []
-
-
-async def test_offline_payment_closes_the_checkout(
-    harness: AppHarness,
-) -> None:
-    new = await harness.book(await harness.person(), await harness.event())
-    await harness.worker.money.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
-    await harness.until_dry()
-
-    assert harness.local_gateway.orders[order_of(new)].state == "closed"
-    assert harness.local_gateway.pay(order_of(new)) is None
-    assert await harness.booking(new) == PAID
-    assert [fact for fact, _ in await harness.messages(new)] == ["booking_created", "payment_completed"]
 
 
 async def test_concurrent_copies_of_a_webhook_have_one_effect(harness: AppHarness) -> None:
@@ -263,15 +194,6 @@ async def test_concurrent_callbacks_and_webhooks_have_one_effect(harness: AppHar
     assert await harness.wrongs() == []
 
 
-async def test_webhook_with_a_wrong_signature_is_rejected_and_not_stored(harness: AppHarness) -> None:
-    new = await harness.book(await harness.person(), await harness.event())
-    body, headers = harness.local_gateway.webhook(order_of(new), state="paid")
-    for forged in [(body + b" ", headers), (body, {}), (body, {"till-signature": "0" * 64})]:
-        with pytest.raises(InvalidSignature):
-            await harness.take(forged)
-    assert await harness.records.fetchval("SELECT count(*) FROM gateway_events") == 0
-
-
 async def test_with_all_webhooks_lost_look_ups_settle_everything(harness: AppHarness) -> None:
     event = await harness.event()
     states = ("paid", "declined", "open")
@@ -285,34 +207,6 @@ async def test_with_all_webhooks_lost_look_ups_settle_everything(harness: AppHar
 
     assert sum(asked) == 3
     assert [(await harness.booking(bookings[state]))[1] for state in states] == ["completed", "failed", "pending"]
-
-
-async def test_checkout_with_a_lost_answer_is_opened_again_and_is_the_same(
-    harness: AppHarness,
-) -> None:
-    harness.local_gateway.lose_answers = True
-    new = await harness.book(await harness.person(), await harness.event())
-    harness.local_gateway.lose_answers = False
-
-    await harness.minutes_pass(3)
-    await harness.worker.money.reconcile()
-
-    assert list(harness.local_gateway.orders) == [order_of(new)]
-    assert (await harness.payment(new))["gateway_reference"] == order_of(new)
-
-
-async def test_unavailable_gateway_is_looked_up_again(harness: AppHarness) -> None:
-    new = await harness.book(await harness.person(), await harness.event())
-    harness.local_gateway.pay(order_of(new))
-    harness.local_gateway.unavailable = True
-    await harness.minutes_pass(3)
-    assert await harness.worker.money.reconcile() == 1
-    harness.local_gateway.unavailable = False
-    await harness.minutes_pass(4)
-
-    assert await harness.worker.money.reconcile() == 1
-
-    assert await harness.booking(new) == PAID
 
 
 async def test_unavailable_gateway_does_not_delay_look_ups_at_others(
