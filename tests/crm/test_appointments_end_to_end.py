@@ -150,7 +150,7 @@ async def test_client_and_coach_get_mails_from_request_to_end_of_an_appointment(
     assert "Ada Lovelace has cancelled" in " ".join(lines(harness.mails(mira)[-1]))
 
 
-async def test_crm_stores_each_message_once_and_sends_no_mail(harness: AppHarness, dsn: str) -> None:
+async def test_crm_stores_each_message_once_and_sends_no_mail(harness: AppHarness, crm_dsn: str) -> None:
     ada, mira = await pair(harness)
     booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
@@ -165,7 +165,7 @@ async def test_crm_stores_each_message_once_and_sends_no_mail(harness: AppHarnes
     assert (await harness.crm.get(f"/api/facilitator/events/{mira.id}")).json() == []
     # What either of them has got is from the booking system.
     assert {str(mail["From"]) for mail in harness.server.mails} == {harness.settings.mail_from}
-    async with connected(dsn) as connection:
+    async with connected(crm_dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM notifications WHERE attempts > 0") == 0
 
 

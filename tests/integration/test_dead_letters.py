@@ -19,6 +19,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+from tests.support.command import bare_environ, convene_here
 from tests.support.messages import add_message, deliver_due
 from tests.support.receivers import Receiver, answer, receiving
 
@@ -32,8 +33,8 @@ async def crm() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def own(database_url: str) -> AsyncIterator[Database]:
-    own = Database(database_url)
+async def own(shared_database_url: str) -> AsyncIterator[Database]:
+    own = Database(shared_database_url)
     yield own
     await own.close()
 
@@ -57,21 +58,33 @@ async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Aw
 
 
 @pytest.fixture
-async def dead(database: asyncpg.Connection, crm: Receiver, deliver: Callable[[], Awaitable[None]]) -> UUID:
+async def dead(emptied_database: asyncpg.Connection, crm: Receiver, deliver: Callable[[], Awaitable[None]]) -> UUID:
     """A message that the CRM refused; the CRM has come to its senses since."""
     crm.always(answer(400, b'{"error": "Missing\x1b[31m required fields"}'))
-    message_id = await add_message(database, ordering_key="booking:12")
+    message_id = await add_message(emptied_database, ordering_key="booking:12")
     await deliver()
     crm.behave = None
     return message_id
 
 
 @pytest.fixture
-def convene(database_url: str, tmp_path: Path) -> Convene:
+def convene(shared_database_url: str, tmp_path: Path) -> Convene:
+    async def convene(*arguments: str, **environ: str) -> tuple[int, str, str]:
+        environ = bare_environ(DATABASE_URL=shared_database_url, CONVENE_DATA=str(tmp_path)) | environ
+        done = await asyncio.to_thread(convene_here, "outbox", *arguments, cwd=tmp_path, environ=environ)
+        return done.returncode, done.stdout, done.stderr
+
+    return convene
+
+
+@pytest.fixture
+def convene_process(shared_database_url: str, tmp_path: Path) -> Convene:
+    """The same in a process."""
+
     async def convene(*arguments: str, **environ: str) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "interfaces.cli", "outbox", *arguments),
-            env=os.environ | {"DATABASE_URL": database_url, "CONVENE_DATA": str(tmp_path)} | environ,
+            env=os.environ | {"DATABASE_URL": shared_database_url, "CONVENE_DATA": str(tmp_path)} | environ,
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -88,7 +101,7 @@ async def status_of(database: asyncpg.Connection, message_id: UUID) -> str:
 
 
 async def test_replayed_message_has_the_same_id_and_a_new_schedule(
-    database: asyncpg.Connection,
+    emptied_database: asyncpg.Connection,
     own: Database,
     crm: Receiver,
     dead: UUID,
@@ -133,22 +146,22 @@ async def test_without_atomic_check_concurrent_replays_all_succeed(own: Database
 
 
 async def test_replay_by_destination_and_time_selects_dead_messages_only(
-    database: asyncpg.Connection, own: Database, dead: UUID
+    emptied_database: asyncpg.Connection, own: Database, dead: UUID
 ) -> None:
     dead_letters = PostgresDeadLetters(own)
-    pending = await add_message(database)
-    mailed = await add_message(database, destination="email")
-    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
+    pending = await add_message(emptied_database)
+    mailed = await add_message(emptied_database, destination="email")
+    await emptied_database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert await dead_letters.replay_all(destination=Destination.CRM, since=tomorrow) == 0
     assert await dead_letters.replay_all(destination=Destination.CRM, since=None) == 1
-    states = [await status_of(database, each) for each in (dead, mailed, pending)]
+    states = [await status_of(emptied_database, each) for each in (dead, mailed, pending)]
     assert states == ["pending", "dead", "pending"]
 
 
-async def test_unknown_or_not_dead_message_is_rejected(database: asyncpg.Connection, own: Database) -> None:
+async def test_unknown_or_not_dead_message_is_rejected(emptied_database: asyncpg.Connection, own: Database) -> None:
     dead_letters = PostgresDeadLetters(own)
-    pending = await add_message(database)
+    pending = await add_message(emptied_database)
     for unknown in (dead_letters.show(uuid4()), dead_letters.discard(uuid4())):
         with pytest.raises(MessageNotFound):
             await unknown
@@ -159,9 +172,9 @@ async def test_unknown_or_not_dead_message_is_rejected(database: asyncpg.Connect
 
 
 async def test_list_shows_dead_messages_without_control_characters(
-    database: asyncpg.Connection, dead: UUID, convene: Convene
+    emptied_database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
-    await add_message(database)
+    await add_message(emptied_database)
     status, out, _ = await convene("list")
     heads, line = out.splitlines()
     assert status == 0
@@ -172,9 +185,9 @@ async def test_list_shows_dead_messages_without_control_characters(
 
 
 async def test_list_filters_by_status_destination_and_time(
-    database: asyncpg.Connection, dead: UUID, convene: Convene
+    emptied_database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
-    pending = await add_message(database, destination="email")
+    pending = await add_message(emptied_database, destination="email")
     _, out, _ = await convene("list", "--status", "all", "--since", "1h")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [str(pending), str(dead)]
     _, out, _ = await convene("list", "--status", "all", "--destination", "email")
@@ -189,9 +202,8 @@ async def test_list_filters_by_status_destination_and_time(
     assert await convene("list", "--since", "2099-01-01") == (0, "no dead messages\n", "")
 
 
-@pytest.mark.usefixtures("new_interpreters")
-async def test_show_prints_message_and_attempts(dead: UUID, convene: Convene) -> None:
-    status, out, _ = await convene("show", str(dead))
+async def test_show_prints_message_and_attempts(dead: UUID, convene_process: Convene) -> None:
+    status, out, _ = await convene_process("show", str(dead))
     assert status == 0
     assert "1 attempt made" in out
     assert "failed 400" in out
@@ -200,36 +212,36 @@ async def test_show_prints_message_and_attempts(dead: UUID, convene: Convene) ->
 
 
 async def test_message_text_is_printed_without_control_characters(
-    database: asyncpg.Connection, convene: Convene
+    emptied_database: asyncpg.Connection, convene: Convene
 ) -> None:
     title = "Yoga\u202egnikaerb \U000e0001é"
-    message_id = await add_message(database, event={"title": title})
+    message_id = await add_message(emptied_database, event={"title": title})
     _, out, _ = await convene("show", str(message_id))
     assert out.replace("\n", "").isprintable()
     assert json.loads(out.partition("happened\n")[2])["event"]["title"] == title
 
 
 async def test_replay_and_discard_from_the_command_line(
-    database: asyncpg.Connection, dead: UUID, convene: Convene
+    emptied_database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
     assert await convene("replay", str(dead)) == (0, "1 message will be sent again\n", "")
-    assert await status_of(database, dead) == "pending"
+    assert await status_of(emptied_database, dead) == "pending"
     refused = (1, "", "convene: Only dead messages can be replayed or discarded\n")
     assert await convene("discard", str(dead)) == refused
     assert await convene("replay", "--all") == (0, "no dead messages match\n", "")
-    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
+    await emptied_database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
     assert await convene("discard", str(dead)) == (0, "1 message discarded\n", "")
-    assert await status_of(database, dead) == "discarded"
+    assert await status_of(emptied_database, dead) == "discarded"
 
 
 async def test_dead_messages_of_a_destination_are_discarded_together(
-    database: asyncpg.Connection, dead: UUID, convene: Convene
+    emptied_database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
-    mailed = await add_message(database, destination="email")
-    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
+    mailed = await add_message(emptied_database, destination="email")
+    await emptied_database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     assert await convene("discard", "--since", "2099-01-01") == (0, "no dead messages match\n", "")
     assert await convene("discard", "--destination", "crm", "--since", "1h") == (0, "1 message discarded\n", "")
-    assert [await status_of(database, each) for each in (dead, mailed)] == ["discarded", "dead"]
+    assert [await status_of(emptied_database, each) for each in (dead, mailed)] == ["discarded", "dead"]
 
 
 @pytest.mark.parametrize(
@@ -244,11 +256,11 @@ async def test_dead_messages_of_a_destination_are_discarded_together(
     ],
 )
 async def test_unserved_destination_is_listed_until_it_is_resumed(
-    database: asyncpg.Connection, convene: Convene, columns: str, said: str
+    emptied_database: asyncpg.Connection, convene: Convene, columns: str, said: str
 ) -> None:
     assert await convene("resume", "crm") == (0, "deliveries to crm were not stopped\n", "")
-    await database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', '410 Gone')")
-    await database.execute(f"UPDATE destinations SET {columns}")
+    await emptied_database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', '410 Gone')")
+    await emptied_database.execute(f"UPDATE destinations SET {columns}")
     status, out, _ = await convene("list")
     assert status == 0
     assert out.startswith(f"no dead messages\n{said}")

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.command import bare_environ, convene
+from tests.support.command import bare_environ, convene_here
 from tests.support.description_checks import Described, as_described, document, endpoints, find, operations, the
 from tests.support.examples import FILE, record
 from tests.support.load import many_users
@@ -133,7 +133,7 @@ async def test_document_lists_this_server_first(shared_api: httpx.AsyncClient) -
 def test_command_writes_the_document_for_the_public_url(tmp_path: Path) -> None:
     file = tmp_path / "openapi.json"
     environ = bare_environ(PUBLIC_URL="https://booking.example.com")
-    done = convene("openapi", "--output", str(file), cwd=tmp_path, environ=environ)
+    done = convene_here("openapi", "--output", str(file), cwd=tmp_path, environ=environ)
     assert done.returncode == 0, done.stderr
     assert f"{len(operations())} operations" in done.stdout
     written = json.loads(file.read_text(encoding="utf-8"))
@@ -142,7 +142,9 @@ def test_command_writes_the_document_for_the_public_url(tmp_path: Path) -> None:
 
 
 def test_unwritable_file_is_one_line(tmp_path: Path) -> None:
-    done = convene("openapi", "--output", str(tmp_path / "no" / "openapi.json"), cwd=tmp_path)
+    done = convene_here(
+        "openapi", "--output", str(tmp_path / "no" / "openapi.json"), cwd=tmp_path, environ=bare_environ()
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("convene: ")
     assert len(done.stderr.splitlines()) == 1
