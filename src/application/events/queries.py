@@ -14,7 +14,7 @@ from domain.events import EventForbidden, EventId, EventNotFound
 
 @dataclass(frozen=True, slots=True)
 class ShowEvent:
-    """One event. While its facilitator is deactivated, only accounts with a booking of it can see it."""
+    """One event. While its facilitator is deactivated, it is not found; a booking of it still shows it."""
 
     raises: ClassVar[Errors] = (EventNotFound,)
 

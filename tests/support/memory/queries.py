@@ -1,19 +1,22 @@
 """Queries in memory, about committed rows: those that use cases of events, bookings and payments need."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from application.bookings.ports import BookingFilter, BookingView, ShownInvitation
-from application.events.ports import EventFilter, EventView, ReviewView
+from application.events.ports import Dashboard, EventFilter, EventView, ReviewView
 from application.ports import Clock, Page, PageRequest
 from domain.accounts import UserId
-from domain.bookings import Booking, BookingNotFound, shows_join_link
+from domain.bookings import Booking, BookingNotFound, BookingStatus, shows_join_link
+from domain.errors import Invalid
 from domain.events import EventId, EventNotFound, EventStatus
 from domain.ids import BookingId, BookingRef, PayableRef
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
-from domain.payments import OFFLINE, UNPAID, PaymentId
-from infrastructure.postgres.pages import cursor_of, id_after, uuid_after
+from domain.payments import OFFLINE, UNPAID, PaymentId, PaymentStatus
+from infrastructure.postgres.pages import cursor_of, id_after, moment_and_id_after, uuid_after
 from tests.support.memory.accounts import ProfileRow
 from tests.support.memory.payments import save_payment
 from tests.support.memory.rows import (
@@ -22,6 +25,7 @@ from tests.support.memory.rows import (
     bookings_in,
     bookings_of,
     event_in,
+    events_in,
     payments_in,
     payments_of,
     user_in,
@@ -75,10 +79,97 @@ class MemoryEventQueries:
     async def list(
         self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
     ) -> Page[EventView]:
-        raise NotImplementedError("the search for events is tested on PostgreSQL")
+        tables, words = self._store.tables, None if filters.text is None else _words(filters.text)
+        if words is not None and not words:
+            raise Invalid({"q": "Must contain a letter or a digit"})
+        starts_at, number = moment_and_id_after(page.after)
+        events = [
+            view
+            for view in sorted(self._views(viewer), key=_by_start)
+            if view.facilitator_active
+            and _matches(tables, view, filters, now)
+            and (words is None or all(_has_word(view, word) for word in words))
+            and (starts_at is None or number is None or _by_start(view) > (starts_at, number))
+        ]
+        return self._page(events, page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
-        raise NotImplementedError("the lists of events are tested on PostgreSQL")
+        starts_at, number = moment_and_id_after(page.after)
+        events = [
+            view
+            for view in sorted(self._views(facilitator_id), key=_by_start, reverse=True)
+            if view.facilitator_id == facilitator_id
+            and (starts_at is None or number is None or _by_start(view) < (starts_at, number))
+        ]
+        return self._page(events, page)
+
+    def _views(self, viewer: UserId | None) -> Sequence[EventView]:
+        tables = self._store.tables
+        return [event_view(tables, event.id, viewer) for event in events_in(tables) if event.deleted_at is None]
+
+    @staticmethod
+    def _page(events: Sequence[EventView], page: PageRequest) -> Page[EventView]:
+        shown = events[: page.limit]
+        has_more = len(events) > len(shown)
+        return Page(shown, cursor_of(shown[-1].starts_at, shown[-1].id) if has_more else None)
+
+
+def _by_start(view: EventView) -> tuple[datetime, EventId]:
+    return view.starts_at, view.id
+
+
+def _matches(tables: Tables, view: EventView, filters: EventFilter, now: datetime) -> bool:
+    is_active = view.status is EventStatus.ACTIVE
+    profile = tables.of("facilitator_profiles").get(view.facilitator_id) or ProfileRow(None, None)
+    kinds = {view.event_type.lower(), (view.category or "").lower()}
+    return (
+        (filters.kind is None or filters.kind.lower() in kinds)
+        and filters.facilitator_id in {None, view.facilitator_id}
+        and ((is_active and view.ends_at > now) if filters.active is None else is_active is filters.active)
+        and (
+            filters.least_rating is None
+            or (profile.rating_count > 0 and profile.rating_sum >= filters.least_rating * profile.rating_count)
+        )
+    )
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def _has_word(view: EventView, sought: str) -> bool:
+    """A single character must equal a word, others begin one."""
+    text = f"{view.title} {view.description} {view.category or ''} {view.facilitator_name}"
+    return any(word.startswith(sought) if len(sought) > 1 else word == sought for word in _words(text))
+
+
+class MemoryFacilitatorQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def has_profile(self, user_id: UserId) -> bool:
+        return user_id in self._store.tables.of("facilitator_profiles")
+
+    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard:
+        tables = self._store.tables
+        events = {event.id: event for event in events_in(tables) if event.facilitator_id == facilitator_id}
+        shown = [event for event in events.values() if event.deleted_at is None]
+        active = [event for event in shown if event.status is EventStatus.ACTIVE]
+        bookings = [booking for booking in bookings_in(tables) if booking.event_id in events]
+        received: dict[str, list[Decimal]] = {}
+        for booking in bookings:
+            for row in payments_of(tables, BookingRef(booking.id)):
+                if row.payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}:
+                    amount = row.payment.price.amount - row.payment.refunded.amount
+                    received.setdefault(row.payment.price.currency, []).append(amount)
+        by_number = sorted(received.items(), key=lambda each: (-len(each[1]), each[0]))
+        return Dashboard(
+            total_sessions=len(shown),
+            active_sessions=len(active),
+            upcoming_sessions=len([event for event in active if event.details.interval.starts_at > now]),
+            total_bookings=len([each for each in bookings if each.status is not BookingStatus.CANCELLED]),
+            revenue={currency: sum(amounts, Decimal(0)) for currency, amounts in by_number},
+        )
 
 
 class MemoryBookingQueries:
