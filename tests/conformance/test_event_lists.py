@@ -34,7 +34,7 @@ class ListAdapters:
         return list((await self.adapters.events.list(chosen, page, NOW)).items)
 
     async def titles(self, **filters: object) -> list[str]:
-        return [event.title for event in await self.events(**filters)]
+        return [event.title for event in await self.events(ALL, **filters)]
 
     async def cancel(self, event: Event) -> None:
         async with self.adapters.changing() as work:
