@@ -15,6 +15,7 @@ from crm.api.middleware import ClientLeft
 from crm.database import DatabaseUnavailable
 from crm.notification_store import MessageIdReused, NotificationNotFound
 from crm.notifications import InvalidFields, MissingFields
+from servicekit.log_errors import error_text
 from servicekit.logging import current_request_id
 
 Handler: TypeAlias = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
@@ -146,7 +147,7 @@ def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> R
 
 
 def _database_unavailable(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
-    log.warning("database_unavailable", error=repr(error.__cause__ or error))
+    log.warning("database_unavailable", error=error_text(error.__cause__ or error))
     return _answer(request, database_unavailable())
 
 

@@ -12,6 +12,8 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from servicekit.log_errors import error_text
+
 GATHER_SECONDS = 0.01
 """At full capacity the first free slot waits this long for others, so that one claim fills them all."""
 
@@ -56,7 +58,7 @@ class OutageLog:
 
     def began(self, error: Exception) -> None:
         if not self._is_unavailable:
-            _log.warning("database_unavailable", error=str(error.__cause__ or error))
+            _log.warning("database_unavailable", error=error_text(error.__cause__ or error))
         self._is_unavailable = True
 
     def ended(self) -> None:

@@ -19,9 +19,9 @@ from contextlib import suppress
 from typing import Literal
 from weakref import WeakSet
 
-REASONS = ("full", "no_space", "closed", "failed")
-"""Why a line was not written: the queue was full, the disk was full, the stream has no reader or is closed, or another
-error."""
+REASONS = ("full", "no_space", "closed", "failed", "repeated")
+"""Why a line was not written: the queue was full, the disk was full, the stream has no reader or is closed, another
+error, or too many errors of its kind."""
 
 EXIT_SECONDS = 1.0
 """Longest wait for the queue at the end of the process."""
@@ -91,7 +91,8 @@ class LineWriter:
     def drop(self, reason: str, lines: int = 1) -> None:
         with self._lock:
             self._dropped[reason] += lines
-            self._unreported[reason] += lines
+            if reason != "repeated":  # The next line of the kind reports it.
+                self._unreported[reason] += lines
 
     def write(self, line: str) -> None:
         """Writes the line, which ends in a newline."""

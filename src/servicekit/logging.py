@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from servicekit.log_errors import ErrorLimit, error_text, exception_text
 from servicekit.log_writer import LineWriter
 
 
@@ -42,6 +44,8 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
+        except structlog.DropEvent:
+            return
         except Exception:
             _STDERR.drop("failed")
         else:
@@ -52,6 +56,8 @@ def configure_logging(level: str, *, secret_prefixes: Iterable[str] = (), quiet:
     """Configures the logs of this process. A later call replaces the configuration.
 
     A log call neither blocks nor raises: `servicekit.log_writer` writes the lines and counts those that it drops.
+    Of errors of one kind 10 are logged a minute; the next line of the kind has their number as `suppressed`.
+
     `level`: a name of `logging`, in either case. `secret_prefixes`: a word that begins with one is a secret, of which
     only the prefix is logged. `quiet`: loggers that write nothing below a warning.
     """
@@ -59,8 +65,9 @@ def configure_logging(level: str, *, secret_prefixes: Iterable[str] = (), quiet:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        partial(_limited, ErrorLimit()),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(exception_text),
     ]
     render = structlog.processors.JSONRenderer(serializer=partial(_to_json, _private_text(secret_prefixes)))
     structlog.configure(
@@ -95,6 +102,21 @@ def _rendered(processors: Iterable[Any], logger: Any, method: str, event: Mutabl
         _STDERR.drop("failed")
         raise structlog.DropEvent from None
     return event
+
+
+def _limited(limit: ErrorLimit, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    if event["level"] != "error":
+        return event
+    record, error = event.get("_record"), event.get("exc_info")
+    if isinstance(error, tuple):
+        error = error[1]
+    elif error is True:
+        error = sys.exc_info()[1]
+    suppressed = limit.admit(str(event["event"] if record is None else record.msg), error)
+    if suppressed is None:
+        _STDERR.drop("repeated")
+        raise structlog.DropEvent
+    return {**event, "suppressed": suppressed} if suppressed else event
 
 
 def current_request_id() -> str | None:
@@ -132,5 +154,7 @@ def _redacted(private: re.Pattern[str], value: Any) -> Any:
             return {str(key): _redacted(private, item) for key, item in value.items()}
         case list() | tuple():
             return [_redacted(private, item) for item in value]
+        case BaseException():
+            return private.sub("***", error_text(value))
         case _:
             return private.sub("***", str(value))

@@ -65,6 +65,8 @@ class EmbeddedPostgres:
                 *(self._bin / "postgres", "-D", cluster, "-k", self.run),
                 *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
                 *("-c", "timezone=UTC", "-c", "log_timezone=UTC"),
+                # DETAIL and statements contain values of users.
+                *("-c", "log_error_verbosity=terse", "-c", "log_min_error_statement=panic"),
                 *durability,
             ],
             log=self.log,

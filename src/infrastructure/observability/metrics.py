@@ -72,7 +72,8 @@ class Metrics:
         self._dropped = Counter(
             "convene_log_lines_dropped",
             "Log lines that the API processes did not write, by reason. full: the output took no more and the queue was"
-            " full; no_space: the disk was full; closed: the output has no reader; failed: another error.",
+            " full; no_space: the disk was full; closed: the output has no reader; failed: another error; repeated:"
+            " more errors of one kind than are logged.",
             ("reason",),
             registry=self._registry,
         )
