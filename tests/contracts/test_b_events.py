@@ -126,7 +126,9 @@ async def test_6_page_holds_at_most_500_events(
     rest = await api.get("/events", params={"cursor": page.json()["next_cursor"]})
     assert len(set(ids(page) + ids(rest))) == 501
     assert rest.json()["next_cursor"] is None
-    assert len(ids(await api.get("/events?limit=501"))) == 500
+    # Comparing 500 events with the description takes a second, and once is enough.
+    async with httpx.AsyncClient(base_url=api.base_url) as unchecked:
+        assert len(ids(await unchecked.get("/events?limit=501"))) == 500
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def _client(port: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20)
 
 
+# Takes 5 s: with two workers each process is an interpreter that imports everything.
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_sigterm_finishes_the_request_in_flight(
     dsn: str, tmp_path: Path, mail_server: MailServer, workers: str

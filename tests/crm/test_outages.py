@@ -38,6 +38,7 @@ async def test_unavailable_database_returns_503_and_recovers(mail_server: MailSe
             assert mail["status"] == "sent"
 
 
+# Takes 5 s: PostgreSQL is created, stopped and started, and the CRM waits 2 s for it.
 async def test_mail_sent_while_the_database_stopped_is_not_sent_again(mail_server: MailServer, tmp_path: Path) -> None:
 
     mail_server.delay = 1.0
@@ -61,6 +62,7 @@ async def test_mail_sent_while_the_database_stopped_is_not_sent_again(mail_serve
     assert mail_server.offered == 1
 
 
+# Takes 4 s: requests wait 2 s for the database and for a connection.
 async def test_hanging_database_returns_503_and_recovers(dsn: str, tmp_path: Path) -> None:
     settings = settings_for(dsn, CONVENE_DATA=str(tmp_path), DATABASE_TIMEOUT_SECONDS="2")
     async with running_crm(settings) as crm, connected(dsn) as connection:

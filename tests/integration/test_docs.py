@@ -52,6 +52,7 @@ def links(page: httpx.Response) -> Links:
     return found
 
 
+# Takes 5 s: two applications answer every operation of the API.
 async def test_examples_are_the_answers_of_the_api(database_url: str, redis_url: str, tmp_path: Path) -> None:
     recorded = await record(database_url, redis_url, tmp_path)
     assert FILE.read_text(encoding="utf-8") == as_text(recorded), "run `python -m tests.support.examples`"
