@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,6 +19,8 @@ from domain.appointments import (
     AppointmentStatus,
 )
 from domain.money import Money
+from domain.payments import PaymentStatus
+from domain.refunds import RefundPolicy, RefundTier
 from tests.domain.builders import NOW, an_interval
 from tests.domain.test_appointments import an_appointment
 
@@ -79,6 +83,105 @@ def test_transition_records_one_event(transition: str) -> None:
     assert (event.change, event.after) == (change, new)
     assert event.before == (None if change is AppointmentChange.CREATED else old)
     assert new.with_notes("More", NOW, by=CLIENT).events[0] is event, "a second transition keeps the first event"
+
+
+AT = NOW + timedelta(hours=1)
+NEXT = {"sequence": 1, "updated_at": AT}
+"""What changes with all that calendar entries show."""
+
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Appointment], Appointment]]] = {
+    "confirmed": (
+        NEXT | {"status": AppointmentStatus.CONFIRMED},
+        {"by": COACH},
+        lambda old: old.confirmed(AT, by=COACH),
+    ),
+    "completed": (
+        {"updated_at": AT, "status": AppointmentStatus.COMPLETED},
+        {"by": COACH},
+        lambda old: old.completed(AT, by=COACH),
+    ),
+    "cancelled": (
+        NEXT
+        | {
+            "status": AppointmentStatus.CANCELLED,
+            "payment_status": PaymentStatus.REFUNDED,
+            "cancelled_at": AT,
+            "cancel_reason": AppointmentCancelReason.BY_PERSON,
+        },
+        {"by": CLIENT, "reason": AppointmentCancelReason.BY_PERSON},
+        lambda old: old.cancelled(AT, AppointmentCancelReason.BY_PERSON, by=CLIENT, refunded=True),
+    ),
+    "rescheduled_by_coach": (
+        NEXT | {"session": LATER, "busy": LATER, "refund_policy": RefundPolicy()},
+        {"by": COACH, "reason": AppointmentCancelReason.BY_COACH},
+        lambda old: old.rescheduled_by_coach(LATER, LATER, AT, by=COACH),
+    ),
+    "rescheduled_by_client": (
+        NEXT | {"session": LATER, "busy": LATER},
+        {"by": CLIENT},
+        lambda old: old.rescheduled_by_client(LATER, LATER, AT, by=CLIENT),
+    ),
+    "with_notes": (
+        {"updated_at": AT, "notes": "Goals"},
+        {"by": CLIENT},
+        lambda old: old.with_notes("Goals", AT, by=CLIENT),
+    ),
+    "with_meeting_link": (
+        {"updated_at": AT, "meeting_link": A_LINK},
+        {},
+        lambda old: old.with_meeting_link(A_LINK, AT),
+    ),
+    "with_attachment": ({}, {"by": CLIENT, "attachment": FILE}, lambda old: old.with_attachment(FILE, AT, by=CLIENT)),
+    "without_attachment": (
+        {},
+        {"by": CLIENT, "attachment": FILE},
+        lambda old: old.without_attachment(FILE, AT, by=CLIENT),
+    ),
+    "paid": (
+        NEXT | {"status": AppointmentStatus.CONFIRMED, "payment_status": PaymentStatus.COMPLETED},
+        {"by": COACH, "money": MONEY},
+        lambda old: old.paid(AT, MONEY, by=COACH),
+    ),
+    "payment_failed": (
+        {"updated_at": AT, "payment_status": PaymentStatus.FAILED},
+        {"by": COACH, "money": MONEY},
+        lambda old: old.payment_failed(AT, MONEY, by=COACH),
+    ),
+    "refunded": (
+        {"updated_at": AT, "payment_status": PaymentStatus.REFUNDED},
+        {"by": COACH},
+        lambda old: old.refunded(AT, by=COACH),
+    ),
+}
+"""For each transition the fields that it changes, and the facts of its domain event."""
+
+
+@pytest.mark.parametrize("transition", CHANGED)
+def test_transition_changes_these_fields_and_records_these_facts(transition: str) -> None:
+    changed, facts, apply = CHANGED[transition]
+    old = replace(before(transition), refund_policy=RefundPolicy((RefundTier(hours_before=24, percent=50),)))
+    new = apply(old)
+    assert new == replace(old, **changed)
+    (event,) = new.events
+    recorded = {each.name: getattr(event, each.name) for each in fields(event)}
+    del recorded["change"], recorded["before"], recorded["after"]
+    nothing = dict.fromkeys(("by", "reason", "money", "attachment"))
+    assert recorded == nothing | {"at": AT} | facts
+
+
+def test_reinstated_appointment_is_confirmed_and_paid() -> None:
+    cancelled = before("cancelled").cancelled(NOW, AppointmentCancelReason.PAYMENT_EXPIRED, by=None)
+    new = replace(cancelled, events=()).reinstated(AT, MONEY)
+    assert (new.status, new.payment_status) == (AppointmentStatus.CONFIRMED, PaymentStatus.COMPLETED)
+    assert (new.cancelled_at, new.cancel_reason) == (None, None)
+    assert (new.sequence, new.updated_at) == (2, AT)
+    (event,) = new.events
+    assert (event.at, event.money, event.by) == (AT, MONEY, None)
+
+
+def test_booked_appointment_is_an_event_of_its_client() -> None:
+    (event,) = an_appointment(created_at=AT).booked().events
+    assert (event.at, event.by, event.money, event.reason) == (AT, CLIENT, None, None)
 
 
 def test_every_change_has_effects_and_a_transition() -> None:
