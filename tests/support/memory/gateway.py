@@ -62,6 +62,8 @@ class MemoryGateway:
     refunds: dict[RefundId, RefundRequest] = field(default_factory=dict)
     webhooks: dict[bytes, GatewayEvent] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    lost_answers: int = 0
+    """As many calls are carried out, and their answers do not arrive."""
 
     def refuse_price(self, price: Money) -> None:
         if self.maximum is not None and price.amount > self.maximum.amount:
@@ -141,7 +143,8 @@ class MemoryGateway:
             raise GatewayRefused
 
     def _end(self) -> None:
-        if self.behaviour is Behaviour.LOSES_ANSWERS:
+        if self.lost_answers or self.behaviour is Behaviour.LOSES_ANSWERS:
+            self.lost_answers = max(0, self.lost_answers - 1)
             raise GatewayUnavailable
 
 
