@@ -10,6 +10,7 @@ from interfaces.http.app import create_app
 from tests.support.settings import settings_for
 
 
+# Takes 5 s: five applications, of which nothing is kept.
 def test_application_is_garbage_collected(tmp_path: Path) -> None:
     settings = settings_for("postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", tmp_path)
 

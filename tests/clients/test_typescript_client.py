@@ -36,6 +36,7 @@ def test_every_operation_has_types_and_generator_does_not_warn(
     assert [each for each in operations() if f"\n    {each.operation['operationId']}: {{" not in types] == []
 
 
+# Takes 5 s: the compiler of TypeScript.
 def test_client_is_strictly_typed(generated: subprocess.CompletedProcess[str], run: Run) -> None:
     """The types, and the program that uses them, have no finding of `tsc --strict`."""
     checked = run("node_modules/.bin/tsc", *COMPILER, "walk.ts")

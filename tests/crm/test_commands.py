@@ -85,6 +85,7 @@ def _client(port: int) -> httpx.AsyncClient:
 
 # Takes 5 s: with two workers each process is an interpreter that imports everything.
 @pytest.mark.parametrize("workers", ["1", "2"])
+# Takes 5 s for two processes: they are new interpreters.
 async def test_sigterm_finishes_the_request_in_flight(
     dsn: str, tmp_path: Path, mail_server: MailServer, workers: str
 ) -> None:

@@ -44,6 +44,7 @@ async def a_feed(
     return httpx.URL(answer.json()["url"]).path
 
 
+# Takes 4 s: 4 MB of text.
 async def test_large_feed_does_not_block_the_event_loop(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:

@@ -144,6 +144,7 @@ def test_doctor_runs_every_check(tmp_path: Path) -> None:
     ]
 
 
+# Takes 3 s: four migrations.
 def test_migrate_creates_missing_databases_and_can_be_repeated(tmp_path: Path) -> None:
     with running_postgres() as server:
         environ = bare_environ(

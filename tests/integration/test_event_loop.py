@@ -94,6 +94,7 @@ async def api_url(
         yield url
 
 
+# Takes 5 s: some 130 large requests.
 async def test_no_request_to_the_api_blocks_its_event_loop(api_url: str, shared_database: asyncpg.Connection) -> None:
     async with httpx.AsyncClient(base_url=api_url, timeout=PATIENCE) as client:
         people = People(client)

@@ -307,6 +307,7 @@ def domain_codes() -> Iterator[str]:
 # Several processes
 
 
+# Takes 6 s: two processes of the API, one of which starts again.
 async def test_any_process_reports_the_metrics_of_all(database_url: str, redis_url: str, tmp_path: Path) -> None:
     """A scrape reaches any of them, and one that is killed takes nothing along."""
     environ = server_environ(database_url, redis_url, tmp_path, metrics_token=TOKEN)

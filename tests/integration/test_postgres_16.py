@@ -57,6 +57,7 @@ async def test_generated_ids_are_uuids_of_version_7_in_order_of_time(postgres_16
     assert before <= instants[0] <= instants[-1] <= after
 
 
+# Takes 5 s: all migrations, thrice.
 async def test_schema_bookings_and_appointments_work(
     postgres_16: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:

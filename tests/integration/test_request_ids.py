@@ -39,6 +39,7 @@ async def books(api: str, **headers: str) -> str:
     return ada.email
 
 
+# Takes 4 s: a start of everything.
 async def test_booking_is_found_in_every_log_by_one_request_id(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_up(data) as up:
@@ -142,6 +143,7 @@ async def test_delivery_belongs_to_the_trace_of_its_request(
         assert delivered.headers["traceparent"] == f"00-{trace}-{to_crm.span_id.hex()}-01"
 
 
+# Takes 7 s: processes that end try for 5 s to send their spans.
 async def test_unavailable_collector_blocks_nothing(database_url: str, redis_url: str, tmp_path: Path) -> None:
     async with receiving() as crm:
         environ = server_environ(

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -29,6 +30,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries
 from infrastructure.postgres.tables import metadata
 from tests.support.databases import a_database
+from tests.support.processes import server_environ
 
 # Migrations
 
@@ -73,10 +75,10 @@ async def test_repeated_migration_changes_nothing(bare_database: str) -> None:
     assert await mismatches(bare_database) == []
 
 
-# Takes 4 s: four interpreters import the migrations and run all of them in turn.
-async def test_four_processes_can_migrate_concurrently(bare_database: str) -> None:
-    program = "import sys; from infrastructure.postgres import migrations; migrations.upgrade(sys.argv[1])"
-    started = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, bare_database) for _ in range(4)]
+async def test_four_processes_can_migrate_concurrently(bare_database: str, tmp_path: Path) -> None:
+    environ = server_environ(bare_database, "redis://127.0.0.1:1", tmp_path)
+    migrate = (sys.executable, "-P", "-m", "interfaces.cli", "migrate")
+    started = [await asyncio.create_subprocess_exec(*migrate, env=environ) for _ in range(4)]
     assert [await process.wait() for process in started] == [0, 0, 0, 0]
     assert await asyncio.to_thread(migrations.is_current, bare_database)
     assert await mismatches(bare_database) == []

@@ -71,6 +71,7 @@ def test_up_is_ready_restarts_its_children_and_stops_cleanly() -> None:
             assert up.stop() == 0
 
 
+# Takes 4 s: two starts of everything.
 def test_kill_9_of_up_leaves_nothing_and_the_next_start_is_clean() -> None:
     with temporary_directory() as directory:
         data = directory / "var"
@@ -98,6 +99,7 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
             assert up.stop() == 0
 
 
+# Takes 4 s: a start of everything, and `convene doctor`.
 def test_services_run_separately_as_started_by_compose(tmp_path: Path) -> None:
     with running_postgres() as postgres, running_redis() as redis:
         api, crm = free_port(), free_port()

@@ -59,6 +59,7 @@ def test_demo_pays_at_the_sandbox_and_payments_reconcile(up: RunningUp) -> None:
     assert re.fullmatch(r"\d+ payments? compared, nothing to check\n", checked.stdout)
 
 
+# Takes 5 s: Node, and a payment that arrives.
 def test_newman_passes_the_walk_through_of_the_postman_collection(up: RunningUp, tmp_path: Path) -> None:
     """Each request is sent in its order, and has its status; every assertion of the collection holds."""
     run = newman_report(up.address("API"), tmp_path / "report.json")

@@ -75,6 +75,7 @@ async def test_booking_at_one_process_is_received_at_another(
 # Redis
 
 
+# Takes 5 s: Redis is tried again every second.
 async def test_without_redis_updates_are_polled_and_recover(
     database_url: str, own_redis: EmbeddedRedis, tmp_path: Path, john: Member
 ) -> None:

@@ -74,6 +74,7 @@ async def a_worker(harness: ReminderHarness, tmp_path: Path) -> AsyncIterator[as
         await process.wait()
 
 
+# Takes 5 s: reminders are due in 2 s, and looked for every 5 s.
 async def test_two_workers_send_one_reminder_before_each_start(harness: ReminderHarness, tmp_path: Path) -> None:
     tomorrow, _ = await harness.a_booking(DAY + timedelta(seconds=2))
     soon, _ = await harness.a_booking(HOUR + timedelta(seconds=2))
@@ -84,6 +85,7 @@ async def test_two_workers_send_one_reminder_before_each_start(harness: Reminder
     assert harness.inbox.subjects(soon).count("In an hour: Yoga") == 1
 
 
+# Takes 6 s: reminders are due in 2 s, and looked for every 5 s.
 async def test_worker_killed_between_send_and_mark_sends_at_most_one_more_mail(
     harness: ReminderHarness, tmp_path: Path
 ) -> None:

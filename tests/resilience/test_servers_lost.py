@@ -51,6 +51,7 @@ async def system(
         yield opened
 
 
+# Takes 10 s: without wake-ups the outbox is looked at every 2 s.
 async def test_redis_flushed_stopped_and_restarted_loses_no_booking_or_delivery(
     system: ProcessHarness, own_redis: EmbeddedRedis
 ) -> None:
@@ -72,6 +73,7 @@ async def test_redis_flushed_stopped_and_restarted_loses_no_booking_or_delivery(
     await system.assert_sound(booking_load)
 
 
+# Takes 5 s: the outbox is looked at every 2 s.
 async def test_without_wake_ups_a_worker_polls_the_outbox(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ async def test_without_wake_ups_a_worker_polls_the_outbox(
             await until(lambda message_id=message_id: _is_delivered(database, message_id))  # type: ignore[misc]
 
 
+# Takes 6 s: two of the looks that are not taken are 2 s apart.
 async def test_without_polling_messages_without_wake_up_stay(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
@@ -131,6 +134,7 @@ ENDS = {"killed": signal.SIGKILL} | ({"fast": signal.SIGINT, "immediate": signal
 
 
 @pytest.mark.parametrize("number", ENDS.values(), ids=ENDS)
+# Takes 10 s: bookings before, during and after the restart.
 async def test_postgresql_restarted_under_load_returns_503_and_loses_nothing(
     system: ProcessHarness, own_postgres: EmbeddedPostgres, number: signal.Signals
 ) -> None:
@@ -152,6 +156,7 @@ async def _restarted(postgres: EmbeddedPostgres, booking_load: BookingLoad, numb
     await booking_load.more(10, seconds=BACK_TO_NORMAL_SECONDS)
 
 
+# Takes 7 s: a server and an API of its own.
 async def test_without_synchronous_commit_bookings_are_lost(redis_url: str, tmp_path: Path) -> None:
     """Negative control: the same load, the same SIGKILL, and a server without synchronous commit."""
     with running_postgres(TEMPLATE) as asynchronous:

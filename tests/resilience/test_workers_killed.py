@@ -89,6 +89,7 @@ async def out_of_order(database: asyncpg.Connection, requests: Sequence[Request]
     return [ordering_key for ordering_key, order in came.items() if order != sorted(order)]
 
 
+# Takes 12 s: a lease of 10 s ends by itself.
 async def test_messages_of_a_killed_worker_are_reclaimed_in_time(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ async def test_without_short_leases_messages_of_a_killed_worker_stay_claimed(
     assert len(await broken_invariants(database)) == CLAIMS
 
 
+# Takes 5 s: two leases of 1 s, and the CRM.
 async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
     postgres: EmbeddedPostgres, database: asyncpg.Connection, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
         await effects.close()
 
 
+# Takes 8 s: 2,000 messages.
 async def test_two_workers_deliver_in_order_once_and_dead_letter_the_poison_message(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
