@@ -145,6 +145,30 @@ def test_invalid_settings_are_rejected(nonsense: dict[str, Any]) -> None:
         Availability(**nonsense)
 
 
+def test_bounds_of_a_setting_are_stated_in_minutes() -> None:
+    with pytest.raises(Invalid) as rejected:
+        Availability(slot_step=minutes(4))
+    assert rejected.value.details == {"slot_step_minutes": "Must be between 5 and 1440 minutes"}
+
+
+def test_hours_of_a_day_may_touch() -> None:
+    assert starts(Availability(weekly={0: (Hours(60, 120), Hours(120, 180))})) == [1, 1.5, 2]
+    with pytest.raises(Invalid) as rejected:
+        Availability(weekly={0: (Hours(60, 121), Hours(120, 180))})
+    assert rejected.value.details == {"weekly_hours": "The hours of one day must not overlap"}
+
+
+def test_change_of_the_clock_is_exact_to_the_second() -> None:
+    # From UTC-0:44:30 to UTC: the clock goes from 0:00:00 to 0:44:30, half a minute before these hours close.
+    monrovia = Availability(timezone="Africa/Monrovia", weekly={day: (Hours(0, 45),) for day in range(7)})
+    change, second = datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC), timedelta(seconds=1)
+    early = datetime(1971, 1, 1, tzinfo=UTC)
+    monrovia.refuse(Interval(change, change + 30 * second), [], early)
+    for closed in (Interval(change - second, change + second), Interval(change, change + 31 * second)):
+        with pytest.raises(SlotUnavailable):
+            monrovia.refuse(closed, [], early)
+
+
 @pytest.mark.parametrize(("opens", "closes"), [(60, 60), (61, 60), (-1, 60), (0, 1441)])
 def test_invalid_hours_are_rejected(opens: int, closes: int) -> None:
     with pytest.raises(Invalid):

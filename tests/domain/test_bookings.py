@@ -1,13 +1,23 @@
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.accounts import Role, UserId
-from domain.bookings import BookingAlreadyCancelled, BookingForbidden, BookingOver, BookingStatus, CancelReason
+from domain.bookings import (
+    Booking,
+    BookingAlreadyCancelled,
+    BookingChange,
+    BookingForbidden,
+    BookingOver,
+    BookingStatus,
+    CancelReason,
+)
 from domain.money import Money
 from domain.payments import PaymentStatus, hold_end, status_at_booking
 from domain.refunds import RefundPolicy
@@ -71,3 +81,71 @@ def test_hold_ends_at_the_latest_at_the_start(hold_for: timedelta, starts_in: ti
 def test_only_a_seat_with_a_price_waits_for_a_payment() -> None:
     assert status_at_booking(Money(Decimal(0), "INR")) is PaymentStatus.NOT_REQUIRED
     assert status_at_booking(Money(Decimal("0.01"), "INR")) is PaymentStatus.PENDING
+
+
+AT = NOW + timedelta(hours=1)
+MONEY = Money(Decimal(25), "INR")
+CANCELLED: dict[str, Any] = {
+    "status": BookingStatus.CANCELLED,
+    "cancelled_at": AT,
+    "cancel_reason": CancelReason.BY_PERSON,
+    "cancelled_by": UserId(1),
+    "hold_until": None,
+}
+PAID: dict[str, Any] = {"payment_status": PaymentStatus.COMPLETED, "hold_until": None}
+TRANSITIONS: dict[str, tuple[BookingChange, dict[str, Any], Money | None, Callable[[Booking], Booking]]] = {
+    "cancelled": (
+        BookingChange.CANCELLED,
+        CANCELLED,
+        None,
+        lambda old: old.cancelled(AT, event_starts_at=AT + timedelta(hours=1), by=UserId(1)),
+    ),
+    "cancelled for another": (
+        BookingChange.CANCELLED,
+        CANCELLED | {"cancel_reason": CancelReason.BY_ORGANISER, "cancelled_by": UserId(2)},
+        None,
+        lambda old: old.cancelled(AT, event_starts_at=AT + timedelta(hours=1), by=UserId(2)),
+    ),
+    "cancelled by the organiser": (
+        BookingChange.CANCELLED,
+        CANCELLED | {"cancel_reason": CancelReason.BY_ORGANISER},
+        None,
+        lambda old: old.cancelled_by_organiser(AT, event_starts_at=AT + timedelta(hours=1), by=UserId(1)),
+    ),
+    "expired": (
+        BookingChange.CANCELLED,
+        CANCELLED | {"cancel_reason": CancelReason.PAYMENT_EXPIRED, "cancelled_by": None},
+        None,
+        lambda old: old.expired(AT),
+    ),
+    "paid": (BookingChange.PAID, PAID, MONEY, lambda old: old.paid(MONEY)),
+    "payment failed": (
+        BookingChange.PAYMENT_FAILED,
+        {"payment_status": PaymentStatus.FAILED},
+        MONEY,
+        lambda old: old.payment_failed(MONEY),
+    ),
+    "reinstated": (BookingChange.REINSTATED, PAID, MONEY, lambda old: old.reinstated(MONEY)),
+    "refunded": (
+        BookingChange.REFUNDED,
+        {"payment_status": PaymentStatus.REFUNDED},
+        None,
+        lambda old: old.refunded(),
+    ),
+}
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_transition_changes_these_fields_and_records_its_event(transition: str) -> None:
+    change, changed, money, apply = TRANSITIONS[transition]
+    old = a_booking(hold_until=AT)
+    new = apply(old)
+    assert new == replace(old, **changed)
+    (event,) = new.events
+    assert (event.change, event.after, event.money) == (change, new, money)
+    assert new.refunded().events[0] is event
+
+
+def test_reinstated_booking_is_not_cancelled_any_more() -> None:
+    new = a_booking().expired(AT).reinstated(MONEY)
+    assert new == replace(a_booking(), **PAID)

@@ -11,7 +11,7 @@ import pytest
 
 from domain.accounts import UserId
 from domain.event_effects import EFFECTS
-from domain.events import Event, EventChange
+from domain.events import MAX_CAPACITY, Event, EventChange, EventStatus
 from domain.money import Money
 from domain.refunds import RefundPolicy, RefundTier
 from domain.time import Interval
@@ -99,3 +99,54 @@ def test_new_time_or_location_is_the_reason_of_the_messages() -> None:
 def test_every_change_has_its_effects_and_a_transition() -> None:
     of_transitions = {change for changes, _ in TRANSITIONS.values() for change in changes}
     assert set(EFFECTS) == set(EventChange) == of_transitions | {EventChange.COMPLETED}
+
+
+AT = NOW + timedelta(hours=1)
+
+
+def test_cancelled_event_has_no_bookings_and_a_new_version() -> None:
+    old = an_event(booked=3)
+    new = old.cancelled(AT, by=FACILITATOR)
+    changed: dict[str, Any] = {
+        "status": EventStatus.CANCELLED,
+        "booked": 0,
+        "version": 2,
+        "revision": 1,
+        "updated_at": AT,
+    }
+    assert new == replace(old, **changed)
+    (event,) = new.events
+    assert (event.at, event.by, event.reason) == (AT, FACILITATOR, None)
+
+
+def test_deleted_event_has_the_time_and_the_account() -> None:
+    old = an_event(booked=3)
+    new = old.deleted(AT, by=FACILITATOR)
+    assert new == replace(old, deleted_at=AT)
+    (event,) = new.events
+    assert (event.at, event.by) == (AT, FACILITATOR)
+
+
+def test_created_event_is_by_its_facilitator() -> None:
+    (event,) = an_event().created().events
+    assert (event.at, event.by) == (an_event().created_at, FACILITATOR)
+
+
+@pytest.mark.parametrize(
+    ("change", "counted"),
+    [
+        ({"price": Money(Decimal(40), "INR")}, (2, 0, 0)),
+        ({"title": "Yin"}, (2, 1, 0)),
+        ({"location": "Hall 2"}, (2, 1, 1)),
+    ],
+)
+def test_versions_count_the_changes(change: dict[str, Any], counted: tuple[int, int, int]) -> None:
+    old = an_event()
+    new = old.with_details(replace(old.details, **change), AT)
+    assert (new.version, new.revision, new.schedule_revision, new.updated_at) == (*counted, AT)
+    assert {event.at for event in new.events} == {AT}
+
+
+def test_capacity_is_at_most_a_million() -> None:
+    assert MAX_CAPACITY == 1_000_000
+    assert an_event(capacity=MAX_CAPACITY).details.capacity == MAX_CAPACITY

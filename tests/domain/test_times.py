@@ -48,7 +48,7 @@ def test_an_interval_is_stored_in_utc() -> None:
 def test_interval_must_end_after_it_starts(seconds: int) -> None:
     with pytest.raises(Invalid) as refused:
         Interval(NOON, NOON + timedelta(seconds=seconds))
-    assert refused.value.details.keys() == {"end_datetime"}
+    assert refused.value.details == {"end_datetime": "Must be after the start"}
 
 
 @pytest.mark.parametrize(
