@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from infrastructure.embedded.log_files import rotate
 from tests.support.waiting import alive, eventually
 
 SUPERVISING = """
@@ -23,7 +24,7 @@ home, *scripts = sys.argv[1:]
 say = lambda line: print(line, flush=True)
 names = ["first", "second-1", "second-2"]
 try:
-    with Supervisor(say=say) as supervisor:
+    with Supervisor(say=say, largest_log=10_000, look_at_logs=0.05) as supervisor:
         children = [
             Child(name, [sys.executable, "-u", "-c", script], {"NAME": name, "HOME_OF_TEST": home}, Path(home, name))
             for name, script in zip(names, scripts)
@@ -57,6 +58,11 @@ SLOW = (
     + "[time.sleep(0.1) for _ in range(600) if not os.path.exists(asked)];"
     + "until = time.monotonic() + (1 if name == 'first' else 0.5);"
     + "[time.sleep(0.1) for _ in range(600) if time.monotonic() < until]"
+)
+TALKATIVE = (
+    BEGIN
+    + "[(print(n, 'x' * 100), time.sleep(0.001)) for n in range(300)];"
+    + "[(print('after'), time.sleep(0.05)) for _ in range(2_000)]"
 )
 FAILING = "print('cannot find my shoes'); raise SystemExit(4)"
 WITH_CHILD = (
@@ -180,3 +186,31 @@ def test_kill_9_of_the_supervisor_leaves_no_child(tmp_path: Path) -> None:
         assert all(alive(pid) for pid in pids)
         system.process.kill()
         assert eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_log_is_rotated_while_its_child_writes(tmp_path: Path) -> None:
+    with supervised(tmp_path, TALKATIVE, LASTING) as system:
+        system.pids()
+        log, previous = tmp_path / "first", tmp_path / "first.1"
+        assert eventually(lambda: previous.exists() and "after" in log.read_text())
+        assert previous.stat().st_size > 10_000
+        assert log.stat().st_size < 10_000
+        assert "\0" not in log.read_text()  # The child appends: it leaves no hole.
+        assert not (tmp_path / "second-1.1").exists()
+    _, *lines = previous.read_text().splitlines()
+    numbers = [int(line.split()[0]) for line in lines if line.endswith("x" * 100)]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_log_of_a_full_disk_is_emptied_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy(*_: object) -> None:
+        raise OSError(28, "no space left")
+
+    log = tmp_path / "api.log"
+    log.write_text("x" * 100)
+    monkeypatch.setattr("shutil.copyfileobj", copy)
+    rotate(log, 100)
+    assert log.stat().st_size == 100
+    rotate(log, 99)
+    assert (log.stat().st_size, list(tmp_path.iterdir())) == (0, [log])
+    rotate(tmp_path / "missing.log")

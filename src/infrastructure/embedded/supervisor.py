@@ -15,6 +15,7 @@ from typing import Protocol
 
 from infrastructure.embedded import processes
 from infrastructure.embedded.errors import EmbeddedError
+from infrastructure.embedded.log_files import LARGEST_LOG, rotate
 
 _TRIES_AT_START = 3
 _FIRST_PAUSE = 0.5
@@ -103,6 +104,11 @@ class Supervisor:
     """
 
     say: Callable[[str], None]
+    largest_log: int = LARGEST_LOG
+    """Bytes, after which a log file is rotated."""
+    look_at_logs: float = 10.0
+    """Seconds between two looks at the sizes of the log files."""
+    _logs_due: float = 0.0
     _watched: list[_Watched] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _wake: int = -1
@@ -144,12 +150,17 @@ class Supervisor:
             self._sleep(0.05)
 
     def watch(self) -> None:
-        """Restarts ended processes until a signal raises `Stopped`."""
+        """Restarts ended processes and rotates their logs until a signal raises `Stopped`."""
         while True:
             self._tick(starting=False)
             now = time.monotonic()
-            soonest = min((w.due for w in self._watched if w.due is not None), default=now + 60)
-            self._sleep(max(0.0, soonest - now))
+            if now >= self._logs_due:
+                self._logs_due = now + self.look_at_logs
+                for log in {watched.service.log for watched in self._watched}:
+                    if log is not None:
+                        rotate(log, self.largest_log)
+            soonest = min((w.due for w in self._watched if w.due is not None), default=self._logs_due)
+            self._sleep(max(0.0, min(soonest, self._logs_due) - now))
 
     def _tick(self, *, starting: bool) -> None:
         for watched in self._watched:

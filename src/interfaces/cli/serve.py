@@ -55,11 +55,13 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
 
 def _serve_with_processes(fd: int, workers: int, environ: dict[str, str]) -> None:
     from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
+    from servicekit.log_writer import LineWriter
 
+    output = LineWriter("stderr")
     try:
         with (
             shared_metrics_directory(environ, workers) as environ_of_all,
-            Supervisor(say=lambda line: click.echo(line, err=True)) as supervisor,
+            Supervisor(say=lambda line: output.write(line + "\n")) as supervisor,
         ):
             for number in range(1, workers + 1):
                 argv = [sys.executable, "-P", "-m", "interfaces.cli", "api", "--fd", str(fd)]

@@ -18,17 +18,18 @@ import click
 
 from infrastructure.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, placement, processes
 from infrastructure.embedded.data_directory import owned, publish
+from infrastructure.embedded.log_files import LARGEST_LOG
 from infrastructure.embedded.secrets import kept_secrets
 from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
 from infrastructure.settings import SECRETS, Settings, SettingsError, load_database_url, load_settings
 from interfaces.cli.env_file import setting_names
 from interfaces.cli.environment import shared_metrics_directory
 from interfaces.cli.sockets import listen
+from servicekit.log_writer import LineWriter
 
 _CLI = (sys.executable, "-P", "-m", "interfaces.cli")
 _SAMPLE_LOADED = "sample-data.loaded"
-_LARGE_LOG = 20_000_000
-"""Bytes."""
+_OUTPUT = LineWriter("stdout")
 _CRM = (sys.executable, "-P", "-m", "crm")
 _VALID = {
     "DATABASE_URL": "postgresql://localhost/convene",
@@ -49,7 +50,7 @@ class _Plan:
     def log(self, name: str) -> Path:
         """Where the output goes; a log that has grown large makes room, its predecessor is kept as `NAME.log.1`."""
         log = self.data / "logs" / f"{name}.log"
-        if log.exists() and log.stat().st_size > _LARGE_LOG:
+        if log.exists() and log.stat().st_size > LARGEST_LOG:
             log.replace(f"{log}.1")
         return log
 
@@ -261,4 +262,5 @@ def _display_path(path: Path) -> str:
 
 
 def _print_line(line: str) -> None:
-    click.echo(line)
+    """Neither waits for a reader of the output nor fails without one: the supervision goes on."""
+    _OUTPUT.write(line + "\n")
