@@ -146,12 +146,14 @@ class ConnectionPool:
         return False
 
     async def close(self) -> None:
-        if self._pool is None:
+        """Closes all connections. The next use opens the pool again, as it opens that of SQLAlchemy's engine."""
+        pool, self._pool = self._pool, None
+        if pool is None:
             return
         try:
-            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
+            await asyncio.wait_for(pool.close(), CLOSE_SECONDS)
         except UNAVAILABLE:
-            self._pool.terminate()
+            pool.terminate()
 
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
         pool = asyncpg.create_pool(
@@ -166,9 +168,9 @@ class ConnectionPool:
             reset=_nothing_to_reset,
         )
         # Set before the await: concurrent callers share this pool, and asyncpg opens it once.
-        self._pool = self._pool or pool
-        await self._pool
-        return self._pool
+        self._pool = pool = self._pool or pool
+        await pool
+        return pool
 
 
 async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:

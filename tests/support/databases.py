@@ -102,7 +102,8 @@ class Databases:
         self._used[database.dsn] = database
         return database.dsn
 
-    async def give_back(self, dsn: str) -> None:
+    async def give_back(self, dsn: str) -> bool:
+        """Whether it is used again."""
         database = self._used.pop(dsn)
         try:
             reusable = await self._is_reusable(database)
@@ -114,6 +115,7 @@ class Databases:
             self._free.append(database)
         else:
             await self._drop(database)
+        return reusable
 
     async def close(self) -> None:
         for database in (*self._free, *self._used.values()):

@@ -12,12 +12,10 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
-from interfaces.http.app import create_app
-from tests.conftest import a_client
 from tests.support import fork_server, savings
+from tests.support.applications import Applications
 from tests.support.command import bare_environ
 from tests.support.databases import TEMPLATE, Databases
-from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
 from tests.support.settings import settings_for
@@ -62,12 +60,20 @@ async def databases(postgres: EmbeddedPostgres) -> AsyncIterator[Databases]:
     await databases.close()
 
 
+@pytest.fixture(scope="session")
+async def applications() -> AsyncIterator[Applications]:
+    applications = Applications()
+    yield applications
+    await applications.close()
+
+
 @pytest.fixture
-async def database_url(databases: Databases) -> AsyncIterator[str]:
+async def database_url(databases: Databases, applications: Applications) -> AsyncIterator[str]:
     """A database of one's own, empty and migrated."""
     url = await databases.take()
     yield url
-    await databases.give_back(url)
+    if not await databases.give_back(url):
+        await applications.stop(url)
 
 
 @pytest.fixture
@@ -89,10 +95,12 @@ def make_settings(database_url: str, redis_url: str, tmp_path: Any) -> Callable[
 
 
 @pytest.fixture
-async def api(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the booking API, which runs for this test alone."""
-    async with serving(create_app(make_settings())) as address, a_client(address) as client:
-        yield client
+async def api(
+    applications: Applications, database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the booking API, which serves this test alone."""
+    yield await applications.of(database_url, redis_url, tmp_path_factory.mktemp("data"))
+    await applications.release(database_url)
 
 
 @pytest.fixture
@@ -101,10 +109,11 @@ def people(api: httpx.AsyncClient) -> People:
 
 
 @pytest.fixture(scope="module")
-async def shared_database_url(databases: Databases) -> AsyncIterator[str]:
+async def shared_database_url(databases: Databases, applications: Applications) -> AsyncIterator[str]:
     url = await databases.take()
     yield url
-    await databases.give_back(url)
+    if not await databases.give_back(url):
+        await applications.stop(url)
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +147,11 @@ async def emptied_database(
 
 @pytest.fixture(scope="module")
 async def shared_api(
-    shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+    applications: Applications, shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[httpx.AsyncClient]:
     """As `api`, for all tests of a module: for those that do not disturb one another."""
-    settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"))
-    async with serving(create_app(settings)) as address, a_client(address) as client:
-        yield client
+    yield await applications.of(shared_database_url, redis_url, tmp_path_factory.mktemp("data"))
+    await applications.release(shared_database_url)
 
 
 @pytest.fixture(scope="module")
