@@ -104,8 +104,8 @@ async def api(
 
 
 @pytest.fixture
-def people(api: httpx.AsyncClient) -> People:
-    return People(api)
+def people(api: httpx.AsyncClient, database: asyncpg.Connection) -> People:
+    return People(api, database)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +155,8 @@ async def shared_api(
 
 
 @pytest.fixture(scope="module")
-def shared_people(shared_api: httpx.AsyncClient) -> People:
-    return People(shared_api)
+def shared_people(shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection) -> People:
+    return People(shared_api, shared_database)
 
 
 @pytest.fixture(scope="module")

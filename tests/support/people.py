@@ -1,14 +1,34 @@
-"""People for tests: registered and logged in through the API, as its clients do it."""
+"""People for tests: registered and logged in through the API, or written to the database as if they had been."""
 
+import asyncio
 import itertools
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
+
+from application.accounts.ports import AccessClaims
+from domain.accounts import LoginId, UserId
+from infrastructure.auth.jwt import JsonWebTokens
+from infrastructure.auth.passwords import Argon2Passwords
+from tests.support.settings import JWT_SECRET_KEY
 
 PASSWORD = "password123"
 _numbers = itertools.count(1)
+_TOKENS = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
+_ADD = """WITH person AS (
+        INSERT INTO users (email, name, role, password_hash) VALUES ($1, $2, $3, $4) RETURNING id
+    ), profile AS (
+        INSERT INTO facilitator_profiles (user_id) SELECT id FROM person WHERE $3 = 'facilitator'
+    ), login AS (
+        INSERT INTO logins (id, user_id, started_at) SELECT $5, id, $6 FROM person
+    ), refresh AS (
+        INSERT INTO refresh_tokens (fingerprint, login_id, expires_at) VALUES ($7, $5, $8)
+    )
+    SELECT id FROM person"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +76,13 @@ class Person:
 
 
 class People:
-    def __init__(self, api: httpx.AsyncClient) -> None:
+    """`database`: that of the API, to which people are written, in a tenth of the time of two requests. Without it they
+    register and log in, which also makes their network known."""
+
+    def __init__(self, api: httpx.AsyncClient, database: asyncpg.Connection | None = None) -> None:
         self._api = api
+        self._database = database
+        self._turns = asyncio.Lock()
 
     async def user(self, name: str = "Ada Lovelace") -> Person:
         return await self._person(name, "user")
@@ -67,6 +92,9 @@ class People:
 
     async def _person(self, name: str, role: str) -> Person:
         email = f"person{next(_numbers)}@example.com"
+        if self._database is not None:
+            async with self._turns:
+                return await self._written(self._database, email, name, role)
         answer = await self._api.post(
             "/auth/register", json={"email": email, "password": PASSWORD, "name": name, "role": role}
         )
@@ -75,6 +103,34 @@ class People:
         assert answer.status_code == 200, answer.text
         body = answer.json()
         return Person(self._api, body["user"]["id"], name, email, body["access_token"], body["refresh_token"])
+
+    async def _written(self, database: asyncpg.Connection, email: str, name: str, role: str) -> Person:
+        now, login_id = datetime.now(UTC), LoginId(uuid.uuid4())
+        refresh_token, expires_at = _TOKENS.issue_refresh(login_id, now)
+        person_id = await database.fetchval(
+            _ADD,
+            email,
+            name,
+            role,
+            await _password_hash(),
+            login_id,
+            now,
+            _TOKENS.fingerprint(refresh_token),
+            expires_at,
+        )
+        access_token = _TOKENS.issue_access(AccessClaims(UserId(person_id), login_id, 1), now)
+        return Person(self._api, person_id, name, email, access_token, refresh_token)
+
+
+_hashes: dict[object, str] = {}
+
+
+async def _password_hash() -> str:
+    """Of the password of all people, once for each cost."""
+    cost = Argon2Passwords.cost
+    if cost not in _hashes:
+        _hashes[cost] = await Argon2Passwords().hash(PASSWORD)
+    return _hashes[cost]
 
 
 def event(*, in_days: float = 7, hours: float = 1, **changes: Any) -> dict[str, Any]:
