@@ -32,9 +32,10 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 
 
 def a_client(address: str) -> "httpx.AsyncClient":
-    """Every answer that a test gets through it has to be as the API's description says."""
+    """Every answer that a test gets through it has to be as the API's description says. It has 60 s: on a busy machine
+    fifty requests at once take more than the 5 s of httpx."""
     import httpx
 
     from tests.support.description_checks import as_described
 
-    return httpx.AsyncClient(base_url=address, event_hooks={"response": [as_described]})
+    return httpx.AsyncClient(base_url=address, event_hooks={"response": [as_described]}, timeout=60)
