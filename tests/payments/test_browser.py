@@ -83,6 +83,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+# Takes 4 s: the browser starts, and the page reloads itself every three seconds.
 async def test_payment_on_the_sandbox_page_completes_the_booking(gateway_harness: GatewayHarness) -> None:
     """Then "Continue" leads to a page that reloads by itself until the worker has applied the confirmation."""
     ada, booking_id = await gateway_harness.books()
