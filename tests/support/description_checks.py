@@ -39,9 +39,27 @@ def misfits(schema: dict[str, Any], value: Any) -> list[str]:
 
 @cache
 def _validator(schema: str) -> Draft202012Validator:
-    """Following its references takes long the first time."""
-    whole = {**json.loads(schema), "components": document()["components"]}
-    return Draft202012Validator(whole, format_checker=FORMATS)
+    """Has the schemas in place of the references to them: following one takes longer than checking a value."""
+    return Draft202012Validator(_resolved(json.loads(schema)), format_checker=FORMATS)
+
+
+def _resolved(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_resolved(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    here = {name: _resolved(part) for name, part in schema.items() if name != "$ref"}
+    reference = schema.get("$ref")
+    if not isinstance(reference, str):  # none, or a property of this name
+        return here if reference is None else here | {"$ref": _resolved(reference)}
+    _, kind, name = reference.removeprefix("#/").split("/")
+    target = _component(kind, name)
+    return {**here, "allOf": [*here.get("allOf", []), target]} if here else target
+
+
+@cache
+def _component(kind: str, name: str) -> Any:
+    return _resolved(document()["components"][kind][name])
 
 
 @dataclass(frozen=True)
