@@ -1,6 +1,7 @@
 """Every header is read back as exactly the text it was written from, and its first line carries text."""
 
 import email
+from collections.abc import Sequence
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, default
@@ -12,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
+from tests.support.process_harness import LONG_RUN
 
 SCRIPTS = {
     "ascii": "New booking: Ada for Yoga, then some tea ",
@@ -49,9 +51,14 @@ def of_length(script: str, length: int) -> str:
     return f"{text[:-1]}." if text.endswith(" ") else text
 
 
+def some_of(lengths: Sequence[int], script: str) -> Sequence[int]:
+    """Every third length, beginning at another one with each script: all of them in LONG_RUN."""
+    return lengths if LONG_RUN else lengths[list(SCRIPTS).index(script) % 3 :: 3]
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_text_of_every_length_round_trips(script: str) -> None:
-    for length in LENGTHS:
+    for length in some_of(LENGTHS, script):
         text = of_length(script, length)
         octets = sent("Subject", text)
         lines = lines_of(octets, "Subject")
@@ -64,7 +71,7 @@ def test_text_of_every_length_round_trips(script: str) -> None:
 @pytest.mark.parametrize("name", ["To", "Reply-To"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_name_of_every_length_round_trips(script: str, name: str) -> None:
-    for length in [*range(1, 100), 119, 120, 160, 300, 998]:
+    for length in [*some_of(range(1, 100), script), 119, 120, 160, 300, 998]:
         text = " ".join(of_length(script, length).split())
         octets = sent(name, Address(text, "ada", "example.com"))
         lines = lines_of(octets, name)
