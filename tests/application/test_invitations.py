@@ -248,10 +248,12 @@ async def test_expired_invitations_release_their_seats(app: BookingApplication) 
     assert await app.expire_invitations() == 0
 
 
-async def test_cancelled_event_has_released_the_seats_of_its_invitations(app: BookingApplication) -> None:
+@pytest.mark.parametrize("end", ["cancelled", "deleted"])
+async def test_ended_event_has_released_the_seats_of_its_invitations(app: BookingApplication, end: str) -> None:
     event = await app.event()
     invitation = await invited(app, event)
-    await app.cancel_event(app.facilitator(event), event.id)
+    ending = app.cancel_event if end == "cancelled" else app.delete_event
+    await ending(app.facilitator(event), event.id)
     assert stored(app, invitation).status is InvitationStatus.WITHDRAWN
     assert app.stored_event(event.id).booked == 0
 

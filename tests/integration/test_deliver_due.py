@@ -215,6 +215,18 @@ async def test_lease_is_renewed_during_a_long_delivery(
     assert (len(crm.requests) > 1) == doubled
 
 
+async def test_message_that_cannot_be_written_for_the_crm_becomes_a_dead_letter_alone(
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
+) -> None:
+    invalid = await add_message(database, event={"starts_at": "the day after tomorrow"})
+    others = {str(await add_message(database)) for _ in range(30)}
+    await run_until_settled(database, relay(tries=2))
+    assert set(crm.message_ids) == others
+    kept = await row(database, invalid)
+    assert (kept["status"], kept["attempts"]) == ("dead", 2)
+    assert "starts_at" in kept["last_error"]
+
+
 async def test_unknown_message_type_is_left_to_newer_workers(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
