@@ -76,7 +76,7 @@ def coverage(checkout: Path, data: Path, command: str, *arguments: str) -> None:
 
 @pytest.mark.timeout(1300)
 def test_every_branch_of_rules_is_tested_in_memory(tmp_path: Path) -> None:
-    missing = untested(ROOT, tmp_path / "coverage", "--hypothesis-profile=few")
+    missing = untested(ROOT, tmp_path / "coverage", "--hypothesis-profile=branches")
     assert [each for each in missing if not each.startswith(NOT_YET)] == []
     complete = [path for path in NOT_YET if not any(each.startswith(path) for each in missing)]
     assert complete == [], "these are complete"

@@ -250,9 +250,9 @@ async def test_clients_that_do_not_read_use_no_memory_and_are_disconnected(
     await database.execute(
         """INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at)
            SELECT $1, uuidv4(), 'booking_created', jsonb_build_object('n', n, 'notes', repeat('x', 20000)), now()
-           FROM generate_series(1, 3000) n""",
+           FROM generate_series(1, 1000) n""",
         john.id,
-    )  # 60 MB for each
+    )  # 20 MB for each
     with running_apis(1, server_environ(database_url, redis_url, tmp_path), tmp_path) as (api,):
         await api.ready()
         before = resident(api.pid)

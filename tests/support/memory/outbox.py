@@ -31,6 +31,8 @@ from tests.support.memory.rows import (
 )
 from tests.support.memory.store import Transaction
 
+_ROUTES = routes_for(ALWAYS_SERVED)
+
 
 class MemoryMessages:
     """Each message is enqueued once for each destination of its type. Its payload has the facts that the caller gave,
@@ -39,7 +41,7 @@ class MemoryMessages:
     def __init__(self, transaction: Transaction, clock: Clock, routes: Routes | None = None) -> None:
         self._transaction = transaction
         self._clock = clock
-        self._routes = routes or routes_for(ALWAYS_SERVED)
+        self._routes = routes or _ROUTES
 
     def enqueue(self, message_type: MessageType, ordering_key: str, **payload: Any) -> None:
         self._enqueue(message_type, ordering_key, set(Destination), **payload)
