@@ -318,7 +318,7 @@ class AppointmentSteps(RuleBasedStateMachine):
         assert sum(given + self.refunded_there.get(payment.id, [])) == payment.refunded.amount
 
 
-FEW, MANY = 15, 1_000
+FEW, MANY = 12, 1_000
 EXAMPLES = settings(max_examples=MANY if os.environ.get("LONG_RUN") else FEW, stateful_step_count=40, deadline=None)
 
 

@@ -252,7 +252,7 @@ class BookingSteps(RuleBasedStateMachine):
             assert sum(given) == payment.refunded.amount
 
 
-FEW, MANY = 15, 1_000
+FEW, MANY = 12, 1_000
 EXAMPLES = settings(max_examples=MANY if os.environ.get("LONG_RUN") else FEW, stateful_step_count=40, deadline=None)
 
 

@@ -7,6 +7,7 @@ more of them, at random: a counter-example that it finds is kept in the test as 
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("random", settings.get_profile("any speed"), max_examples=100)
@@ -14,3 +15,8 @@ settings.register_profile("same", settings.get_profile("any speed"), max_example
 settings.register_profile("few", settings.get_profile("same"), max_examples=10)
 settings.register_profile("branches", settings.get_profile("same"), max_examples=5)
 settings.load_profile("random" if os.environ.get("LONG_RUN") else "same")
+
+if not os.environ.get("LONG_RUN"):
+    # It also draws constants of the modules that are loaded, which differ from process to process: the examples would,
+    # too. Reading all modules for them takes 10 s of CPU in each process of a fresh checkout.
+    providers._get_local_constants = lambda: providers._local_constants
