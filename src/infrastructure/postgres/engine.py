@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import asyncpg
 import msgspec
 from advanced_alchemy.exceptions import RepositoryError
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -111,6 +112,8 @@ class Database:
             },
         )
         self._session = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._connections: weakref.WeakSet[asyncpg.Connection[asyncpg.Record]] = weakref.WeakSet()
+        event.listen(self.engine.sync_engine, "connect", self._connected)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -126,6 +129,13 @@ class Database:
     async def close(self) -> None:
         await self._pool.close()
         await self.engine.dispose()
+        # Those of tasks that have not ended yet: the engine closes only what nothing uses.
+        for connection in self._connections:
+            if not connection.is_closed():
+                connection.terminate()
+
+    def _connected(self, connection: Any, _record: ConnectionPoolEntry) -> None:
+        self._connections.add(connection.driver_connection)
 
     def _waited(self, seconds: float) -> None:
         if self._watch:
