@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infrastructure.postgres.engine import Database
+from tests.conformance.booking_adapters import BookingAdapters, in_memory, in_postgres
 from tests.conformance.outbox_adapters import Outbox, memory_outbox, postgres_outbox
 
 
@@ -28,3 +29,11 @@ def outbox(request: pytest.FixtureRequest) -> Outbox:
         return memory_outbox()
     found: Outbox = request.getfixturevalue("empty_outbox")
     return found
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def adapters(request: pytest.FixtureRequest) -> BookingAdapters:
+    if request.param == "memory":
+        return in_memory()
+    database: Database = request.getfixturevalue("postgres_database")
+    return in_postgres(database)

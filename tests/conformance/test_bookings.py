@@ -17,7 +17,6 @@ from domain.outbox import Destination, MessageType
 from domain.participant_messages import ParticipantMessage
 from domain.payments import PaymentStatus
 from infrastructure.postgres.domain_events import UnrecordedChange
-from infrastructure.postgres.engine import Database
 from tests.conformance.booking_adapters import (
     ALL,
     DAY,
@@ -27,21 +26,11 @@ from tests.conformance.booking_adapters import (
     NOW,
     SUBSCRIBERS,
     BookingAdapters,
-    in_memory,
-    in_postgres,
     inr,
     to,
 )
 
 UNKNOWN = BookingId(10**9)
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def adapters(request: pytest.FixtureRequest) -> BookingAdapters:
-    if request.param == "memory":
-        return in_memory()
-    database: Database = request.getfixturevalue("postgres_database")
-    return in_postgres(database)
 
 
 # Reservation

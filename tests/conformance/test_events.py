@@ -12,7 +12,6 @@ from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.reviews import AlreadyReviewed, Review
 from infrastructure.postgres.domain_events import UnrecordedChange
-from infrastructure.postgres.engine import Database
 from tests.conformance.booking_adapters import (
     ALL,
     DAY,
@@ -21,21 +20,11 @@ from tests.conformance.booking_adapters import (
     NOW,
     BookingAdapters,
     details,
-    in_memory,
-    in_postgres,
     inr,
     to,
 )
 
 UNKNOWN = EventId(10**9)
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def adapters(request: pytest.FixtureRequest) -> BookingAdapters:
-    if request.param == "memory":
-        return in_memory()
-    database: Database = request.getfixturevalue("postgres_database")
-    return in_postgres(database)
 
 
 async def test_new_event_is_stored_with_its_details(adapters: BookingAdapters) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
 import pytest
@@ -58,6 +58,11 @@ class World(Protocol):
         """The client pays at the gateway, which then sends this webhook."""
         ...
 
+
+@runtime_checkable
+class RemoteWorld(World, Protocol):
+    """The same for a gateway behind a network, which can fail."""
+
     def is_unavailable(self) -> None: ...
     def loses_the_next_answer(self) -> None: ...
 
@@ -89,12 +94,6 @@ class SandboxWorld:
         webhook = await self.gateway.decide(checkout.order_id, "paid")
         assert webhook is not None
         return webhook
-
-    def is_unavailable(self) -> None:
-        raise NotImplementedError
-
-    def loses_the_next_answer(self) -> None:
-        raise NotImplementedError
 
 
 class StripeWorld:
@@ -133,6 +132,11 @@ class RazorpayWorld:
 class Kind:
     gateway: PaymentGateway
     world: World
+
+    @property
+    def remote(self) -> RemoteWorld:
+        assert isinstance(self.world, RemoteWorld)
+        return self.world
 
     async def opened(self, request: PaymentRequest) -> tuple[Checkout, Payment]:
         checkout = await self.gateway.open_checkout(request)
@@ -231,7 +235,7 @@ async def test_checkout_is_opened_once_for_a_payment(kind: Kind) -> None:
 @OVER_A_NETWORK
 async def test_checkout_with_a_lost_answer_is_opened_once(kind: Kind) -> None:
     request = a_request()
-    kind.world.loses_the_next_answer()
+    kind.remote.loses_the_next_answer()
     first: Checkout | None = None
     try:
         first = await kind.gateway.open_checkout(request)  # the client may have repeated it
@@ -290,7 +294,7 @@ async def test_refunds_of_a_payment_add_up(kind: Kind) -> None:
 @OVER_A_NETWORK
 async def test_refund_with_a_lost_answer_is_made_once(kind: Kind) -> None:
     payment, refund_id = await kind.paid(), RefundId(uuid4())
-    kind.world.loses_the_next_answer()
+    kind.remote.loses_the_next_answer()
     try:
         await kind.refund(payment, 100, refund_id)  # the client may have repeated it
     except GatewayUnavailable:
@@ -318,7 +322,7 @@ async def test_closing_a_paid_checkout_does_nothing(kind: Kind) -> None:
 @OVER_A_NETWORK
 async def test_unavailable_gateway_is_reported_by_every_call(kind: Kind) -> None:
     payment = await kind.paid()
-    kind.world.is_unavailable()
+    kind.remote.is_unavailable()
     with pytest.raises(GatewayUnavailable):
         await kind.gateway.open_checkout(a_request())
     with pytest.raises(GatewayUnavailable):

@@ -21,29 +21,18 @@ from domain.payments import (
     RefundUpdate,
 )
 from domain.refunds import RefundId
-from infrastructure.postgres.engine import Database
 from tests.conformance.booking_adapters import (
     GATEWAY,
     HOLD,
     HOUR,
     NOW,
     BookingAdapters,
-    in_memory,
-    in_postgres,
     inr,
     to,
 )
 
 MINUTE = timedelta(minutes=1)
 UNKNOWN = UUID(int=2**127)
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def adapters(request: pytest.FixtureRequest) -> BookingAdapters:
-    if request.param == "memory":
-        return in_memory()
-    database: Database = request.getfixturevalue("postgres_database")
-    return in_postgres(database)
 
 
 async def opened(adapters: BookingAdapters) -> Payment:
