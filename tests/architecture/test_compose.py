@@ -60,6 +60,16 @@ def command_lines() -> list[list[str]]:
     return [line for line in lines if line and line[0] == "convene"]
 
 
+def check_command(line: list[str]) -> None:
+    """Fails unless `line` is a command of `convene` with options that it has."""
+    name, *arguments = line[1:]
+    assert name in COMMANDS
+    command = convene.get_command(click.Context(convene), name)
+    assert command is not None
+    with click.Context(command) as context:
+        command.parse_args(context, list(arguments))
+
+
 def parsed_by_compose(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """The result of `docker compose config`: of the program that script/tools fetched, else of the installed Docker."""
     fetched = Path(sys.prefix) / "tools" / "docker-compose"
@@ -135,12 +145,7 @@ def test_compose_file_has_the_expected_services() -> None:
 
 @pytest.mark.parametrize("line", command_lines(), ids=" ".join)
 def test_every_command_and_option_exists(line: list[str]) -> None:
-    name, *arguments = line[1:]
-    assert name in COMMANDS
-    command = convene.get_command(click.Context(convene), name)
-    assert command is not None
-    with click.Context(command) as context:
-        command.parse_args(context, list(arguments))
+    check_command(line)
 
 
 def test_every_environment_name_is_a_setting() -> None:
