@@ -55,6 +55,7 @@ from tests.support.memory.queries import (
 )
 from tests.support.memory.rate_limits import MemoryLimits
 from tests.support.memory.rows import (
+    StoredMismatch,
     StoredPayment,
     StoredRefund,
     bookings_of,
@@ -227,8 +228,11 @@ class BookingApplication:
         """Ordering key and destination of each message of that type."""
         return [(each.ordering_key, each.destination) for each in self.messages(message_type)]
 
+    def stored_mismatches(self) -> list[StoredMismatch]:
+        return list(self.store.tables.of("mismatches").values())
+
     def mismatches(self) -> list[str]:
-        return [row.why for row in self.store.tables.of("mismatches").values()]
+        return [row.why for row in self.stored_mismatches()]
 
     async def work(self) -> list[Outcome]:
         """Runs each payment job once that is new or has failed for a time."""

@@ -122,6 +122,24 @@ async def test_payment_after_the_start_is_refunded_and_ends_the_hold(app: Appoin
     assert app.refunded() == [(inr(30), PAID_AFTER_START)]
 
 
+async def test_payment_of_a_session_counts_from_the_arrival_of_its_webhook(app: AppointmentApplication) -> None:
+    appointment_id = await app.appointment(hour=10)
+    update = app.gateway.pay(app.payment_of(appointment_id).id)
+    app.clock.moment = at(10)
+    assert await app.settle("gateway", update, arrived_at=at(9)) is Settled.RECEIVED
+    assert app.states(appointment_id) == ["confirmed, completed"]
+
+
+async def test_payment_is_refunded_if_the_session_ended_before_its_webhook_was_applied(
+    app: AppointmentApplication,
+) -> None:
+    appointment_id = await app.appointment(hour=10)
+    update = app.gateway.pay(app.payment_of(appointment_id).id)
+    app.clock.moment = at(11)
+    assert await app.settle("gateway", update, arrived_at=at(9)) is Settled.GIVEN_BACK
+    assert app.refunded() == [(inr(30), PAID_AFTER_START)]
+
+
 async def test_payment_for_a_coach_who_left_is_accepted_within_the_hold(app: AppointmentApplication) -> None:
     appointment_id = await app.appointment()
     await by_a_coach_who_left(app, app.coach_of(appointment_id))

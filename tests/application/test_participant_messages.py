@@ -99,3 +99,26 @@ async def test_repeated_message_is_sent_once(app: BookingApplication) -> None:
     event = await app.event()
     await app.paid(event)
     assert await app.repeated(lambda: write(app, event)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("subject", "text", "field"),
+    [
+        ("", "Bring a mat", "subject"),
+        ("a\nb", "Bring a mat", "subject"),
+        ("s" * 201, "Bring a mat", "subject"),
+        ("Hello", "", "text"),
+        ("Hello", "\u200b", "text"),
+        ("Hello", "a\x1b", "text"),
+        ("Hello", "t" * 5_001, "text"),
+    ],
+)
+async def test_text_that_cannot_be_sent_is_rejected_naming_its_field(
+    app: BookingApplication, subject: str, text: str, field: str
+) -> None:
+    event = await app.event()
+    await app.paid(event)
+    with pytest.raises(Invalid) as rejected:
+        await app.write_to_participants(app.facilitator(event), event.id, subject=subject, text=text)
+    assert rejected.value.details.keys() == {field}
+    assert app.messages(MessageType.PARTICIPANT_MESSAGE) == []

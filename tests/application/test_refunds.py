@@ -1,5 +1,6 @@
 """Rules of refunds: requested in the transaction that causes them, sent to the gateway by the worker."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -125,6 +126,7 @@ async def test_refund_in_progress_at_the_gateway_is_asked_for_again(app: Booking
     (outcome,) = await app.work()
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
+    assert outcome.reason == "The gateway has accepted the refund and is still working on it"
     assert app.stored_refunds()[0].refund.succeeded is None
     assert app.sent(MessageType.BOOKING_REFUNDED) == []
     app.gateway.refunds_are_settled = True
@@ -172,7 +174,20 @@ async def test_failed_refund_of_the_dashboard_is_kept_as_a_mismatch(app: Booking
     update = outside(app, booking_id, 100, succeeded=False)
     assert await app.refunds.settle_update("gateway", update) is RefundOutcome.DIFFERS
     assert app.refunded() == []
-    assert len(app.mismatches()) == 1
+    (mismatch,) = app.stored_mismatches()
+    payment = app.payment(booking_id)
+    assert (mismatch.gateway, mismatch.order_id, mismatch.payment_id) == ("gateway", payment.order_id, payment.id)
+    assert mismatch.why == "the gateway gave back 100.00 INR (refund-outside) that was not requested here"
+
+
+async def test_mismatch_of_a_refund_without_an_order_names_the_payment(app: BookingApplication) -> None:
+    booking_id = await app.paid(await app.event())
+    async with app.open_work() as work:
+        await work.payments.save(replace(app.payment(booking_id), order_id=None))
+        await work.commit()
+    await app.refunds.settle_update("gateway", outside(app, booking_id, 101))
+    (mismatch,) = app.stored_mismatches()
+    assert (mismatch.order_id, mismatch.payment_id) == ("", app.payment_id(booking_id))
 
 
 async def test_refund_of_the_dashboard_that_exceeds_what_is_left_is_kept_as_a_mismatch(

@@ -1,6 +1,7 @@
 """When a coach can be booked: by example, and by properties against the slow model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.availability import (
+    MINUTES_A_DAY,
     Availability,
     Hours,
     SlotUnavailable,
@@ -159,14 +161,19 @@ def test_hours_of_a_day_may_touch() -> None:
 
 
 def test_change_of_the_clock_is_exact_to_the_second() -> None:
-    # From UTC-0:44:30 to UTC: the clock goes from 0:00:00 to 0:44:30, half a minute before these hours close.
-    monrovia = Availability(timezone="Africa/Monrovia", weekly={day: (Hours(0, 45),) for day in range(7)})
+    # From UTC-0:44:30 to UTC: the clock goes from 0:00:00 on Friday to 0:44:30, half a minute before its only minute of
+    # hours ends. A change found a second late leaves a closed second at midnight, one found early opens a second more.
     change, second = datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC), timedelta(seconds=1)
     early = datetime(1971, 1, 1, tzinfo=UTC)
-    monrovia.refuse(Interval(change, change + 30 * second), [], early)
+    friday = Availability(timezone="Africa/Monrovia", weekly={4: (Hours(44, 45),)})
+    from_thursday = replace(friday, weekly={**friday.weekly, 3: (Hours(0, MINUTES_A_DAY),)})
+    friday.refuse(Interval(change, change + 30 * second), [], early)
+    # The search begins at the start of the session, so these end it at both seconds before the change.
+    for seconds in range(1, 9):
+        from_thursday.refuse(Interval(change - seconds * second, change + 30 * second), [], early)
     for closed in (Interval(change - second, change + second), Interval(change, change + 31 * second)):
         with pytest.raises(SlotUnavailable):
-            monrovia.refuse(closed, [], early)
+            friday.refuse(closed, [], early)
 
 
 @pytest.mark.parametrize(("opens", "closes"), [(60, 60), (61, 60), (-1, 60), (0, 1441)])

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from domain.events import (
     EventStatus,
 )
 from domain.money import Money
+from domain.time import Interval
 from tests.domain.builders import NOW, a_plan, a_user, an_event, an_interval
 
 BEGUN = an_interval(starts_in=timedelta(0))
@@ -114,6 +115,19 @@ def test_stored_text_that_is_now_invalid_stays_until_it_is_changed(field: str) -
     with pytest.raises(Invalid) as refused:
         event.with_details(a_plan(**STORED | {field: STORED[field] + "\u202e"}), NOW)
     assert refused.value.details.keys() == {field}
+
+
+def test_stored_dates_out_of_range_stay_until_they_are_changed() -> None:
+    old = Interval(datetime(1960, 1, 1, tzinfo=UTC), datetime(2150, 1, 1, tzinfo=UTC))
+    stored = a_plan(interval=old)
+    assert a_plan(interval=old, title="Other").entered(stored).interval == old
+    for changed, field in (
+        (replace(old, starts_at=datetime(1961, 1, 1, tzinfo=UTC)), "start_datetime"),
+        (replace(old, ends_at=datetime(2151, 1, 1, tzinfo=UTC)), "end_datetime"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            a_plan(interval=changed).entered(stored)
+        assert refused.value.details.keys() == {field}
 
 
 def test_event_details_are_normalised() -> None:
