@@ -30,9 +30,10 @@ from crm.api.errors import connection_error
 from crm.api.middleware import SECURITY_HEADERS
 from crm.api.openapi import document
 from crm.app import create_app
-from crm.settings import CrmSettings, SettingsError, load_settings
+from crm.settings import CrmSettings, SettingsError, load_direct_database_url, load_settings
 from servicekit.http_server import prepare, server_options
 from servicekit.logging import configure_logging
+from servicekit.pooler import ANY_POOLER
 from servicekit.settings_reader import load_env_file
 from servicekit.tasks import LongLivedTasks, end_process, exit_status
 from servicekit.time_zones import use_newest_time_zones
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(os.environ)
         configure_logging(settings.log_level)
         if options.command == "migrate":
-            _migrate(settings)
+            _migrate(load_direct_database_url(os.environ))
         else:
             _serve(settings, options)
     except (SettingsError, StartError) as error:
@@ -132,10 +133,10 @@ def _leave(_: int, __: FrameType | None) -> NoReturn:
     raise SystemExit(exit_status())
 
 
-def _migrate(settings: CrmSettings) -> None:
-    asyncio.run(_check_server(settings.database_url))
+def _migrate(dsn: str) -> None:
+    asyncio.run(_check_server(dsn))
     try:
-        migrations.upgrade(settings.database_url)
+        migrations.upgrade(dsn)
     except CommandError as error:
         raise StartError(f"the database has a schema this version does not know ({error}): update the CRM") from error
     except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
@@ -209,7 +210,7 @@ async def _check_server(dsn: str, schema: str | None = None) -> None:
     """Raises StartError unless a new enough PostgreSQL answers, with the schema this code needs where one is given."""
     connect: Any = asyncpg.connect
     try:
-        connection = await connect(dsn, timeout=5)
+        connection = await connect(dsn, timeout=5, **ANY_POOLER.connect_options({}))
     except (OSError, TimeoutError, asyncpg.PostgresError, InterfaceError, ValueError) as error:
         raise StartError(
             f"cannot reach the database of CRM_DATABASE_URL ({_one_line(error)}): start it, or correct the setting"

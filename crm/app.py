@@ -57,7 +57,12 @@ def create_app(
     settings = settings or load_settings(os.environ)
     pace = pace or Pace()
     tasks = tasks or LongLivedTasks()
-    database = Database(settings.database_url, settings.database_timeout_seconds)
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        timeout=settings.database_timeout_seconds,
+        pooler=settings.pooler,
+    )
     lease = uuid4()
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
     transport = mail_transport(settings.smtp, settings.data)

@@ -1,10 +1,9 @@
 """The CRM's PostgreSQL."""
 
 from servicekit.database import Connection, ConnectionPool, Timeouts
+from servicekit.pooler import DIRECT, Pooler
 
 __all__ = ["Connection", "Database", "DatabaseUnavailable"]
-
-POOL_SIZE = 4
 
 
 class DatabaseUnavailable(Exception):
@@ -14,11 +13,12 @@ class DatabaseUnavailable(Exception):
 class Database(ConnectionPool):
     """A small pool. Raises `DatabaseUnavailable`."""
 
-    def __init__(self, dsn: str, timeout: float = 4) -> None:
+    def __init__(self, dsn: str, *, pool_size: int = 4, timeout: float = 4, pooler: Pooler = DIRECT) -> None:
         super().__init__(
             dsn,
-            size=POOL_SIZE,
+            size=pool_size,
             unavailable=DatabaseUnavailable,
             server_settings={"application_name": "convene-crm"},
             timeouts=Timeouts(timeout),
+            pooler=pooler,
         )

@@ -14,15 +14,17 @@ from typing import Literal, cast
 import msgspec
 
 from servicekit.http_limits import HttpLimits
+from servicekit.pooler import DIRECT, Pooler
 from servicekit.settings_reader import SettingsError, SettingsReader
 from servicekit.smtp_server import SmtpServer
 
-__all__ = ["CrmSettings", "Receiver", "SettingsError", "load_settings"]
+__all__ = ["CrmSettings", "Receiver", "SettingsError", "load_direct_database_url", "load_settings"]
 
 SECRETS = frozenset(
     {
         "CRM_BEARER_TOKEN",
         "CRM_DATABASE_URL",
+        "CRM_DATABASE_DIRECT_URL",
         "CRM_SIGNING_SECRETS",
         "CRM_WEBHOOK_SECRET",
         "FORWARD_FLASK_TOKEN",
@@ -60,7 +62,10 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
     http: HttpLimits = HttpLimits(operator_paths=frozenset({"/"}))
+    database_pool_size: int = 4
     database_timeout_seconds: int = 4
+    pooler: Pooler = DIRECT
+    database_direct_url: str | None = None
     log_level: str = "info"
 
     def __repr__(self) -> str:
@@ -103,9 +108,18 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
             idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
             operator_paths=frozenset({"/"}),
         ),
+        database_pool_size=read.whole("CRM_DATABASE_POOL_SIZE", "4", 1, 100),
         database_timeout_seconds=read.whole("DATABASE_TIMEOUT_SECONDS", "4", 1, 30),
+        pooler=read.pooler(),
+        database_direct_url=read.optional_database_url("CRM_DATABASE_DIRECT_URL"),
         log_level=read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
     )
+
+
+def load_direct_database_url(environ: Mapping[str, str]) -> str:
+    """The address of the database for migrations. Raises SettingsError if only a pooler's is known."""
+    read = SettingsReader(environ, SECRETS, _advice)
+    return read.direct_database_url("CRM_DATABASE_URL", "CRM_DATABASE_DIRECT_URL")
 
 
 def _token(read: SettingsReader, name: str, default: str | None = "") -> str:
@@ -119,7 +133,7 @@ def _token(read: SettingsReader, name: str, default: str | None = "") -> str:
 
 
 def _advice(name: str) -> str:
-    if name == "CRM_DATABASE_URL":
+    if name in {"CRM_DATABASE_URL", "CRM_DATABASE_DIRECT_URL"}:
         return "give the CRM's own database, for example postgresql://user:password@host:5432/convene_crm"
     if name == "CRM_BEARER_TOKEN":
         return "give the CRM and the booking API the same long random token"

@@ -13,6 +13,7 @@ from infrastructure.settings_reader import (
     PaymentProvider,
     Reader,
 )
+from servicekit.pooler import Pooler
 from servicekit.settings_reader import PUBLISHED_SECRETS, SettingsError, SettingsReader
 from servicekit.smtp_server import SmtpServer
 
@@ -21,8 +22,10 @@ __all__ = [
     "SECRETS",
     "Settings",
     "SettingsError",
-    "load_crm_database_url",
     "load_database_url",
+    "load_direct_crm_database_url",
+    "load_direct_database_url",
+    "load_pooler",
     "load_settings",
 ]
 
@@ -104,8 +107,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_idle_seconds: int
     otel_exporter_otlp_endpoint: str | None
     database_pool_size: int
+    worker_database_pool_size: int
     database_timeout_seconds: int
+    database_pooler: bool
+    database_prepared_statements: bool
+    database_direct_url: str | None
     log_level: Literal["debug", "info", "warning", "error"]
+
+    @property
+    def pooler(self) -> Pooler:
+        return Pooler(transactions=self.database_pooler, prepared_statements=self.database_prepared_statements)
 
     def __repr__(self) -> str:
         shown = (
@@ -135,6 +146,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     stripe_secret_key, stripe_webhook_secret = read.secret_pair("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
     razorpay = read.optional_group("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
     razorpay_key_id, razorpay_key_secret, razorpay_webhook_secret = razorpay or (None, None, None)
+    pool_size, pooler = read.whole("DATABASE_POOL_SIZE", "4", 1, 100), read.pooler()
     return Settings(
         database_url=read.database_url("DATABASE_URL"),
         redis_url=read.url("REDIS_URL", None, schemes=("redis", "rediss", "unix")),
@@ -222,8 +234,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         http_body_seconds=read.whole("HTTP_BODY_SECONDS", "20", 1, 3600),
         http_idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
         otel_exporter_otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", schemes=("http", "https")) or None,
-        database_pool_size=read.whole("DATABASE_POOL_SIZE", "4", 1, 100),
+        database_pool_size=pool_size,
+        # A worker serves every destination at the same time.
+        worker_database_pool_size=read.whole("WORKER_DATABASE_POOL_SIZE", str(3 * pool_size), 1, 300),
         database_timeout_seconds=read.whole("DATABASE_TIMEOUT_SECONDS", "4", 1, 30),
+        database_pooler=pooler.transactions,
+        database_prepared_statements=pooler.prepared_statements,
+        database_direct_url=read.optional_database_url("DATABASE_DIRECT_URL"),
         log_level=cast(
             Literal["debug", "info", "warning", "error"],
             read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
@@ -236,8 +253,18 @@ def load_database_url(environ: Mapping[str, str]) -> str:
     return Reader(environ).database_url("DATABASE_URL")
 
 
-def load_crm_database_url(environ: Mapping[str, str]) -> str | None:
-    """CRM_DATABASE_URL alone, for the command that migrates both databases. None if it is not set."""
-    name = "CRM_DATABASE_URL"
-    read = SettingsReader(environ, frozenset({name}), lambda _: "name the database of the CRM")
-    return read.database_url(name) if read.text(name, "") else None
+def load_pooler(environ: Mapping[str, str]) -> Pooler:
+    """How DATABASE_URL is reached, for the same commands."""
+    return Reader(environ).pooler()
+
+
+def load_direct_database_url(environ: Mapping[str, str]) -> str:
+    """The address of the database for the command that migrates. Raises `SettingsError` if only a pooler's is known."""
+    return Reader(environ).direct_database_url("DATABASE_URL", "DATABASE_DIRECT_URL")
+
+
+def load_direct_crm_database_url(environ: Mapping[str, str]) -> str | None:
+    """As `load_direct_database_url`, for the database of the CRM. None if CRM_DATABASE_URL is not set."""
+    names = "CRM_DATABASE_URL", "CRM_DATABASE_DIRECT_URL"
+    read = SettingsReader(environ, frozenset(names), lambda _: "name the database of the CRM")
+    return read.direct_database_url(*names) if read.text(names[0], "") else None

@@ -14,6 +14,7 @@ from servicekit.settings_reader import SettingsError, SettingsReader
 SECRETS = frozenset(
     {
         "DATABASE_URL",
+        "DATABASE_DIRECT_URL",
         "REDIS_URL",
         "JWT_SECRET_KEY",
         "GOOGLE_CLIENT_SECRET",

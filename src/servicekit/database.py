@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from servicekit.pooler import DIRECT, Pooler
+
 CLOSE_SECONDS = 3
 
 
@@ -97,6 +99,7 @@ class ConnectionPool:
         unavailable: type[Exception],
         server_settings: Mapping[str, str],
         timeouts: Timeouts,
+        pooler: Pooler = DIRECT,
         prepare: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
         waited: Callable[[float], None] = _ignore,
         released: Callable[[], None] = lambda: None,
@@ -105,7 +108,7 @@ class ConnectionPool:
         self._size = size
         self._unavailable = unavailable
         self.timeouts = timeouts
-        self._server_settings = timeouts.session_settings | dict(server_settings)
+        self._options = pooler.connect_options(timeouts.session_settings | dict(server_settings))
         self._prepare = prepare
         self._waited = waited
         self._released = released
@@ -163,9 +166,9 @@ class ConnectionPool:
             max_inactive_connection_lifetime=300,
             timeout=self.timeouts.connect,
             command_timeout=self.timeouts.total,
-            server_settings=self._server_settings,
             init=self._prepare,
             reset=_nothing_to_reset,
+            **self._options,
         )
         # Set before the await: concurrent callers share this pool, and asyncpg opens it once.
         self._pool = pool = self._pool or pool

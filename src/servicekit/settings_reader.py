@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from dotenv import load_dotenv
 
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
+from servicekit.pooler import Pooler
 from servicekit.signatures import ADVICE, key_of
 from servicekit.smtp_server import SMTP_EXAMPLE, SmtpServer, smtp_server
 
@@ -144,6 +145,26 @@ class SettingsReader:
         if not parts.path.strip("/"):
             raise SettingsError(f"{name} names no database: {self._advice(name)}")
         return f"postgresql://{rest}"
+
+    def optional_database_url(self, name: str) -> str | None:
+        return self.database_url(name) if self.text(name, "") else None
+
+    def pooler(self) -> Pooler:
+        """How both services reach their databases."""
+        return Pooler(
+            transactions=self.choice("DATABASE_POOLER", "none", ("none", "transaction")) == "transaction",
+            prepared_statements=self.switch("DATABASE_PREPARED_STATEMENTS", "true"),
+        )
+
+    def direct_database_url(self, name: str, direct_name: str) -> str:
+        """An address for work that needs a session: `direct_name`, else `name` unless it leads to a pooler."""
+        direct = self.optional_database_url(direct_name)
+        if direct is None and self.pooler().transactions:
+            raise SettingsError(
+                f"{direct_name} is not set, but DATABASE_POOLER is transaction: migrations need a session of their own,"
+                " give the address of PostgreSQL itself"
+            )
+        return direct or self.database_url(name)
 
     def mailbox(self, name: str, default: str) -> str:
         value = self.text(name, default)

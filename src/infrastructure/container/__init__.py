@@ -197,6 +197,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout=settings.database_timeout_seconds,
+        pooler=settings.pooler,
         watch=metrics,
     )
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)

@@ -82,11 +82,11 @@ class DeliveryParts:
 def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) -> DeliveryParts:
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
     use_newest_time_zones()
-    # A worker serves every destination at the same time.
     database = Database(
         settings.database_url,
-        pool_size=3 * settings.database_pool_size,
+        pool_size=settings.worker_database_pool_size,
         timeout=settings.database_timeout_seconds,
+        pooler=settings.pooler,
     )
     routes = routes_for(served(settings))
     clock = substitutes.clock

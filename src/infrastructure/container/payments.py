@@ -174,7 +174,9 @@ class AuditParts:
 
 def build_audit(settings: Settings) -> AuditParts:
     """Opens nothing, as `container.build`."""
-    database = Database(settings.database_url, pool_size=2, timeout=settings.database_timeout_seconds)
+    database = Database(
+        settings.database_url, pool_size=2, timeout=settings.database_timeout_seconds, pooler=settings.pooler
+    )
     gateways, _ = build_gateways(settings, database)
     audit = PostgresPaymentAudit(database)
     audit_payments = AuditPayments(audit, gateways, SECOND_LOOK_AFTER)

@@ -25,6 +25,7 @@ from servicekit.database import (
     is_unavailable,
     raised_as,
 )
+from servicekit.pooler import DIRECT, Pooler
 
 
 def storable(text: str, longest: int) -> str:
@@ -83,7 +84,15 @@ class PoolWatch(Protocol):
 class Database:
     """Opened by its first use, so that a process starts while its database is unreachable."""
 
-    def __init__(self, dsn: str, *, pool_size: int = 4, timeout: float = 4, watch: PoolWatch | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        pool_size: int = 4,
+        timeout: float = 4,
+        pooler: Pooler = DIRECT,
+        watch: PoolWatch | None = None,
+    ) -> None:
         self.timeouts = timeouts = Timeouts(timeout)
         self._watch = watch
         self._pool = ConnectionPool(
@@ -92,6 +101,7 @@ class Database:
             unavailable=Unavailable,
             server_settings=SERVER_SETTINGS,
             timeouts=timeouts,
+            pooler=pooler,
             prepare=_decode_json,
             waited=self._waited,
             released=self._report,
@@ -107,8 +117,8 @@ class Database:
             connect_args={
                 "timeout": timeouts.connect,
                 "command_timeout": timeouts.total,
-                "server_settings": timeouts.session_settings | SERVER_SETTINGS,
-                "connection_class": _ImpatientConnection,
+                **({} if pooler.prepared_statements else {"prepared_statement_cache_size": 0}),
+                **pooler.connect_options(timeouts.session_settings | SERVER_SETTINGS, _ImpatientConnection),
             },
         )
         self._session = async_sessionmaker(self.engine, expire_on_commit=False)

@@ -68,7 +68,7 @@ def clock(settings: Settings) -> Findings:
     from infrastructure.postgres.engine import Database
 
     async def ahead() -> float:
-        database = Database(settings.database_url, pool_size=1)
+        database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
         try:
             async with database.connection() as connection:
                 before = datetime.now(UTC)
@@ -99,7 +99,7 @@ def deliveries(settings: Settings) -> Findings:
     from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
 
     async def read() -> OperationalStatistics:
-        database = Database(settings.database_url, pool_size=1)
+        database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
         try:
             return await PostgresOperationalStatistics(database).read()
         finally:
@@ -156,7 +156,7 @@ def addresses(settings: Settings) -> Findings:
     from infrastructure.postgres.engine import Database
 
     async def read() -> FormerFacilitators:
-        database = Database(settings.database_url, pool_size=1)
+        database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
         try:
             return await old_addresses(database, smtputf8=settings.mail_smtputf8)
         finally:
@@ -193,7 +193,7 @@ def facilitators(settings: Settings) -> Findings:
     from infrastructure.postgres.engine import Database
 
     async def read() -> tuple[Sequence[BookingsAhead], int]:
-        database = Database(settings.database_url, pool_size=1)
+        database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
         try:
             ahead = await PostgresDeactivatedFacilitators(database).bookings_ahead()
             return ahead, await PostgresUserList(database).count_requested()

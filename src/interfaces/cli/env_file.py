@@ -11,6 +11,8 @@ from infrastructure.settings import SECRETS, Settings
 CRM_NAMES = frozenset(
     {
         "BOOKING_API_URL",
+        "CRM_DATABASE_DIRECT_URL",
+        "CRM_DATABASE_POOL_SIZE",
         "CRM_DATABASE_URL",
         "CRM_NOTIFICATIONS_SHAPE",
         "CRM_SIGNING_SECRETS",
@@ -21,7 +23,15 @@ CRM_NAMES = frozenset(
 )
 """The settings that only the CRM reads. A test compares all names with `.env.example`."""
 
-_CRM_SECRETS = frozenset({"CRM_DATABASE_URL", "CRM_SIGNING_SECRETS", "CRM_WEBHOOK_SECRET", "FORWARD_FLASK_TOKEN"})
+_CRM_SECRETS = frozenset(
+    {
+        "CRM_DATABASE_DIRECT_URL",
+        "CRM_DATABASE_URL",
+        "CRM_SIGNING_SECRETS",
+        "CRM_WEBHOOK_SECRET",
+        "FORWARD_FLASK_TOKEN",
+    }
+)
 _OTHER_NAMES = frozenset(
     {
         "API_DATABASE_PASSWORD",

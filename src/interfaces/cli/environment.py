@@ -5,8 +5,13 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infrastructure.embedded.data_directory import running_environ
+from infrastructure.settings import load_database_url, load_pooler
+
+if TYPE_CHECKING:
+    from infrastructure.postgres.engine import Database
 
 
 def data_directory() -> Path:
@@ -23,6 +28,14 @@ def command_environ() -> dict[str, str]:
         if f"{name}_FILE" in given:
             del running[name]
     return running | given
+
+
+def command_database() -> "Database":
+    """The database of a command that needs no other setting, with one connection at a time."""
+    from infrastructure.postgres.engine import Database
+
+    environ = command_environ()
+    return Database(load_database_url(environ), pool_size=1, pooler=load_pooler(environ))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from infrastructure.settings import load_crm_database_url, load_database_url
+from infrastructure.settings import load_direct_crm_database_url, load_direct_database_url
 from interfaces.cli.environment import command_environ
 
 
@@ -14,10 +14,11 @@ def migrate() -> None:
     """Migrate the databases of the booking API and the CRM to the newest schema.
 
     Creates a database that does not exist. It can run repeatedly, and in several processes concurrently. Without
-    CRM_DATABASE_URL the database of the CRM is not changed.
+    CRM_DATABASE_URL the database of the CRM is not changed. Behind a transaction pooler it uses DATABASE_DIRECT_URL
+    and CRM_DATABASE_DIRECT_URL.
     """
     environ = command_environ()
-    dsn = load_database_url(environ)
+    dsn = load_direct_database_url(environ)
 
     from infrastructure.external_servers import ensure_database
     from infrastructure.postgres.migrations import upgrade
@@ -25,7 +26,7 @@ def migrate() -> None:
     ensure_database(dsn, "DATABASE_URL")
     upgrade(dsn)
     click.echo("booking database: up to date")
-    crm_dsn = load_crm_database_url(environ)
+    crm_dsn = load_direct_crm_database_url(environ)
     if not crm_dsn:
         click.echo("CRM database: left alone, CRM_DATABASE_URL is not set")
         return

@@ -14,8 +14,7 @@ from application.outbox.ports import CircuitBreaker, DestinationStatistics, Mess
 from application.ports import Page, PageRequest
 from domain.outbox import Destination, MessageStatus
 from domain.time import as_utc
-from infrastructure.settings import load_database_url
-from interfaces.cli.environment import command_environ
+from interfaces.cli.environment import command_database
 from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
 
@@ -206,13 +205,12 @@ def _count(count: int) -> str:
 
 def _run(operation: Callable[[OutboxOperations], Awaitable[Result]]) -> Result:
     from domain.errors import Unavailable
-    from infrastructure.postgres.engine import Database
     from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
     from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
     from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
     async def run() -> Result:
-        database = Database(load_database_url(command_environ()), pool_size=1)
+        database = command_database()
         try:
             parts = (
                 PostgresDeadLetters(database),

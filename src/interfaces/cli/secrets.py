@@ -41,7 +41,7 @@ async def _rotate() -> "Reencrypted":
     from infrastructure.postgres.calendars.token_reencryption import reencrypt
     from infrastructure.postgres.engine import Database
 
-    database = Database(settings.database_url, pool_size=2)
+    database = Database(settings.database_url, pool_size=2, pooler=settings.pooler)
     try:
         return await reencrypt(database, SecretBox(settings.token_encryption_keys))
     finally:

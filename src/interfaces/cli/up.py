@@ -21,7 +21,15 @@ from infrastructure.embedded.data_directory import owned, publish
 from infrastructure.embedded.log_files import LARGEST_LOG
 from infrastructure.embedded.secrets import kept_secrets
 from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
-from infrastructure.settings import SECRETS, Settings, SettingsError, load_database_url, load_settings
+from infrastructure.settings import (
+    SECRETS,
+    Settings,
+    SettingsError,
+    load_database_url,
+    load_direct_database_url,
+    load_pooler,
+    load_settings,
+)
 from interfaces.cli.env_file import setting_names
 from interfaces.cli.environment import shared_metrics_directory
 from interfaces.cli.sockets import listen
@@ -143,6 +151,8 @@ def _start_servers(
 
         if not _given(given, "CRM_DATABASE_URL"):
             environ["CRM_DATABASE_URL"] = database_beside(load_database_url(given), "_crm")
+            if load_pooler(given).transactions and not _given(given, "CRM_DATABASE_DIRECT_URL"):
+                environ["CRM_DATABASE_DIRECT_URL"] = database_beside(load_direct_database_url(given), "_crm")
         _print_line("PostgreSQL as DATABASE_URL says")
     if run and not _given(given, "REDIS_URL"):
         redis = EmbeddedRedis(run, log=plan.log("redis"))

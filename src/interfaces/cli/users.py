@@ -9,8 +9,8 @@ import click
 from application.accounts.registration import Registration
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User
-from infrastructure.settings import load_database_url, load_settings
-from interfaces.cli.environment import command_environ
+from infrastructure.settings import load_settings
+from interfaces.cli.environment import command_database, command_environ
 from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
 from interfaces.emails import account_address, email_address
@@ -122,10 +122,9 @@ def _entry(user: User) -> dict[str, object]:
 
 def _page(page: PageRequest, role: Role | None, active: bool | None, *, requested: bool) -> Page[User]:
     from infrastructure.postgres.accounts.queries import PostgresUserList
-    from infrastructure.postgres.engine import Database
 
     async def read() -> Page[User]:
-        database = Database(load_database_url(command_environ()), pool_size=1)
+        database = command_database()
         try:
             return await PostgresUserList(database).newest(page, role=role, active=active, requested=requested)
         finally:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from servicekit.pooler import ANY_POOLER
 from servicekit.uuidv7 import ENSURE_UUIDV7
 
 _CONNECT_SECONDS = 5
@@ -55,7 +56,7 @@ class Migrations:
             context = MigrationContext.configure(connection, opts={"version_table": self.version_table})
             found.append(context.get_current_revision())
 
-        asyncio.run(_with_connection(dsn, read))
+        asyncio.run(_with_connection(dsn, read, **ANY_POOLER.connect_options({})))
         return found == [self.head()]
 
     def _config(self, connection: Connection | None = None) -> Config:
@@ -77,11 +78,13 @@ class Migrations:
         asyncio.run(_with_connection(dsn, locked))
 
 
-async def _with_connection(dsn: str, step: Callable[[Connection], None]) -> None:
+async def _with_connection(dsn: str, step: Callable[[Connection], None], **options: Any) -> None:
     connect: Any = asyncpg.connect
     # asyncpg parses the DSN, so that one spelling (`?host=/socket/directory`) serves the pool and the migrations.
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: connect(dsn, timeout=_CONNECT_SECONDS), poolclass=NullPool
+        "postgresql+asyncpg://",
+        async_creator=lambda: connect(dsn, timeout=_CONNECT_SECONDS, **options),
+        poolclass=NullPool,
     )
     try:
         async with engine.begin() as connection:
