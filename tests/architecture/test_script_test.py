@@ -23,7 +23,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("script", ".venv/bin", "failing", "path"):
         (tmp_path / name).mkdir(parents=True)
     shutil.copy(ROOT / "script" / "test", tmp_path / "script")
-    for name in ("script/prepare", "script/tools", "script/other-pythons", "path/chromium"):
+    for name in ("script/prepare", "script/tools", "script/other-pythons", "path/chromium", "path/pgbouncer"):
         program(tmp_path / name, "")
     for name in TOOLS:
         said = f'echo "{name} $*" >>{tmp_path}/called'

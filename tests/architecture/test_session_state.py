@@ -10,8 +10,9 @@ ROOT = Path(__file__).parents[2]
 SESSION_STATE = re.compile(
     r"""\b(?:
         (?:UN)?LISTEN\s+(?:\w+|\*)["';] | NOTIFY\s+\w+ | pg_notify\( | pg_(?:try_)?advisory_(?:lock|unlock)
-        | (?:TEMP|TEMPORARY)\s+TABLE | currval\( | lastval\( | WITH\s+HOLD | DISCARD\s+ALL | DEALLOCATE\s | PREPARE\s+\w+\s+AS
-        | SET\s+(?:SESSION|search_path|ROLE|\w+_timeout) | set_config\([^)]*\bfalse
+        | (?:TEMP|TEMPORARY)\s+TABLE | currval\( | lastval\( | WITH\s+HOLD
+        | DISCARD\s+ALL | DEALLOCATE\s | PREPARE\s+\w+\s+AS | SET\s+(?:SESSION|search_path|ROLE|\w+_timeout)
+        | set_config\([^)]*\bfalse
     )""",
     re.VERBOSE,
 )
