@@ -89,6 +89,14 @@ ROUTES: Routes = {
 }
 ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
+SENT_AGAIN = frozenset({Destination.CRM})
+"""Destinations whose delivered messages can be sent again: they store each message once, by its id. Mails and
+notifications would reach people twice, jobs at gateways and calendars use the current state, live updates are stored
+here."""
+
+REPLAY_RATE = 100
+"""Delivered messages that are sent again in a second."""
+
 
 def routes_for(enabled: Collection[Destination]) -> Routes:
     """The routes to enabled destinations. Messages for others are not written; no worker would deliver them."""

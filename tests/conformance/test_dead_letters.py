@@ -1,14 +1,17 @@
 """The port of stored messages for operators, in memory and in PostgreSQL."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from application.outbox.ports import MessageFilter
+from application.outbox.ports import KeptMessages, MessageFilter, Replay
 from application.ports import PageRequest
 from domain.outbox import (
+    Delivered,
     Destination,
     Failed,
+    Message,
     MessageNotDead,
     MessageNotFound,
     MessageStatus,
@@ -93,3 +96,50 @@ async def test_dead_messages_that_match_both_filters_are_changed(outbox: Outbox)
     await outbox.record(claimed[first.id], Failed("refused", permanent=True))
     assert await letters.discard_all(destination=None, since=None) == 1
     assert (await outbox.show(first)).message.status is MessageStatus.DISCARDED
+
+
+async def delivered(outbox: Outbox, *numbers: int) -> list[Message]:
+    """Delivers that many messages of another ordering key for each number; in the order of their delivery."""
+    await outbox.enqueue(*numbers)
+    messages = []
+    while claimed := await outbox.claim():
+        for message in claimed:
+            await outbox.record(message, Delivered())
+            messages.append(message)
+    return messages
+
+
+async def test_delivered_and_dead_messages_since_a_time_become_pending(outbox: Outbox) -> None:
+    dead = await outbox.has_dead()
+    (first, other, second) = await delivered(outbox, 2, 1)
+    assert (first.ordering_key, second.ordering_key) == (second.ordering_key, first.ordering_key)
+    letters, rate = outbox.dead_letters, 1_000_000
+    since = dead.occurred_at
+    assert await letters.replay_since(Destination.CRM, since, per_second=rate, most=10) == Replay(0, 0)
+    assert await letters.replay_since(EMAIL, since + LONG, per_second=rate, most=10) == Replay(0, 0)
+    assert (await letters.replay_since(EMAIL, since, per_second=rate, most=3)).messages == 4
+    assert await outbox.claim() == []
+
+    replay = await letters.replay_since(EMAIL, since, per_second=rate, most=4)
+    assert (replay.messages, replay.last > 0) == (4, True)
+    shown = [await outbox.show(message) for message in (dead, first, other, second)]
+    assert {(each.message.status, each.message.attempts, each.settled_at) for each in shown} == {
+        (MessageStatus.PENDING, 0, None)
+    }
+
+
+async def test_replayed_messages_are_due_by_ordering_key_at_the_rate(outbox: Outbox) -> None:
+    first, other, second = await delivered(outbox, 2, 1)
+    await outbox.dead_letters.replay_since(EMAIL, first.occurred_at, per_second=1, most=10)
+    start, third, same = [(await outbox.show(message)).message.due_at for message in (first, other, second)]
+    assert (third - start, same - start) == (timedelta(seconds=2), timedelta(0))
+
+
+async def test_kept_messages_are_shown_by_destination_and_status(outbox: Outbox) -> None:
+    assert await outbox.dead_letters.kept() == []
+    dead = await outbox.has_dead()
+    (first, last) = await delivered(outbox, 1, 1)
+    assert await outbox.dead_letters.kept() == [
+        KeptMessages(EMAIL, MessageStatus.DEAD, dead.occurred_at, dead.occurred_at),
+        KeptMessages(EMAIL, MessageStatus.DELIVERED, first.occurred_at, last.occurred_at),
+    ]

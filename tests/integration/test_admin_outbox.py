@@ -156,6 +156,22 @@ async def test_messages_are_replayed_once_by_destination_and_time(
     assert (answer.status_code, answer.json()) == (200, {"replayed": 2})
 
 
+async def test_messages_delivered_to_the_crm_are_replayed_since_a_time(
+    root: Person, emptied_database: asyncpg.Connection
+) -> None:
+    messages = [await add_message(emptied_database, destination=name) for name in ("crm", "crm", "email")]
+    await emptied_database.execute(
+        "UPDATE outbox SET status = 'delivered', settled_at = '2026-01-02T00:00:00Z', attempts = 2"
+    )
+    await emptied_database.execute("UPDATE outbox SET settled_at = '2026-01-01T00:00:00Z' WHERE id = $1", messages[0])
+    for destination, count in (("email", 0), ("crm", 1)):
+        answer = await root.post(
+            "/admin/outbox/replay", json={"destination": destination, "since": "2026-01-01T00:00:01Z"}
+        )
+        assert (answer.status_code, answer.json()) == (200, {"replayed": count})
+    assert [await status_of(emptied_database, each) for each in messages] == ["delivered", "pending", "delivered"]
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"destination": None}, {"destination": "pigeon"}, {"since": "yesterday"}, {"since": 5}]
 )

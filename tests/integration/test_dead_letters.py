@@ -228,7 +228,9 @@ async def test_replay_and_discard_from_the_command_line(
     assert await status_of(emptied_database, dead) == "pending"
     refused = (1, "", "convene: Only dead messages can be replayed or discarded\n")
     assert await convene("discard", str(dead)) == refused
-    assert await convene("replay", "--all") == (0, "no dead messages match\n", "")
+    status, out, _ = await convene("replay", "--all")
+    assert (status, out.splitlines()[0]) == (0, "no dead messages match; the outbox has")
+    assert [line.split()[:2] for line in out.splitlines()[2:]] == [["crm", "pending"]]
     await emptied_database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
     assert await convene("discard", str(dead)) == (0, "1 message discarded\n", "")
     assert await status_of(emptied_database, dead) == "discarded"

@@ -1,13 +1,13 @@
-"""Replay of dead messages."""
+"""Replay of dead and of delivered messages."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from application.outbox.ports import DeadLetters, WakeUps
+from application.outbox.ports import DeadLetters, Replay, WakeUps
 from domain.errors import Errors, Invalid
-from domain.outbox import Destination, MessageNotDead, MessageNotFound
+from domain.outbox import REPLAY_RATE, SENT_AGAIN, Destination, MessageNotDead, MessageNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,32 @@ class ReplayMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReplayMessages:
-    """Sends dead messages again, filtered by destination, by time or by both.
+    """Sends messages again, filtered by destination, by time or by both.
 
     - At least one filter is required, so that a forgotten filter does not replay all messages.
-    - Only messages that are still dead are changed, so a repeated call sends nothing twice.
+    - A destination that stores each message once (`SENT_AGAIN`), with a time, gets its dead messages and those that
+      were delivered since then. The messages keep their ids and their order, and a rate limits them.
+    - In all other cases only dead messages are sent again. A repeated call sends nothing twice.
+    - More than `most` delivered messages are refused.
     """
 
     raises: ClassVar[Errors] = ()
 
     dead_letters: DeadLetters
     wake_ups: WakeUps
+    most: int = 20_000
 
-    async def __call__(self, *, destination: Destination | None, since: datetime | None) -> int:
-        """Returns the number of messages. Raises `Invalid`."""
+    async def __call__(
+        self, *, destination: Destination | None, since: datetime | None, per_second: int = REPLAY_RATE
+    ) -> Replay:
+        """Raises `Invalid`."""
         if destination is None and since is None:
             raise Invalid({"destination": "Give a destination, a time (since), or both"})
-        count = await self.dead_letters.replay_all(destination=destination, since=since)
+        if destination in SENT_AGAIN and since is not None:
+            replay = await self.dead_letters.replay_since(destination, since, per_second=per_second, most=self.most)
+            if replay.messages > self.most:
+                raise Invalid({"since": f"More than {self.most} messages match: give a later time"})
+        else:
+            replay = Replay(await self.dead_letters.replay_all(destination=destination, since=since), 0)
         self.wake_ups.notify()
-        return count
+        return replay

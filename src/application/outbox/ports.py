@@ -161,9 +161,27 @@ class StoredMessageDetail:
     payload: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """`messages`: how many are sent again. `last`: the greatest sequence number of them, 0 for none."""
+
+    messages: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessages:
+    """The stored messages of one destination and status, by the times when they happened."""
+
+    destination: str
+    status: MessageStatus
+    oldest: datetime
+    newest: datetime
+
+
 class DeadLetters(Protocol):
-    """Stored messages, for operators. Only dead messages can be replayed or discarded; for a single id that is not dead
-    the methods raise `MessageNotFound` or `MessageNotDead`."""
+    """Stored messages, for operators. Only dead messages can be discarded, and replayed by their id; for a single id
+    that is not dead the methods raise `MessageNotFound` or `MessageNotDead`."""
 
     async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
         """Newest first."""
@@ -179,6 +197,17 @@ class DeadLetters(Protocol):
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
         """Replays the dead messages that match both filters; returns their number."""
+        ...
+
+    async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
+        """Replays the messages of the destination that were delivered since then, and its dead ones that happened since
+        then: all of them or none. Messages of one ordering key become due together, after those of keys that were
+        delivered earlier, `per_second` messages in a second. Changes nothing and returns `most` + 1 as the number if
+        more than `most` match."""
+        ...
+
+    async def kept(self) -> Sequence[KeptMessages]:
+        """One entry for each destination and status that has messages, in this order."""
         ...
 
     async def discard(self, message_id: UUID) -> None:

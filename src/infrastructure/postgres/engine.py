@@ -136,6 +136,10 @@ class Database:
         """A pooled asyncpg connection. Raises `Unavailable`."""
         return self._pool.connection()
 
+    def connection_for(self, seconds: float) -> contextlib.AbstractAsyncContextManager[Connection]:
+        """As `connection`, for at most `seconds` instead of the total of the timeouts. Each statement has its limit."""
+        return self._pool.connection(seconds)
+
     async def close(self) -> None:
         await self._pool.close()
         await self.engine.dispose()

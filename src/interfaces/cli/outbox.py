@@ -10,13 +10,22 @@ from uuid import UUID
 
 import click
 
-from application.outbox.ports import CircuitBreaker, DestinationStatistics, MessageFilter, StoredMessage
+from application.outbox.dead_letters import ReplayMessages
+from application.outbox.ports import (
+    CircuitBreaker,
+    DestinationStatistics,
+    KeptMessages,
+    MessageFilter,
+    Replay,
+    StoredMessage,
+)
 from application.ports import Page, PageRequest
-from domain.outbox import Destination, MessageStatus
+from domain.outbox import REPLAY_RATE, SENT_AGAIN, Destination, MessageStatus
 from domain.time import as_utc
 from interfaces.cli.environment import command_database
 from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
+from interfaces.cli.replay_progress import MOST_REPLAYED, Polling, follow, no_match
 
 if TYPE_CHECKING:
     from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
@@ -68,7 +77,7 @@ _CHOSEN = click.argument("message_id", type=click.UUID, metavar="[ID]", required
 
 @click.group()
 def outbox() -> None:
-    """List, replay and discard messages that could not be delivered."""
+    """List, replay and discard messages."""
 
 
 @outbox.command("list")
@@ -137,20 +146,54 @@ def show(message_id: UUID) -> None:
 @_DESTINATION
 @_SINCE
 @click.option("--all", "everything", is_flag=True, help="Every dead message.")
-def replay(message_id: UUID | None, destination: str | None, since: datetime | None, everything: bool) -> None:
-    """Send dead messages again: one by its ID, or those that the options select."""
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 1_000),
+    default=REPLAY_RATE,
+    show_default=True,
+    help="Delivered messages that are sent again in a second.",
+)
+@click.option("--no-wait", is_flag=True, help="Do not wait until the delivered messages are sent again.")
+def replay(
+    message_id: UUID | None,
+    destination: str | None,
+    since: datetime | None,
+    everything: bool,
+    rate: int,
+    no_wait: bool,
+) -> None:
+    """Send dead messages again: one by its ID, or those that the options select.
+
+    With `--destination crm` and `--since`, messages that were delivered since then are sent again as well, for example
+    to a CRM whose database was restored. They keep their ids and their order. The worker sends them, also when this
+    command is interrupted.
+    """
     chosen = [message_id is not None, bool(destination or since), everything]
     if sum(chosen) != 1:
         raise click.UsageError("say which: one ID, or --destination and --since, or --all")
     if message_id is not None:
         _run(lambda operations: operations.dead_letters.replay(message_id))
+        click.echo("1 message will be sent again")
+        return
     wanted = _destination(destination)
-    count = (
-        1
-        if message_id
-        else _run(lambda operations: operations.dead_letters.replay_all(destination=wanted, since=since))
-    )
-    click.echo(f"{_count(count)} will be sent again" if count else "no dead messages match")
+    again = wanted in SENT_AGAIN and since is not None
+
+    async def start(operations: OutboxOperations) -> tuple[Replay, Sequence[KeptMessages]]:
+        letters = operations.dead_letters
+        if everything:
+            done = Replay(await letters.replay_all(destination=None, since=None), 0)
+        else:
+            replay_messages = ReplayMessages(letters, Polling(), most=MOST_REPLAYED)
+            done = await replay_messages(destination=wanted, since=since, per_second=rate)
+        return done, () if done.messages else await letters.kept()
+
+    started, kept = _run(start)
+    if not started.messages:
+        click.echo(no_match(kept, "messages" if again else "dead messages"))
+        return
+    click.echo(f"{_count(started.messages)} will be sent again{f', {rate} a second' if again else ''}")
+    if wanted and started.last and not no_wait:
+        _run(lambda operations: follow(operations.dead_letters, wanted, started))
 
 
 @outbox.command()

@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from application.outbox.ports import AttemptMade, MessageFilter, StoredMessage, StoredMessageDetail
+from application.outbox.ports import (
+    AttemptMade,
+    KeptMessages,
+    MessageFilter,
+    Replay,
+    StoredMessage,
+    StoredMessageDetail,
+)
 from application.ports import Clock, Page, PageRequest
 from domain.circuit_breaker import AttemptCounts, destination_is_healthy
 from domain.outbox import (
@@ -269,6 +276,29 @@ class MemoryDeadLetters:
         for row in rows:
             self._replay(row)
         return len(rows)
+
+    async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
+        delivered = [
+            row
+            for row in self._rows.values()
+            if (row.destination, row.status) == (destination, MessageStatus.DELIVERED)
+            and row.settled_at is not None
+            and row.settled_at >= since
+        ]
+        rows = [*self._all_dead(destination, since), *delivered]
+        if len(rows) > most:
+            return Replay(most + 1, 0)
+        places = {key: place for place, key in reversed(list(enumerate(row.ordering_key for row in rows)))}
+        for row in rows:
+            self._replay(row)
+            row.due_at += timedelta(seconds=places[row.ordering_key] / per_second)
+        return Replay(len(rows), max((row.seq for row in rows), default=0))
+
+    async def kept(self) -> Sequence[KeptMessages]:
+        kinds: dict[tuple[str, MessageStatus], list[datetime]] = {}
+        for row in self._rows.values():
+            kinds.setdefault((row.destination, row.status), []).append(row.occurred_at)
+        return [KeptMessages(*kind, min(times), max(times)) for kind, times in sorted(kinds.items())]
 
     async def discard(self, message_id: UUID) -> None:
         self._discard(self._dead(message_id))

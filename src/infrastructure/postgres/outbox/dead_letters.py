@@ -1,14 +1,23 @@
 """Stored messages for operators: list, show, replay, discard."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
-from application.outbox.ports import AttemptMade, MessageFilter, StoredMessage, StoredMessageDetail
+from application.outbox.ports import (
+    AttemptMade,
+    KeptMessages,
+    MessageFilter,
+    Replay,
+    StoredMessage,
+    StoredMessageDetail,
+)
 from application.ports import Page, PageRequest
 from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox import replays
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
 from servicekit.database import Connection
 
@@ -95,6 +104,16 @@ class PostgresDeadLetters:
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
         return await self._decide_all(_REPLAYED, destination, since)
+
+    async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
+        return await replays.replay_since(self._database, destination, since, per_second=per_second, most=most)
+
+    async def waiting(self, destination: Destination, last: int) -> int:
+        """The number of pending messages of the destination, up to the sequence number `last`."""
+        return await replays.waiting(self._database, destination, last)
+
+    async def kept(self) -> Sequence[KeptMessages]:
+        return await replays.kept(self._database)
 
     async def discard(self, message_id: UUID) -> None:
         await self._decide(_DISCARDED, message_id)
