@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from bench import claims, crm_latency, draining, throughput
 from bench.crm_latency import Latency
 from bench.site import EVENTS, Site, open_site
+from bench.soak.run import soak
 from bench.throughput import Row
 
 PACKAGES = ("litestar", "uvicorn", "uvloop", "httptools", "asyncpg", "msgspec")
@@ -96,11 +98,17 @@ def _ratio(name: str, measured: float, wanted: float) -> Goal:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["tables", "soak"], default="tables", help="(tables)")
+    parser.add_argument("--minutes", type=int, default=60, help="length of a soak (60)")
+    parser.add_argument("--rate", type=float, default=50, help="bookings a second of a soak (50)")
+    parser.add_argument("--seed", type=int, default=1, help="order of the faults of a soak (1)")
     parser.add_argument("--blocks", type=int, default=3, help="how often each figure is taken (3)")
     parser.add_argument("--seconds", type=float, default=3, help="for how long each time, at most 3 (3)")
     parser.add_argument("--only", choices=["bookings", "deliveries"], help="one half of it (both)")
     parser.add_argument("--delivered", type=int, default=0, help="rows that a claim is measured beside (none)")
     options = parser.parse_args()
+    if options.what == "soak":
+        sys.exit(0 if asyncio.run(soak(minutes=options.minutes, rate=options.rate, seed=options.seed)) else 1)
     if options.only != "deliveries":
         asyncio.run(bench_bookings(blocks=options.blocks, seconds=options.seconds))
     if options.only != "bookings":
