@@ -22,6 +22,7 @@ __all__ = [
     "SECRETS",
     "Settings",
     "SettingsError",
+    "load_crm_pool_size",
     "load_database_url",
     "load_direct_crm_database_url",
     "load_direct_database_url",
@@ -256,6 +257,11 @@ def load_database_url(environ: Mapping[str, str]) -> str:
 def load_pooler(environ: Mapping[str, str]) -> Pooler:
     """How DATABASE_URL is reached, for the same commands."""
     return Reader(environ).pooler()
+
+
+def load_crm_pool_size(environ: Mapping[str, str]) -> int:
+    """CRM_DATABASE_POOL_SIZE, for the command that counts the connections of both services."""
+    return Reader(environ).whole("CRM_DATABASE_POOL_SIZE", "4", 1, 100)
 
 
 def load_direct_database_url(environ: Mapping[str, str]) -> str:

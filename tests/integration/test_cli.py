@@ -137,7 +137,7 @@ def test_doctor_runs_every_check(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         ["ok", "settings:"],
-        *(["fail", f"{name}:"] for name in ("database", "migrations", "clock")),
+        *(["fail", f"{name}:"] for name in ("database", "migrations", "connections", "clock")),
         ["ok", "time-zones:"],
         *(["fail", f"{name}:"] for name in ("addresses", "deliveries", "facilitators", "redis", "crm")),
         ["warn", "mail:"],

@@ -43,10 +43,10 @@ async def crm() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def examine(database_url: str, redis_url: str, crm: Receiver, tmp_path: Path) -> Examine:
-    async def examine(**settings: str) -> Diagnosis:
+    async def examine(*options: str, **settings: str) -> Diagnosis:
         environ = server_environ(database_url, redis_url, tmp_path, crm_service_url=crm.url)
         environ |= {name.upper(): value for name, value in settings.items()}
-        done = await asyncio.to_thread(convene, "doctor", cwd=tmp_path, environ=environ)
+        done = await asyncio.to_thread(convene, "doctor", *options, cwd=tmp_path, environ=environ)
         assert done.stderr == ""
         return Diagnosis(done.returncode, done.stdout.splitlines())
 
@@ -64,6 +64,7 @@ async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: a
             "settings",
             "database",
             "migrations",
+            "connections",
             "clock",
             "time-zones",
             "addresses",
@@ -75,6 +76,32 @@ async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: a
         )
     ]
     assert found.of("deliveries") == ["ok    1 messages pending, none late; 0 seats held"]
+    assert found.of("connections") == [
+        "ok    1 API × 2 × 4 + 1 worker × 2 × 12 + 1 CRM × 4 + 5 for commands = 41 connections, PostgreSQL accepts 97"
+    ]
+
+
+async def test_more_connections_than_the_server_accepts_are_a_failure(
+    examine: Examine, database: asyncpg.Connection
+) -> None:
+    found = await examine(
+        "--api-processes=4", "--worker-processes=2", database_pool_size="6", crm_database_pool_size="2"
+    )
+    assert found.status == 1
+    assert found.of("connections") == [
+        "fail  4 API × 2 × 6 + 2 worker × 2 × 18 + 1 CRM × 2 + 5 for commands = 127 connections, but PostgreSQL accepts"
+        " 97: raise max_connections by 30, lower DATABASE_POOL_SIZE, WORKER_DATABASE_POOL_SIZE or the number of"
+        " processes, or use PgBouncer"
+    ]
+    name = await database.fetchval("SELECT current_database()")
+    await database.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 31")
+    found = await examine()
+    assert found.of("connections") == [
+        "fail  API and worker open 32 connections, but the database of DATABASE_URL has a limit of 31: raise it (ALTER"
+        " DATABASE … CONNECTION LIMIT), or lower DATABASE_POOL_SIZE"
+    ]
+    assert (await examine(worker_database_pool_size="11")).of("connections")[0].startswith("ok ")
+    await database.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
 
 
 async def test_outdated_schema_is_a_failure(examine: Examine, database_url: str) -> None:

@@ -2,7 +2,7 @@
 connections to PostgreSQL serve them all."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from sqlalchemy import text
 from domain.errors import Unavailable
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres.engine import Database
+from infrastructure.settings import Settings
+from interfaces.cli import checks
 from servicekit.pooler import ANY_POOLER, Pooler
 from tests.crm.parts import TOKEN
 from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
@@ -31,7 +33,7 @@ from tests.support.processes import (
     server_environ,
 )
 
-BEHIND_PGBOUNCER = {"DATABASE_POOLER": "transaction", "DATABASE_PREPARED_STATEMENTS": "false"}
+BEHIND_PGBOUNCER = {"database_pooler": "transaction", "database_prepared_statements": "false"}
 """For PgBouncer 1.18, as Debian 12 has it."""
 CLIENTS = 6
 _SHARED = """SELECT count(*) FROM pg_stat_activity
@@ -168,6 +170,27 @@ async def test_without_the_setting_pgbouncer_refuses_the_startup_parameters(
             pass
     assert "unsupported startup parameter" in str(raised.value.__cause__)
     await own.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({}, "set DATABASE_POOLER=transaction"),
+        ({"database_pooler": "transaction"}, "set DATABASE_PREPARED_STATEMENTS=false"),
+        (BEHIND_PGBOUNCER, None),
+    ],
+    ids=["direct", "prepared", "right"],
+)
+def test_doctor_says_which_setting_is_missing(
+    pgbouncer: PgBouncer,
+    make_settings: Callable[..., Settings],
+    database_url: str,
+    settings: dict[str, str],
+    problem: str | None,
+) -> None:
+    [finding] = checks.database(make_settings(database_url=pgbouncer.in_front_of(database_url), **settings))
+    assert (finding.level == checks.Level.OK) is (problem is None)
+    assert problem is None or problem in finding.text
 
 
 def test_migration_through_the_pooler_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from application.outbox.ports import CircuitBreaker, DestinationStatistics
-from infrastructure.settings import Settings
+from infrastructure.settings import Settings, load_crm_pool_size
+from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
 
 LATE_SECONDS = 60
@@ -30,6 +31,15 @@ class Finding:
 
 
 Findings = Iterator[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """How many processes of each kind use one PostgreSQL."""
+
+    api: int = 1
+    worker: int = 1
+    crm: int = 1
 
 
 def _ok(text: str) -> Finding:
@@ -53,7 +63,10 @@ def database(settings: Settings) -> Findings:
     from infrastructure.external_servers import check_database
 
     check_database(settings.database_url, "DATABASE_URL")
-    yield _ok("PostgreSQL answers")
+    from interfaces.cli.connection_checks import pooler_problem
+
+    problem = pooler_problem(settings)
+    yield _fail(problem) if problem else _ok("PostgreSQL answers")
 
 
 def migrations(settings: Settings) -> Findings:
@@ -61,6 +74,13 @@ def migrations(settings: Settings) -> Findings:
 
     current = is_current(settings.database_url)
     yield _ok("up to date") if current else _fail("the database is behind the code: run `convene migrate`")
+
+
+def connections(settings: Settings, processes: Processes = Processes()) -> Findings:
+    from interfaces.cli.connection_checks import Connections, connection_findings
+
+    pools = settings.database_pool_size, settings.worker_database_pool_size, load_crm_pool_size(command_environ())
+    yield from connection_findings(settings, Connections(processes, *pools))
 
 
 def clock(settings: Settings) -> Findings:
@@ -267,6 +287,7 @@ def _answers(url: str, setting: str) -> Finding:
 Check = Callable[[Settings], Findings]
 RESTS_ON = {
     "migrations": {"database"},
+    "connections": {"database"},
     "clock": {"database"},
     "addresses": {"database", "migrations"},
     "deliveries": {"database", "migrations"},
@@ -276,6 +297,7 @@ CHECKS: dict[str, Check] = {
     "settings": settings_check,
     "database": database,
     "migrations": migrations,
+    "connections": connections,
     "clock": clock,
     "time-zones": time_zones,
     "addresses": addresses,

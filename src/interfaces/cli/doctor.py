@@ -2,25 +2,31 @@
 
 import sys
 from collections.abc import Set
+from functools import partial
 
 import click
 
 from domain.errors import Unavailable
 from infrastructure.embedded.data_directory import running_environ
 from infrastructure.settings import Settings, SettingsError, load_settings
-from interfaces.cli.checks import CHECKS, RESTS_ON, Check, Finding, Level
+from interfaces.cli.checks import CHECKS, RESTS_ON, Check, Finding, Level, Processes, connections
 from interfaces.cli.environment import command_environ, data_directory
 from interfaces.cli.problems import error_message
+
+_NUMBER = click.IntRange(0, 1000)
 
 
 @click.command()
 @click.option(
     "--skip", multiple=True, type=click.Choice([name for name in CHECKS if name != "settings"]), help="Leave out."
 )
-def doctor(skip: tuple[str, ...]) -> None:
-    """Check settings, servers, clock, time zones and deliveries. Each line has ok, warn or fail, and what to do.
+@click.option("--api-processes", type=_NUMBER, default=1, show_default=True, help="API processes at this database.")
+@click.option("--worker-processes", type=_NUMBER, default=1, show_default=True, help="Workers at this database.")
+@click.option("--crm-processes", type=_NUMBER, default=1, show_default=True, help="CRM processes at the same server.")
+def doctor(skip: tuple[str, ...], api_processes: int, worker_processes: int, crm_processes: int) -> None:
+    """Check settings, servers, connections, clock, time zones and deliveries.
 
-    The exit status is 1 if a line has fail.
+    Each line has ok, warn or fail, and what to do. The exit status is 1 if a line has fail.
     """
     try:
         settings = load_settings(command_environ())
@@ -30,7 +36,8 @@ def doctor(skip: tuple[str, ...]) -> None:
             click.echo(f"      no system runs in {data_directory()}: `convene up` starts one, or set CONVENE_DATA")
         sys.exit(1)
     failed = set[str]()
-    for name, check in CHECKS.items():
+    processes = Processes(api_processes, worker_processes, crm_processes)
+    for name, check in (CHECKS | {"connections": partial(connections, processes=processes)}).items():
         if name in skip:
             continue
         for finding in _findings(check, settings, failed.intersection(RESTS_ON.get(name, ()))):
