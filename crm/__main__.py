@@ -33,6 +33,7 @@ from crm.app import create_app
 from crm.settings import CrmSettings, SettingsError, load_direct_database_url, load_settings
 from servicekit.http_server import prepare, server_options
 from servicekit.logging import configure_logging
+from servicekit.migrations import MigrationBlocked
 from servicekit.pooler import ANY_POOLER
 from servicekit.settings_reader import load_env_file
 from servicekit.tasks import LongLivedTasks, end_process, exit_status
@@ -136,11 +137,13 @@ def _leave(_: int, __: FrameType | None) -> NoReturn:
 def _migrate(dsn: str) -> None:
     asyncio.run(_check_server(dsn))
     try:
-        migrations.upgrade(dsn)
+        migrations.upgrade(dsn, report=lambda sentence: sys.stderr.write(f"crm: {sentence}\n"))
+    except MigrationBlocked as error:
+        raise StartError(str(error)) from error
     except CommandError as error:
         raise StartError(f"the database has a schema this version does not know ({error}): update the CRM") from error
     except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
-        raise StartError(f"the migration failed and changed nothing: {_one_line(error)}") from error
+        raise StartError(f"the migration failed, what was done before is kept: {_one_line(error)}") from error
 
 
 def _openapi(output: Path | None) -> None:

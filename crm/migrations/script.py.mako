@@ -2,15 +2,19 @@
 
 from alembic import op
 
+from servicekit.migrations import online
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
+branch_labels = None
+depends_on = None
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else 'op.execute("")'}
+    online.run("""
+    """)
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else 'op.execute("")'}
+    op.execute("""
+    """)

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from servicekit.migrations import online
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -9,14 +11,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE notifications
-            ADD COLUMN coaching_id uuid,
-            ADD CONSTRAINT ck_notifications_one_booking CHECK (num_nonnulls(booking_id, coaching_id) <= 1)
-        """
+    online.run("ALTER TABLE notifications ADD COLUMN IF NOT EXISTS coaching_id uuid")
+    online.add_constraint(
+        "notifications", "ck_notifications_one_booking", "CHECK (num_nonnulls(booking_id, coaching_id) <= 1)"
     )
-    op.execute("CREATE INDEX ix_notifications_coaching_id ON notifications (coaching_id, id)")
+    online.create_index("ix_notifications_coaching_id", "notifications (coaching_id, id)")
 
 
 def downgrade() -> None:

@@ -7,24 +7,29 @@ import click
 
 from infrastructure.settings import load_direct_crm_database_url, load_direct_database_url
 from interfaces.cli.environment import command_environ
+from interfaces.cli.problems import Problem
 
 
 @click.command()
 def migrate() -> None:
     """Migrate the databases of the booking API and the CRM to the newest schema.
 
-    Creates a database that does not exist. It can run repeatedly, and in several processes concurrently. Without
-    CRM_DATABASE_URL the database of the CRM is not changed. Behind a transaction pooler it uses DATABASE_DIRECT_URL
-    and CRM_DATABASE_DIRECT_URL.
+    Creates a database that does not exist. It can run repeatedly, and in several processes concurrently, while the
+    services run: docs/operations/upgrade.md has the order. Without CRM_DATABASE_URL the database of the CRM is not
+    changed. Behind a transaction pooler it uses DATABASE_DIRECT_URL and CRM_DATABASE_DIRECT_URL.
     """
     environ = command_environ()
     dsn = load_direct_database_url(environ)
 
     from infrastructure.external_servers import ensure_database
     from infrastructure.postgres.migrations import upgrade
+    from servicekit.migrations import MigrationBlocked
 
     ensure_database(dsn, "DATABASE_URL")
-    upgrade(dsn)
+    try:
+        upgrade(dsn, report=lambda sentence: click.echo(f"convene: {sentence}", err=True))
+    except MigrationBlocked as error:
+        raise Problem(str(error)) from None
     click.echo("booking database: up to date")
     crm_dsn = load_direct_crm_database_url(environ)
     if not crm_dsn:

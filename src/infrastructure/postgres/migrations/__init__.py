@@ -4,8 +4,8 @@ from pathlib import Path
 
 from servicekit.migrations import Migrations
 
-_MIGRATIONS = Migrations(
+MIGRATIONS = Migrations(
     versions=Path(__file__).parent / "versions", version_table="alembic_version", lock=0x_C0_17_E4_E0
 )
 
-upgrade, downgrade, is_current = _MIGRATIONS.upgrade, _MIGRATIONS.downgrade, _MIGRATIONS.is_current
+upgrade, downgrade, is_current = MIGRATIONS.upgrade, MIGRATIONS.downgrade, MIGRATIONS.is_current

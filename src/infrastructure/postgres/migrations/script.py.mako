@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from servicekit.migrations import online
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
@@ -9,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("""
+    online.run("""
     """)
 
 

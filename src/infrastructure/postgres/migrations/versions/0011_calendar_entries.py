@@ -13,7 +13,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE events ADD updated_at timestamptz")
     op.execute("""
         CREATE TABLE calendar_identity (
             only_row boolean NOT NULL DEFAULT true,
@@ -27,6 +26,7 @@ def upgrade() -> None:
         SELECT gen_random_uuid()::text
         WHERE NOT EXISTS (SELECT FROM events) AND NOT EXISTS (SELECT FROM coaching_bookings)
     """)
+    op.execute("ALTER TABLE events ADD updated_at timestamptz")
 
 
 def downgrade() -> None:

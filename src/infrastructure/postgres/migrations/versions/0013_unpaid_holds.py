@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from servicekit.migrations import online
+
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
@@ -10,7 +12,7 @@ depends_on = None
 # VOLATILE and PL/pgSQL: each of its queries has a snapshot of its own, so that what is counted after the lock includes
 # what its last owner committed. A plain subquery would see the snapshot of the statement that waits.
 _FUNCTION = """
-CREATE FUNCTION unpaid_holds(account bigint) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION unpaid_holds(account bigint) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     seats integer;
     appointments integer;
@@ -28,12 +30,11 @@ END $$
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_bookings_held_by ON bookings (user_id) WHERE hold_until IS NOT NULL")
-    op.execute(
-        "CREATE INDEX ix_coaching_bookings_held_by ON coaching_bookings (client_id, coach_id) "
-        "WHERE hold_until IS NOT NULL"
+    online.create_index("ix_bookings_held_by", "bookings (user_id) WHERE hold_until IS NOT NULL")
+    online.create_index(
+        "ix_coaching_bookings_held_by", "coaching_bookings (client_id, coach_id) WHERE hold_until IS NOT NULL"
     )
-    op.execute(_FUNCTION)
+    online.run(_FUNCTION)
 
 
 def downgrade() -> None:

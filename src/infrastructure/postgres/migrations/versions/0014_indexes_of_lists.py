@@ -1,11 +1,8 @@
-"""Indexes for the lists of operators, whose filters read whole tables
-
-All migrations of an upgrade are one transaction, in which PostgreSQL does not build an index CONCURRENTLY. On a large
-outbox the first statement blocks writers for as long as it takes; where that is too long, run it
-with CONCURRENTLY before the upgrade: an index that is there already is left as it is.
-"""
+"""Indexes for the lists of operators, whose filters read whole tables."""
 
 from alembic import op
+
+from servicekit.migrations import online
 
 revision = "0014"
 down_revision = "0013"
@@ -22,7 +19,7 @@ INDEXES = {
 
 def upgrade() -> None:
     for name, what in INDEXES.items():
-        op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {what}")
+        online.create_index(name, what)
 
 
 def downgrade() -> None:

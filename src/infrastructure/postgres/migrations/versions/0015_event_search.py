@@ -3,14 +3,11 @@
 `search_vector` is the one definition of what a word is, for what is searched and for what is searched for. Punctuation
 separates words, by code point and not by the database's locale. Chinese and Japanese characters are a word each, since
 these scripts put no spaces between words. Words are compared in lower case, as the database's locale has it.
-
-All migrations of an upgrade are one transaction, in which PostgreSQL does not build an index CONCURRENTLY. At 200,000
-events of 300 characters each the first index takes some ten seconds, in which events are not changed and seats not
-booked. Where that is too long, create the function and both indexes with CONCURRENTLY before the upgrade: what is there
-already is left as it is.
 """
 
 from alembic import op
+
+from servicekit.migrations import online
 
 revision = "0015"
 down_revision = "0014"
@@ -26,21 +23,18 @@ def quoted(text: str) -> str:
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    connection.exec_driver_sql(f"""
+    online.run(f"""
         CREATE OR REPLACE FUNCTION search_vector(words text) RETURNS tsvector
         LANGUAGE sql IMMUTABLE PARALLEL SAFE
         RETURN to_tsvector('pg_catalog.simple', regexp_replace(
             translate(lower(words), {quoted(PUNCTUATION)}, {quoted(" " * len(PUNCTUATION))}),
             {quoted(UNSPACED)}, ' \\1 ', 'g'))
     """)
-    op.execute("""
-        CREATE INDEX IF NOT EXISTS ix_events_search ON events
-        USING gin (search_vector(title || ' ' || description || ' ' || coalesce(category, '')))
-    """)
-    op.execute("""
-        CREATE INDEX IF NOT EXISTS ix_users_search ON users USING gin (search_vector(name)) WHERE role <> 'user'
-    """)
+    online.create_index(
+        "ix_events_search",
+        "events USING gin (search_vector(title || ' ' || description || ' ' || coalesce(category, '')))",
+    )
+    online.create_index("ix_users_search", "users USING gin (search_vector(name)) WHERE role <> 'user'")
 
 
 def downgrade() -> None:

@@ -1,4 +1,8 @@
-"""Whether an event's facilitator is active, in the event's own row: a booking that waits for the row sees it."""
+"""Whether an event's facilitator is active, in the event's own row: a booking that waits for the row sees it.
+
+Rows from before say that the facilitator is active until a worker corrects them, in batches. A booking also reads the
+account.
+"""
 
 from alembic import op
 
@@ -10,10 +14,6 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("ALTER TABLE events ADD facilitator_active boolean NOT NULL DEFAULT true")
-    op.execute("""
-        UPDATE events SET facilitator_active = false FROM users
-        WHERE users.id = events.facilitator_id AND NOT users.is_active
-    """)
 
 
 def downgrade() -> None:

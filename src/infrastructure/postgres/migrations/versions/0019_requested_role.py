@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from servicekit.migrations import online
+
 revision = "0019"
 down_revision = "0018"
 branch_labels = None
@@ -9,10 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("""
-        ALTER TABLE users
-            ADD requested_role text CONSTRAINT ck_users_requested_role CHECK (requested_role = 'facilitator')
-    """)
+    online.run("ALTER TABLE users ADD COLUMN IF NOT EXISTS requested_role text")
+    online.add_constraint("users", "ck_users_requested_role", "CHECK (requested_role = 'facilitator')")
 
 
 def downgrade() -> None:

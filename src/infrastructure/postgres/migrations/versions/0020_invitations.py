@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from servicekit.migrations import online
+
 revision = "0020"
 down_revision = "0019"
 branch_labels = None
@@ -9,8 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("""
-        CREATE TABLE invitations (
+    online.run("""
+        CREATE TABLE IF NOT EXISTS invitations (
             id uuid NOT NULL DEFAULT uuidv7(),
             event_id bigint NOT NULL,
             name text NOT NULL,
@@ -22,21 +24,25 @@ def upgrade() -> None:
             answered_at timestamptz,
             booking_id bigint,
             CONSTRAINT pk_invitations PRIMARY KEY (id),
-            CONSTRAINT fk_invitations_event_id_events FOREIGN KEY (event_id) REFERENCES events (id),
-            CONSTRAINT fk_invitations_invited_by_users FOREIGN KEY (invited_by) REFERENCES users (id),
-            CONSTRAINT fk_invitations_booking_id_bookings FOREIGN KEY (booking_id) REFERENCES bookings (id),
             CONSTRAINT ck_invitations_status
                 CHECK (status IN ('pending', 'confirmed', 'declined', 'expired', 'withdrawn')),
             CONSTRAINT ck_invitations_answered_at CHECK ((status = 'pending') = (answered_at IS NULL)),
             CONSTRAINT ck_invitations_booking_id CHECK ((status = 'confirmed') = (booking_id IS NOT NULL))
         )
     """)
-    op.execute("""
-        CREATE UNIQUE INDEX uq_invitations_one_pending ON invitations (event_id, email) WHERE status = 'pending'
-    """)
-    op.execute("CREATE INDEX ix_invitations_event_id ON invitations (event_id, id)")
-    op.execute("CREATE INDEX ix_invitations_pending ON invitations (expires_at) WHERE status = 'pending'")
-    op.execute("CREATE INDEX ix_invitations_answered ON invitations (answered_at) WHERE status <> 'pending'")
+    # One by one: each locks another table, which has readers and writers.
+    for name, columns in {
+        "fk_invitations_event_id_events": "(event_id) REFERENCES events (id)",
+        "fk_invitations_invited_by_users": "(invited_by) REFERENCES users (id)",
+        "fk_invitations_booking_id_bookings": "(booking_id) REFERENCES bookings (id)",
+    }.items():
+        online.add_constraint("invitations", name, f"FOREIGN KEY {columns}")
+    online.create_index(
+        "uq_invitations_one_pending", "invitations (event_id, email) WHERE status = 'pending'", unique=True
+    )
+    online.create_index("ix_invitations_event_id", "invitations (event_id, id)")
+    online.create_index("ix_invitations_pending", "invitations (expires_at) WHERE status = 'pending'")
+    online.create_index("ix_invitations_answered", "invitations (answered_at) WHERE status <> 'pending'")
 
 
 def downgrade() -> None:
