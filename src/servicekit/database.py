@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from servicekit import sqlstates
 from servicekit.pooler import DIRECT, Pooler
 
 CLOSE_SECONDS = 3
@@ -42,30 +43,23 @@ class Timeouts:
         }
 
 
-UNAVAILABLE = (
+_CLIENT_SIDE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
     # Raised by asyncpg when a server closes a connection that is just being handed out.
     asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    # After a failover the connection may lead to a replica.
-    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What the driver raises when the server is unreachable, stalled, overloaded or misconfigured."""
+"""What the driver raises itself when the server is unreachable or stalled. `sqlstates` has the server's errors."""
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 def is_unavailable(error: BaseException | None) -> bool:
     """Whether `error` is an outage. asyncpg's complaint about an argument is a ValueError, and a fault of the code."""
-    return isinstance(error, UNAVAILABLE) and not isinstance(error, ValueError)
+    if isinstance(error, asyncpg.PostgresError):
+        return sqlstates.is_outage(error.sqlstate or "")
+    return isinstance(error, _CLIENT_SIDE) and not isinstance(error, ValueError)
 
 
 @contextmanager
@@ -73,7 +67,7 @@ def raised_as(unavailable: type[Exception]) -> Iterator[None]:
     """Raises `unavailable` for each error of the driver that is an outage."""
     try:
         yield
-    except UNAVAILABLE as error:
+    except (*_CLIENT_SIDE, asyncpg.PostgresError) as error:
         if is_unavailable(error):
             raise unavailable from error
         raise
@@ -155,7 +149,7 @@ class ConnectionPool:
             return
         try:
             await asyncio.wait_for(pool.close(), CLOSE_SECONDS)
-        except UNAVAILABLE:
+        except (*_CLIENT_SIDE, asyncpg.PostgresError):
             pool.terminate()
 
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":

@@ -4,6 +4,7 @@ One small story calls every operation of a CRM that runs on a fresh database; wh
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,18 @@ FILE = Path(openapi.__file__).with_name("examples.json")
 KEY = {"Idempotency-Key": "019b8a51-7c00-7000-8000-000000000012"}
 
 
-async def record(dsn: str, mail_server: MailServer, data: Path) -> dict[str, Any]:
+async def record(
+    dsn: str, mail_server: MailServer, data: Path, make_recorder: Callable[..., Recorder] = Recorder
+) -> dict[str, Any]:
     """What `examples.json` must hold: by operation id. The database is empty and migrated."""
     smtp = f"smtp://{LOGIN[0].replace('@', '%40')}:{LOGIN[1].replace(' ', '%20')}@127.0.0.1:{mail_server.port}"
     settings = settings_for(dsn, SMTP_URL=smtp, CONVENE_DATA=str(data))
     enveloping = settings_for(dsn, CONVENE_DATA=str(data), CRM_NOTIFICATIONS_SHAPE="envelope")
     async with running_crm(settings) as client:
-        call = _recorder(client, settings)
+        call = _recorder(client, settings, make_recorder)
         await _story(call)
     async with running_crm(enveloping) as client:
-        again = _recorder(client, enveloping)
+        again = _recorder(client, enveloping, make_recorder)
         await again("notify", TOKEN, _message(again))
         await again("listNotifications", TOKEN, limit=1)
     examples = {name: _example(kept) for name, kept in call.examples.items()}
@@ -71,9 +74,9 @@ def _message(call: Recorder) -> dict[str, Any]:
     return message | {"event": message["event"] | times}
 
 
-def _recorder(client: httpx.AsyncClient, settings: CrmSettings) -> Recorder:
+def _recorder(client: httpx.AsyncClient, settings: CrmSettings, make_recorder: Callable[..., Recorder]) -> Recorder:
     served = openapi.operations(create_app(settings))
-    return Recorder(client, {str(handler.operation_id): (method, path) for path, method, handler in served})
+    return make_recorder(client, {str(handler.operation_id): (method, path) for path, method, handler in served})
 
 
 def _example(kept: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ PASSWORD = "password123"
 STRIPE = {"stripe_secret_key": "sk_test_examples", "stripe_webhook_secret": "whsec_examples"}
 
 
-async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any]:
+async def record(
+    database_url: str, redis_url: str, data: Path, make_recorder: Callable[..., Recorder] = Recorder
+) -> dict[str, Any]:
     """What `examples.json` must hold: by operation id. The database is empty and migrated."""
     async with (
         fake_google() as google,
@@ -58,7 +61,7 @@ async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any
             serving(create_app(settings)) as address,
             httpx.AsyncClient(base_url=address) as client,
         ):
-            recorder = Recorder(client, routes)
+            recorder = make_recorder(client, routes)
             await _story(recorder, google, razorpay, settings.backend_service_token, database_url)
             await _calendars(recorder, google_calendar, outlook)
     broken = settings_for("postgresql://nobody@127.0.0.1:1/none", redis_url, data)
@@ -78,7 +81,9 @@ async def _story(
     booking = await _bookings(call, ada, yoga, walk)
     await _reviews(call, ada, john, database_url)
     await call(
-        "recordOfflinePayment", service_token, {"booking_id": booking["id"], "user_id": 1, "event_id": yoga["id"]}
+        "recordOfflinePayment",
+        service_token,
+        {"booking_id": booking["id"], "user_id": booking["user"]["id"], "event_id": yoga["id"]},
     )
     await _payments(call, ada, john, razorpay)
     await _contract_a(call, yoga)

@@ -108,7 +108,8 @@ class Recorder:
         """`parameters` are those of the path and of the query. Answers with the body, or where a redirect leads."""
         method, path = self.routes[operation]
         query = {name: value for name, value in parameters.items() if f"{{{name}}}" not in path}
-        response = await self.client.request(
+        response = await self.send(
+            operation,
             method,
             path.format(**parameters),
             params=query,
@@ -122,7 +123,7 @@ class Recorder:
     async def signed(self, operation: str, body: bytes, headers: dict[str, str]) -> None:
         """A gateway's webhook: the signature is over the bytes."""
         method, path = self.routes[operation]
-        response = await self.client.request(method, path, content=body, headers=headers)
+        response = await self.send(operation, method, path, content=body, headers=headers)
         self._keep(operation, None, {}, response)
         assert response.status_code < 400, f"{operation}: {response.text}"
 
@@ -135,7 +136,8 @@ class Recorder:
 
     async def uploads(self, operation: str, token: str, file: tuple[str, bytes, str], booking_id: str) -> Any:
         method, path = self.routes[operation]
-        response = await self.client.request(
+        response = await self.send(
+            operation,
             method,
             path.format(booking_id=booking_id),
             files={"file": file},
@@ -144,6 +146,9 @@ class Recorder:
         self._keep(operation, None, {"booking_id": booking_id}, response)
         assert response.status_code < 400, f"{operation}: {response.text}"
         return response.json()
+
+    async def send(self, operation: str, method: str, path: str, **request: Any) -> httpx.Response:
+        return await self.client.request(method, path, **request)
 
     def _keep(self, operation: str, body: Any, parameters: dict[str, Any], response: httpx.Response) -> None:
         example = self.examples.setdefault(operation, {"answers": {}})

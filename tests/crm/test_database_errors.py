@@ -1,0 +1,44 @@
+"""Every operation that writes answers 503 with Retry-After while PostgreSQL reports an outage or a conflict, by any
+SQLSTATE and also at COMMIT."""
+
+from pathlib import Path
+
+import httpx
+
+from tests.crm.examples import record as call_all
+from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
+from tests.support.database_faults import A_FAULT_OF_THE_CODE, DatabaseFaults, FaultyRecorder
+
+WRITES_NOTHING = {"crmHealth", "listNotifications", "listFacilitatorEvents", "sendTestEmail", "testMailLogin"}
+"""Left out: while they run, the deliveries of the process write."""
+
+
+def _is_outage(response: httpx.Response) -> None:
+    assert response.status_code == 503, f"{response.status_code} {response.text}"
+    assert int(response.headers["retry-after"]) > 0
+    assert response.json()["code"] == "database_unavailable"
+
+
+async def test_every_write_answers_503(own_dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
+    made: list[FaultyRecorder] = []
+
+    def recorder(client: httpx.AsyncClient, routes: dict[str, tuple[str, str]]) -> FaultyRecorder:
+        made.append(FaultyRecorder(client, routes, faults=faults, check=_is_outage, writes_nothing=WRITES_NOTHING))
+        return made[-1]
+
+    async with connected(own_dsn) as connection:
+        faults = await DatabaseFaults.install(connection)
+        await call_all(own_dsn, mail_server, tmp_path, recorder)
+    assert not made[0].wrong, "\n".join(made[0].wrong)
+    assert made[0].written == made[0].writes - WRITES_NOTHING
+
+
+async def test_fault_of_the_code_is_no_outage(own_dsn: str, tmp_path: Path) -> None:
+    """Negative control: other SQLSTATEs are answered 500, so the injected ones reach the operations."""
+    async with connected(own_dsn) as connection:
+        faults = await DatabaseFaults.install(connection)
+        async with running_crm(settings_for(own_dsn, CONVENE_DATA=str(tmp_path))) as crm:
+            for at_commit in (False, True):
+                async with faults.injected(A_FAULT_OF_THE_CODE, at_commit=at_commit):
+                    assert (await crm.post("/notify", json=a_message())).status_code == 500
+            assert (await crm.post("/notify", json=a_message())).status_code == 200
