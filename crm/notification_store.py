@@ -14,6 +14,7 @@ from crm.database import Connection, Database
 from crm.delivery.queue import Queue, Status
 from crm.facilitator_events import remember_event
 from crm.notifications import BookingId, InvalidFields, Moment, Notification
+from servicekit.database import in_transaction
 
 # No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
 INSERT = """
@@ -123,8 +124,9 @@ class NotificationStore:
         """
         async with self._database.connection() as connection:
             while True:
-                async with connection.transaction():
-                    recorded = await self._insert(connection, notification, body, message_id, claim=claim)
+                recorded = await in_transaction(
+                    connection, lambda: self._insert(connection, notification, body, message_id, claim=claim)
+                )
                 if recorded is not None:
                     return recorded
                 # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.

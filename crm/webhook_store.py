@@ -15,6 +15,7 @@ from crm.delivery.queue import Queue
 from crm.notification_store import MessageIdReused
 from crm.notifications import InvalidFields
 from crm.webhooks import Webhook
+from servicekit.database import in_transaction
 
 INSERT = """
 INSERT INTO crm_bookings
@@ -98,13 +99,20 @@ class WebhookStore:
             webhook.payment_status,
         )
         async with self._database.connection() as connection:
+
+            async def insert() -> UUID | None:
+                row = await connection.fetchrow(INSERT, *values)
+                if row is None:
+                    return None
+                for destination, content in destinations.items():
+                    await connection.execute(ENQUEUE, row["id"], destination.value, content)
+                stored: UUID = row["id"]
+                return stored
+
             try:
-                async with connection.transaction():
-                    row = await connection.fetchrow(INSERT, *values)
-                    if row is not None:
-                        for destination, content in destinations.items():
-                            await connection.execute(ENQUEUE, row["id"], destination.value, content)
-                        return Stored(row["id"], tuple(destinations))
+                stored = await in_transaction(connection, insert)
+                if stored is not None:
+                    return Stored(stored, tuple(destinations))
                 # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
                 first = await connection.fetchrow(FIRST, message_id, body)
             except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999

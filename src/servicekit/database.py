@@ -1,18 +1,23 @@
 """A pool of asyncpg connections: a connection within a deadline, or an error that says that there is none."""
 
 import asyncio
+import functools
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
 from servicekit import sqlstates
+from servicekit.conflicts import repeated
 from servicekit.pooler import DIRECT, Pooler
 
 CLOSE_SECONDS = 3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,61 @@ def raised_as(unavailable: type[Exception]) -> Iterator[None]:
         raise
 
 
+def is_conflict(error: BaseException | None) -> bool:
+    """Whether the server rolled the transaction back because of another one."""
+    return isinstance(error, asyncpg.PostgresError) and sqlstates.is_conflict(error.sqlstate or "")
+
+
+async def in_transaction(connection: Connection, work: Callable[[], Awaitable[T]]) -> T:
+    """The result of `work` in a transaction of `connection`. Both are repeated after a conflict, so `work` must do
+    nothing but statements of this transaction."""
+
+    async def once() -> T:
+        async with connection.transaction():
+            return await work()
+
+    done = await repeated(once, is_conflict)
+    connection.wrote()  # type: ignore[attr-defined]
+    return done
+
+
+_WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
+
+
+@functools.lru_cache(1000)
+def _may_write(statement: str) -> bool:
+    return _WRITES.search(statement) is not None
+
+
+class RepeatingConnection(asyncpg.Connection):
+    """Repeats a statement after a conflict, if it is a transaction by itself. `wrote` is called after each transaction
+    that may have written."""
+
+    def wrote(self) -> None: ...
+
+    async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._repeated(super().execute, query, arguments, options)
+
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._repeated(super().fetch, query, arguments, options)
+
+    async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._repeated(super().fetchrow, query, arguments, options)
+
+    async def fetchval(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._repeated(super().fetchval, query, arguments, options)
+
+    async def _repeated(
+        self, run: Callable[..., Awaitable[Any]], query: str, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        if self.is_in_transaction():
+            return await run(query, *arguments, **options)
+        result = await repeated(lambda: run(query, *arguments, **options), is_conflict)
+        if _may_write(query):
+            self.wrote()
+        return result
+
+
 def _ignore(_seconds: float) -> None:
     pass
 
@@ -82,7 +142,7 @@ class ConnectionPool:
 
     Raises `unavailable` for an outage. `server_settings`: parameters of each session, besides those of `timeouts`.
     `prepare` sets up a new connection. `waited` receives the wait for each connection in seconds, `released` is called
-    after each release.
+    after each release, `wrote` after each transaction that may have written.
     """
 
     def __init__(
@@ -97,12 +157,14 @@ class ConnectionPool:
         prepare: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
         waited: Callable[[float], None] = _ignore,
         released: Callable[[], None] = lambda: None,
+        wrote: Callable[[], None] = lambda: None,
     ) -> None:
         self._dsn = dsn
         self._size = size
         self._unavailable = unavailable
         self.timeouts = timeouts
-        self._options = pooler.connect_options(timeouts.session_settings | dict(server_settings))
+        connection_class = type("PooledConnection", (RepeatingConnection,), {"wrote": lambda _self: wrote()})
+        self._options = pooler.connect_options(timeouts.session_settings | dict(server_settings), connection_class)
         self._prepare = prepare
         self._waited = waited
         self._released = released
@@ -133,6 +195,15 @@ class ConnectionPool:
                 finally:
                     await pool.release(connection)
                     self._released()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A connection whose statements all read the state of one moment."""
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
 
     async def answers(self) -> bool:
         """Whether the database answers within a second."""

@@ -2,9 +2,12 @@
 SQLSTATE and also at COMMIT."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
+from servicekit.conflicts import TRIES
 from tests.crm.examples import record as call_all
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
 from tests.support.database_faults import A_FAULT_OF_THE_CODE, DatabaseFaults, FaultyRecorder
@@ -33,6 +36,18 @@ async def test_every_write_answers_503(own_dsn: str, mail_server: MailServer, tm
     assert made[0].written == made[0].writes - WRITES_NOTHING
 
 
+BODIES: dict[str, Any] = {
+    "/notify": a_message(),
+    "/webhook": {
+        "booking_id": 15,
+        "user": {"name": "Ada", "email": "ada@example.com"},
+        "event": 7,
+        "facilitator_id": 3,
+    },
+}
+TABLES = {"/notify": "notifications", "/webhook": "crm_bookings"}
+
+
 async def test_fault_of_the_code_is_no_outage(own_dsn: str, tmp_path: Path) -> None:
     """Negative control: other SQLSTATEs are answered 500, so the injected ones reach the operations."""
     async with connected(own_dsn) as connection:
@@ -42,3 +57,15 @@ async def test_fault_of_the_code_is_no_outage(own_dsn: str, tmp_path: Path) -> N
                 async with faults.injected(A_FAULT_OF_THE_CODE, at_commit=at_commit):
                     assert (await crm.post("/notify", json=a_message())).status_code == 500
             assert (await crm.post("/notify", json=a_message())).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/notify", "/webhook"])
+async def test_conflict_is_repeated(own_dsn: str, tmp_path: Path, path: str) -> None:
+    async with connected(own_dsn) as connection:
+        faults = await DatabaseFaults.install(connection)
+        async with running_crm(settings_for(own_dsn, CONVENE_DATA=str(tmp_path))) as crm:
+            for number, at_commit in enumerate((False, True), start=1):
+                async with faults.injected("40P01", at_commit=at_commit, times=TRIES - 1):
+                    response = await crm.post(path, json=BODIES[path])
+                assert response.status_code == 200, response.text
+                assert await connection.fetchval(f"SELECT count(*) FROM {TABLES[path]}") == number

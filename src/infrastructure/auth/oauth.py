@@ -16,6 +16,8 @@ import httpx
 import msgspec
 import structlog
 
+from infrastructure.retries import request_follows
+
 _log = structlog.get_logger()
 
 T = TypeVar("T")
@@ -90,6 +92,7 @@ class ProviderConnection:
             trust_env=False,
             verify=httpx.create_ssl_context(),
             limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
+            event_hooks={"request": [request_follows]},
         )
 
     async def get(self, url: str, kind: type[T]) -> T:

@@ -83,6 +83,7 @@ from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.redis.live_updates import RedisLiveUpdateListeners
 from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
+from infrastructure.retries import repeating
 from infrastructure.settings import Settings
 from servicekit.logging import current_request_id
 from servicekit.tasks import LongLivedTasks
@@ -324,10 +325,10 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         wake_ups,
         google,
         gateways,
-        use_cases,
-        appointment,
-        feeds,
-        calendars,
+        repeating(use_cases),
+        repeating(appointment),
+        repeating(feeds),
+        repeating(calendars),
         metrics,
         traces,
         live_update_listeners,

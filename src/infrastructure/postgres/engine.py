@@ -18,10 +18,12 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool
 from sqlalchemy.pool import PoolProxiedConnection as PooledConnection
 
 from domain.errors import Unavailable
+from infrastructure.retries import TransactionConflict, make_final
 from servicekit.database import (
     Connection,
     ConnectionPool,
     Timeouts,
+    is_conflict,
     is_unavailable,
     raised_as,
 )
@@ -43,20 +45,32 @@ SERVER_SETTINGS = {
 
 @contextlib.contextmanager
 def database_unavailable() -> Iterator[None]:
-    """Raises `Unavailable` for the errors of the drivers if the server is unreachable, stalled or overloaded."""
+    """Raises `Unavailable` for the errors of the drivers if the server is unreachable, stalled or overloaded, and
+    `TransactionConflict` if it rolled the transaction back because of another one."""
     with raised_as(Unavailable):
         try:
             yield
         except PoolTimeout as error:
             raise Unavailable from error
         except RepositoryError as error:  # made by advanced-alchemy of any of these
-            if isinstance(error.__cause__, PoolTimeout) or is_unavailable(driver_error(error)):
+            if isinstance(error.__cause__, PoolTimeout):
                 raise Unavailable from error
+            _raise_unavailable(error)
             raise
         except DBAPIError as error:
-            if error.connection_invalidated or is_unavailable(driver_error(error)):
+            _raise_unavailable(error)
+            if error.connection_invalidated:
                 raise Unavailable from error
             raise
+
+
+def _raise_unavailable(error: Exception) -> None:
+    found = driver_error(error)
+    # A migration has changed a table after the connection planned a statement that reads it.
+    if is_conflict(found) or isinstance(found, asyncpg.InvalidCachedStatementError):
+        raise TransactionConflict from error
+    if is_unavailable(found):
+        raise Unavailable from error
 
 
 def driver_error(error: BaseException) -> BaseException | None:
@@ -105,6 +119,7 @@ class Database:
             prepare=_decode_json,
             waited=self._waited,
             released=self._report,
+            wrote=make_final,
         )
         self.engine: AsyncEngine = create_async_engine(
             make_url(dsn).set(drivername="postgresql+asyncpg"),
@@ -139,6 +154,10 @@ class Database:
     def connection_for(self, seconds: float) -> contextlib.AbstractAsyncContextManager[Connection]:
         """As `connection`, for at most `seconds` instead of the total of the timeouts. Each statement has its limit."""
         return self._pool.connection(seconds)
+
+    def snapshot(self) -> contextlib.AbstractAsyncContextManager[Connection]:
+        """A connection whose statements all read the state of one moment. Raises `Unavailable`."""
+        return self._pool.snapshot()
 
     async def close(self) -> None:
         await self._pool.close()

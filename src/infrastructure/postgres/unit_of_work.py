@@ -35,6 +35,7 @@ from infrastructure.postgres.idempotency import commit_under_key
 from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.payments.repository import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
 from infrastructure.postgres.reminders.repository import PostgresReminders
+from infrastructure.retries import make_final
 
 
 class PostgresUnitOfWork:
@@ -94,6 +95,7 @@ class PostgresUnitOfWork:
         if claim is not None:
             await commit_under_key(self._session, claim, made)
         await self._session.commit()
+        make_final()
 
 
 class UnitsOfWork:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from application.ports import Limit, RateLimiter
 from domain.errors import TooManyRequests
+from infrastructure.retries import count_once
 
 _log = structlog.get_logger()
 
@@ -72,6 +73,8 @@ class RedisLimits:
         self._away_until = 0.0
 
     async def take(self, limit: Limit, who: str) -> None:
+        if not count_once(limit.name, who):
+            return
         wait_ms = 0
         if not self._is_unavailable():
             try:

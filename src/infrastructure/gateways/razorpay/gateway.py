@@ -56,6 +56,7 @@ from infrastructure.gateways.razorpay.updates import (
     reported,
     update_of,
 )
+from infrastructure.retries import request_follows
 
 T = TypeVar("T")
 
@@ -113,6 +114,7 @@ class RazorpayGateway:
             trust_env=False,
             verify=httpx.create_ssl_context(),
             limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
+            event_hooks={"request": [request_follows]},
         )
 
     async def close(self) -> None:

@@ -44,6 +44,7 @@ from infrastructure.gateways.stripe.updates import (
     untaken,
     update_of,
 )
+from infrastructure.retries import make_final
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
@@ -209,6 +210,7 @@ class StripeGateway:
 
     @asynccontextmanager
     async def _requesting(self) -> AsyncIterator[None]:
+        make_final()
         try:
             async with asyncio.timeout(self._seconds):
                 yield

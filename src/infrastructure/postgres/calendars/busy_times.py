@@ -12,6 +12,7 @@ from domain.calendars import ConnectionId, Provider, entry_key
 from domain.ids import AppointmentId
 from domain.time import Interval
 from infrastructure.postgres.engine import Database
+from servicekit.database import in_transaction
 
 _CLAIM = """
 WITH due AS (
@@ -71,18 +72,22 @@ class PostgresBusyTimeStore:
     async def keep(
         self, calendar: CoachCalendar, busy: Sequence[Interval], *, began: datetime, next_in: timedelta
     ) -> None:
-        async with self._database.connection() as connection, connection.transaction():
-            if await connection.fetchval(_KEEP, calendar.id, began, next_in) is None:
-                return
-            await connection.execute("DELETE FROM calendar_busy WHERE connection_id = $1", calendar.id)
-            await connection.execute(
-                """INSERT INTO calendar_busy (connection_id, starts_at, ends_at)
-                   SELECT DISTINCT $1::uuid, starts, ends
-                   FROM unnest($2::timestamptz[], $3::timestamptz[]) t(starts, ends)""",
-                calendar.id,
-                [each.starts_at for each in busy],
-                [each.ends_at for each in busy],
-            )
+        async with self._database.connection() as connection:
+
+            async def replace() -> None:
+                if await connection.fetchval(_KEEP, calendar.id, began, next_in) is None:
+                    return
+                await connection.execute("DELETE FROM calendar_busy WHERE connection_id = $1", calendar.id)
+                await connection.execute(
+                    """INSERT INTO calendar_busy (connection_id, starts_at, ends_at)
+                       SELECT DISTINCT $1::uuid, starts, ends
+                       FROM unnest($2::timestamptz[], $3::timestamptz[]) t(starts, ends)""",
+                    calendar.id,
+                    [each.starts_at for each in busy],
+                    [each.ends_at for each in busy],
+                )
+
+            await in_transaction(connection, replace)
 
     async def postpone(self, calendar: CoachCalendar, why: str, *, at_most: timedelta) -> None:
         async with self._database.connection() as connection:
