@@ -91,3 +91,68 @@ esac
     first, second = [prepared(checkout, "echo installed", python=name) for name in names]
     assert first.stdout.endswith("  done\n"), first.stderr
     assert (second.returncode, second.stdout) == (0, "")
+
+
+def without_uv(checkout: Path, *, fetched: bool) -> subprocess.CompletedProcess[str]:
+    """`script/prepare` where no uv is on the PATH. The interpreter's pip fetches one, or fails."""
+    tools = checkout / "tools"
+    tools.mkdir()
+    for name in (
+        "awk",
+        "cat",
+        "cksum",
+        "date",
+        "dirname",
+        "grep",
+        "head",
+        "mkdir",
+        "rm",
+        "sed",
+        "sleep",
+        "tail",
+        "touch",
+    ):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    installer = checkout / "uv"
+    installer.write_text('#!/bin/sh\necho "uv $*, index $UV_DEFAULT_INDEX" >>called\ntouch .venv/bin/convene\n')
+    python = checkout / "python"
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in
+*_base_executable*) echo {python} ;;
+*"pip config"*) echo "global.index-url='https://index.invalid/simple'" ;;
+*"pip install"*installer*) {"mkdir -p .venv/installer/bin; cp uv .venv/installer/bin/uv" if fetched else "exit 1"} ;;
+*"-m venv"*) mkdir -p .venv/bin; echo "python $*" >>called; cp {python} .venv/bin/python ;;
+*"pip install"*) echo "python $*" >>called; touch .venv/bin/convene ;;
+esac
+"""
+    )
+    for each in (installer, python):
+        each.chmod(0o755)
+    return subprocess.run(
+        ["/bin/sh", checkout / "script" / "prepare", "requirements.txt"],
+        env={"PATH": str(tools), "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_uv_is_fetched_and_uses_the_index_of_pip(checkout: Path) -> None:
+    done = without_uv(checkout, fetched=True)
+    assert done.returncode == 0, done.stderr
+    made, packages, product = (checkout / "called").read_text().splitlines()
+    assert made == "python -m venv --without-pip .venv"
+    assert "--require-hashes -r requirements.txt, index https://index.invalid/simple" in packages
+    assert "-e ., index" in product
+
+
+def test_pip_installs_where_uv_cannot_be_fetched(checkout: Path) -> None:
+    done = without_uv(checkout, fetched=False)
+    assert done.returncode == 0, done.stderr
+    made, *halves, product = (checkout / "called").read_text().splitlines()
+    assert made == "python -m venv .venv"
+    assert [each.split()[3] for each in halves] == ["install", "install"]
+    assert "--require-hashes" in halves[0]
+    assert product.endswith("-e .")
