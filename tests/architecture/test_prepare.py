@@ -97,21 +97,7 @@ def without_uv(checkout: Path, *, fetched: bool) -> subprocess.CompletedProcess[
     """`script/prepare` where no uv is on the PATH. The interpreter's pip fetches one, or fails."""
     tools = checkout / "tools"
     tools.mkdir()
-    for name in (
-        "awk",
-        "cat",
-        "cksum",
-        "date",
-        "dirname",
-        "grep",
-        "head",
-        "mkdir",
-        "rm",
-        "sed",
-        "sleep",
-        "tail",
-        "touch",
-    ):
+    for name in "awk cat cksum cp date dirname grep head mkdir rm sed sleep tail touch".split():
         (tools / name).symlink_to(shutil.which(name) or name)
     installer = checkout / "uv"
     installer.write_text('#!/bin/sh\necho "uv $*, index $UV_DEFAULT_INDEX" >>called\ntouch .venv/bin/convene\n')
