@@ -15,7 +15,7 @@ from litestar.di import Provide
 from crm.api.bodies import BODY_LIMIT
 from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
-from crm.api.health import health, live
+from crm.api.health import health, live, ready
 from crm.api.mail_checks import send_test_email, test_gmail_auth
 from crm.api.middleware import RequestMiddleware
 from crm.api.notifications import (
@@ -28,7 +28,7 @@ from crm.api.notifications import (
 from crm.api.openapi import show_asset, show_docs, show_document
 from crm.api.security import bearer_guard
 from crm.api.webhook import webhook
-from crm.database import Database
+from crm.database import VERSION_TABLE, Database, DatabaseUnavailable
 from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
 from crm.delivery.email import EmailSender
 from crm.delivery.http import WebhookSender
@@ -42,6 +42,7 @@ from servicekit.lease_queue import OutageLog
 from servicekit.mail_transport import mail_transport
 from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
+from servicekit.write_probe import WriteProbe
 
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
 CONTRACT_B = [delete_notification, clear_notifications, send_test_email, test_gmail_auth]
@@ -100,6 +101,7 @@ def create_app(
         "writer": writer,
         "transport": transport,
         "tasks": tasks,
+        "write_probe": WriteProbe(database.connection, VERSION_TABLE, unavailable=DatabaseUnavailable),
     }
     bearer = bearer_guard(settings.bearer_token)
     webhook_bearer = bearer_guard(settings.webhook_token, status=403)
@@ -107,6 +109,7 @@ def create_app(
         route_handlers=[
             health,
             live,
+            ready,
             show_docs,
             show_document,
             show_asset,

@@ -44,6 +44,10 @@ class Receiver(msgspec.Struct, frozen=True, kw_only=True):
         return f"Receiver({self.url})"
 
 
+OPERATOR_PATHS = frozenset({"/", "/health/live", "/health/ready"})
+"""Served also by a full process."""
+
+
 class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The CRM's settings. `smtp` None means mail is written as files below `data`/mail.
 
@@ -61,7 +65,7 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path = Path("var")
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
-    http: HttpLimits = HttpLimits(operator_paths=frozenset({"/"}))
+    http: HttpLimits = HttpLimits(operator_paths=OPERATOR_PATHS)
     database_pool_size: int = 4
     database_timeout_seconds: int = 4
     pooler: Pooler = DIRECT
@@ -106,7 +110,7 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
             head_seconds=read.whole("HTTP_HEAD_SECONDS", "10", 1, 300),
             body_seconds=read.whole("HTTP_BODY_SECONDS", "20", 1, 3600),
             idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
-            operator_paths=frozenset({"/"}),
+            operator_paths=OPERATOR_PATHS,
         ),
         database_pool_size=read.whole("CRM_DATABASE_POOL_SIZE", "4", 1, 100),
         database_timeout_seconds=read.whole("DATABASE_TIMEOUT_SECONDS", "4", 1, 30),

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from crm.database import Database
 from crm.notifications import Moment
 from servicekit.tasks import LongLivedTasks
+from servicekit.write_probe import WriteProbe
 
 
 class Health(msgspec.Struct):
@@ -47,3 +48,19 @@ async def live(tasks: NamedDependency[LongLivedTasks]) -> Response[Alive]:
     if tasks.ended:
         return Response(Alive("dead", tasks.ended), status_code=503)
     return Response(Alive("alive"))
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """`unavailable`, with status 503: the database is unreachable, or can be read while writes fail (`read_only`)."""
+
+    status: Literal["ready", "unavailable"]
+    database: Literal["connected", "read_only", "disconnected"]
+
+
+@get("/health/ready", operation_id="crmReadiness", include_in_schema=False)
+async def ready(database: NamedDependency[Database], write_probe: NamedDependency[WriteProbe]) -> Response[Ready]:
+    """Returns 503 while a notification could not be stored."""
+    if await write_probe.succeeds():
+        return Response(Ready("ready", "connected"))
+    found: Literal["read_only", "disconnected"] = "read_only" if await database.answers() else "disconnected"
+    return Response(Ready("unavailable", found), status_code=503, headers={"Retry-After": "5"})

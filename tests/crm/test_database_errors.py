@@ -9,7 +9,7 @@ import pytest
 
 from servicekit.conflicts import TRIES
 from tests.crm.examples import record as call_all
-from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
+from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for, until
 from tests.support.database_faults import A_FAULT_OF_THE_CODE, DatabaseFaults, FaultyRecorder
 
 WRITES_NOTHING = {"crmHealth", "listNotifications", "listFacilitatorEvents", "sendTestEmail", "testMailLogin"}
@@ -69,3 +69,22 @@ async def test_conflict_is_repeated(own_dsn: str, tmp_path: Path, path: str) -> 
                     response = await crm.post(path, json=BODIES[path])
                 assert response.status_code == 200, response.text
                 assert await connection.fetchval(f"SELECT count(*) FROM {TABLES[path]}") == number
+
+
+async def test_not_ready_while_writes_fail(own_dsn: str, tmp_path: Path) -> None:
+    async with connected(own_dsn) as connection:
+        faults = await DatabaseFaults.install(connection)
+        async with running_crm(settings_for(own_dsn, CONVENE_DATA=str(tmp_path))) as crm:
+
+            async def is_ready() -> bool:
+                return (await crm.get("/health/ready")).status_code == 200
+
+            async def is_read_only() -> bool:
+                response = await crm.get("/health/ready")
+                return response.status_code == 503 and response.json()["database"] == "read_only"
+
+            assert await is_ready()
+            async with faults.injected("25006"):
+                await until(is_read_only)
+                assert int((await crm.get("/health/ready")).headers["retry-after"]) > 0
+            await until(is_ready)

@@ -12,6 +12,7 @@ from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import body_of, error_response
 from tests.support.database_faults import A_FAULT_OF_THE_CODE, DatabaseFaults, FaultyRecorder
 from tests.support.examples import record as call_all
+from tests.support.messages import until
 
 SAFE_METHODS_THAT_WRITE = {
     # The state of a login at another service, until its return.
@@ -62,3 +63,20 @@ async def test_fault_of_the_code_is_no_outage(
     async with faults.injected(A_FAULT_OF_THE_CODE, at_commit=at_commit):
         assert (await api.post("/auth/register", json=account)).status_code == 500
     assert (await api.post("/auth/register", json=account)).status_code == 201
+
+
+async def test_api_is_not_ready_while_writes_fail(api: httpx.AsyncClient, database: asyncpg.Connection) -> None:
+    faults = await DatabaseFaults.install(database)
+
+    async def is_ready() -> bool:
+        return (await api.get("/health/ready")).status_code == 200
+
+    async def is_read_only() -> bool:
+        response = await api.get("/health/ready")
+        return response.status_code == 503 and response.json()["database"] == "read_only"
+
+    assert await is_ready()
+    async with faults.injected("25006"):
+        await until(is_read_only)
+        assert (await api.get("/health/ready")).headers["retry-after"] == "2"
+    await until(is_ready)

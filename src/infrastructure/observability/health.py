@@ -6,13 +6,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
-from infrastructure.postgres.engine import Database
+from infrastructure.postgres.engine import VERSION_TABLE, Database
+from servicekit.write_probe import WriteProbe
 
 
 class ServersHealth:
     def __init__(self, database: Database, redis: Redis) -> None:
         self._database = database
         self._redis = redis
+        self._write_probe = WriteProbe(database.connection, VERSION_TABLE, unavailable=Unavailable)
 
     async def database_answers(self) -> bool:
         with contextlib.suppress(Unavailable):
@@ -20,6 +22,9 @@ class ServersHealth:
                 await connection.fetchval("SELECT 1")
             return True
         return False
+
+    async def database_writes(self) -> bool:
+        return await self._write_probe.succeeds()
 
     async def redis_answers(self) -> bool:
         with contextlib.suppress(RedisError, OSError):

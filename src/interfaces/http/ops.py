@@ -39,10 +39,10 @@ class Alive(Struct, omit_defaults=True):
 
 class Ready(Struct):
     """`degraded`: Redis is unreachable, answers are slower. `unavailable` and `draining` (shutting down) have status
-    503."""
+    503. `read_only`: the database can be read, but writes fail."""
 
     status: Literal["ready", "degraded", "unavailable", "draining"]
-    database: Literal["connected", "disconnected"]
+    database: Literal["connected", "read_only", "disconnected"]
     redis: Literal["connected", "disconnected"]
 
 
@@ -66,11 +66,12 @@ async def live(tasks: Inject[LongLivedTasks]) -> Response[Alive]:
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)
 async def ready(health: Inject[Health], draining: Inject[Draining]) -> Response[Ready]:
-    """Returns 503 while the database is unreachable or the process is shutting down. Redis is not required."""
-    database, redis = await health.database_answers(), await health.redis_answers()
+    """Returns 503 while the database is unreachable or writes fail, and while the process is shutting down. Redis is
+    not required."""
+    writes, redis = await health.database_writes(), await health.redis_answers()
     body = Ready(
-        "draining" if draining() else "unavailable" if not database else "ready" if redis else "degraded",
-        database="connected" if database else "disconnected",
+        "draining" if draining() else "unavailable" if not writes else "ready" if redis else "degraded",
+        database="connected" if writes else "read_only" if await health.database_answers() else "disconnected",
         redis="connected" if redis else "disconnected",
     )
     if body.status in {"ready", "degraded"}:
