@@ -12,7 +12,7 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
-from tests.support import fork_server, savings
+from tests.support import fork_server, savings, shared_routes
 from tests.support.applications import Applications
 from tests.support.command import bare_environ
 from tests.support.databases import TEMPLATE, Databases
@@ -22,6 +22,7 @@ from tests.support.settings import settings_for
 
 fork_server.install(bare_environ())
 savings.save()
+shared_routes.share()
 savings.hash_passwords_cheaply()
 
 

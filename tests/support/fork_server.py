@@ -302,12 +302,14 @@ def _prepare_applications() -> None:
     from crm.__main__ import DRAWING
     from crm.app import create_app as create_crm
     from crm.settings import load_settings as load_crm_settings
-    from interfaces.http.app import create_app
-    from tests.support import savings
+    from interfaces.http import app
+    from tests.support import savings, shared_routes
     from tests.support.settings import settings_for
 
     savings.save()
-    create_app(settings_for("postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", Path("/nonexistent")))
+    shared_routes.share()
+    nowhere = "postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", Path("/nonexistent")
+    app.create_app(settings_for(*nowhere))
     create_crm(load_crm_settings(DRAWING))
 
 
