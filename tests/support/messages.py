@@ -154,13 +154,16 @@ async def deliver_due(deliver: DeliverMessages, destination: Destination) -> Non
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
-    """Returns once it holds; the limit only keeps a broken test from hanging."""
+    """Returns once it holds; the limit only keeps a broken test from hanging. It looks less often the longer it waits:
+    a look is often a statement over a connection of its own."""
+    pause = 0.01
     async with asyncio.timeout(seconds):
         while True:
             answer = holds()
             if answer if isinstance(answer, bool) else await answer:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.1, 0.1)
 
 
 def spend_attempts_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
