@@ -32,7 +32,7 @@ async def test_booking_is_shown_to_its_owner_its_facilitator_and_admins(app: Boo
 
 
 async def test_bookings_of_an_event_are_shown_to_its_facilitator_and_admins(app: BookingApplication) -> None:
-    event, show = await app.event(), EventBookings(app.events, app.bookings)
+    event, show = await app.event(), EventBookings(app.bookings)
     ids = [(await app.book(event)).reserved.id for _ in range(2)]
     await app.cancel_booking(app.owner(ids[0]), ids[0])
     for user in (app.facilitator(event), await app.person(Role.ADMIN)):

@@ -10,13 +10,14 @@ from application.bookings.ports import BookingFilter
 from application.ports import PageRequest
 from domain.accounts import Role
 from domain.bookings import BookingNotFound, BookingStatus, CancelReason
-from domain.events import EventId, EventStatus
+from domain.events import EventId, EventNotFound, EventStatus
 from domain.ids import BookingId, BookingRef
 from domain.invitations import InvitationId, InvitationNotFound, InvitationStatus
 from domain.outbox import Destination, MessageType
 from domain.participant_messages import ParticipantMessage
 from domain.payments import PaymentStatus
 from infrastructure.postgres.domain_events import UnrecordedChange
+from infrastructure.postgres.pages import cursor_of
 from tests.conformance.booking_adapters import (
     ALL,
     DAY,
@@ -249,6 +250,25 @@ async def test_booking_is_shown_with_its_event_and_payment(adapters: BookingAdap
     assert (view.status, view.payment_status) == (BookingStatus.CONFIRMED, PaymentStatus.COMPLETED)
 
 
+async def test_event_is_read_with_a_page_of_its_bookings(adapters: BookingAdapters) -> None:
+    event = await adapters.event()
+    view, page = await adapters.bookings.of_event(event.id, ALL)
+    assert (view.id, view.booked, page.items, page.next) == (event.id, 0, [], None)
+    ids = [(await adapters.booked(event)).id for _ in range(3)]
+    await adapters.booked(await adapters.event())
+    view, first = await adapters.bookings.of_event(event.id, PageRequest(limit=2))
+    _, rest = await adapters.bookings.of_event(event.id, PageRequest(limit=2, after=first.next))
+    assert [each.id for each in (*first.items, *rest.items)] == ids[::-1]
+    assert (view.booked, rest.next) == (3, None)
+    _, page = await adapters.bookings.of_event(event.id, PageRequest(after=cursor_of(ids[0])))
+    assert page.items == []
+    async with adapters.changing() as work:
+        await work.events.save((await work.events.get(event.id)).deleted(NOW, by=event.facilitator_id))
+    for event_id in (event.id, EventId(10**9)):
+        with pytest.raises(EventNotFound):
+            await adapters.bookings.of_event(event_id, ALL)
+
+
 async def test_lists_of_bookings_have_the_newest_first(adapters: BookingAdapters) -> None:
     facilitator, user = await adapters.person(Role.FACILITATOR), await adapters.person()
     events = [await adapters.event(facilitator=facilitator) for _ in range(3)]
@@ -259,7 +279,6 @@ async def test_lists_of_bookings_have_the_newest_first(adapters: BookingAdapters
     assert rest.next is None
     of_facilitator = await adapters.bookings.list_of_facilitator(facilitator.id, ALL)
     assert [each.id for each in of_facilitator.items] == ids[::-1]
-    assert [each.id for each in (await adapters.bookings.list_of_event(events[0].id, ALL)).items] == ids[:1]
     paid = BookingFilter(payment_status=PaymentStatus.COMPLETED)
     assert (await adapters.bookings.list_of_user(user.id, paid, ALL)).items == []
     confirmed = BookingFilter(status=BookingStatus.CONFIRMED)

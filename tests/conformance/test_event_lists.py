@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from application.events.ports import EventFilter, EventView, FacilitatorQueries
+from application.bookings.ports import FacilitatorQueries
+from application.events.ports import EventFilter, EventView
 from application.ports import PageRequest
 from domain.accounts import Role, User
 from domain.errors import Invalid
@@ -163,14 +164,15 @@ async def test_dashboard_counts_events_bookings_and_money(lists: ListAdapters) -
     await lists.event(starts_in=-2 * DAY)
     await lists.cancel(await lists.event())
     await lists.adapters.paid(event)
-    await lists.adapters.paid(event)
-    await lists.adapters.booked(event)
+    paid = await lists.adapters.paid(event)
+    newest = await lists.adapters.booked(event)
     await lists.adapters.paid(await lists.adapters.event())
-    found = await lists.facilitators.dashboard(lists.facilitator.id, NOW)
+    found = await lists.facilitators.dashboard(lists.facilitator.id, NOW, recent=2)
     assert (found.total_sessions, found.active_sessions, found.upcoming_sessions) == (3, 2, 1)
     assert (found.total_bookings, found.revenue) == (3, {"INR": Decimal(200)})
-    other = await lists.adapters.person()
-    assert (await lists.facilitators.dashboard(other.id, NOW)).revenue == {}
+    assert [booking.id for booking in found.recent] == [newest.id, paid]
+    other = await lists.facilitators.dashboard((await lists.adapters.person()).id, NOW, recent=2)
+    assert (other.revenue, other.recent) == ({}, [])
 
 
 async def test_profile_of_a_facilitator_is_found(lists: ListAdapters) -> None:

@@ -137,12 +137,33 @@ class BookingQueries(Protocol):
         """Newest first."""
         ...
 
-    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
-        """Newest first, cancelled ones included."""
+    async def of_event(self, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
+        """The event and its bookings at one moment, newest first, cancelled ones included. Raises `EventNotFound`."""
         ...
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
         """Bookings of all events of the facilitator, newest first, cancelled ones included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """The figures and the `recent` bookings of one moment, newest first. `revenue` is the amount received minus the
+    amount refunded, by currency; the currency of most payments comes first."""
+
+    total_sessions: int
+    active_sessions: int
+    upcoming_sessions: int
+    total_bookings: int
+    revenue: dict[str, Decimal]
+    recent: Sequence[BookingView]
+
+
+class FacilitatorQueries(Protocol):
+    async def has_profile(self, user_id: UserId) -> bool: ...
+
+    async def dashboard(self, facilitator_id: UserId, now: datetime, *, recent: int) -> Dashboard:
+        """With up to `recent` bookings."""
         ...
 
 

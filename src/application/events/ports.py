@@ -143,21 +143,3 @@ class ReviewQueries(Protocol):
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
         """Newest first."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """`revenue` is the amount received minus the amount refunded, by currency; the currency of most payments comes
-    first."""
-
-    total_sessions: int
-    active_sessions: int
-    upcoming_sessions: int
-    total_bookings: int
-    revenue: dict[str, Decimal]
-
-
-class FacilitatorQueries(Protocol):
-    async def has_profile(self, user_id: UserId) -> bool: ...
-
-    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard: ...

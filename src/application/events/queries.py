@@ -29,14 +29,13 @@ class ShowEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventBookings:
-    """The bookings of an event. For its facilitator and admins."""
+    """An event and its bookings at one moment. For its facilitator and admins."""
 
     raises: ClassVar[Errors] = (EventNotFound, EventForbidden)
 
-    events: EventQueries
-    bookings: BookingQueries
+    reader: BookingQueries
 
     async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
-        event = await self.events.get(event_id)
+        event, bookings = await self.reader.of_event(event_id, page)
         require_organiser(user, event.facilitator_id, error=EventForbidden)
-        return event, await self.bookings.list_of_event(event_id, page)
+        return event, bookings

@@ -19,12 +19,12 @@ from application.accounts.registration import CreateAccount, Register, RegisterA
 from application.accounts.sessions import Authenticate, AuthenticateFollower, LogOut, Refresh
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
-from application.bookings.ports import BookingQueries
+from application.bookings.ports import BookingQueries, FacilitatorQueries
 from application.bookings.queries import ShowBooking
 from application.bookings.reservation import BookSeat
 from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
 from application.events.participant_messages import WriteToParticipants
-from application.events.ports import EventQueries, FacilitatorQueries
+from application.events.ports import EventQueries
 from application.events.queries import EventBookings, ShowEvent
 from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import AnswerOnce
@@ -273,7 +273,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         update_event=UpdateEvent(open_work, gateways.chosen, event_queries, wake_ups, clock),
         cancel_event=CancelEvent(open_work, wake_ups, clock),
         delete_event=DeleteEvent(open_work, wake_ups, clock),
-        event_bookings=EventBookings(event_queries, booking_queries),
+        event_bookings=EventBookings(booking_queries),
         book_seat=BookSeat(
             seats,
             money.open_checkout,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from application.outbox.ports import DestinationStatistics
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
+from infrastructure.postgres.outbox.statistics import read_statistics
 
 # An index covers pending messages only, so its size does not depend on the number of delivered ones.
 _OLDEST = """
@@ -48,8 +48,8 @@ class PostgresOperationalStatistics:
 
     async def read(self) -> OperationalStatistics:
         """Raises `Unavailable`."""
-        destinations = await PostgresDeliveryStatistics(self._database).by_destination()
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
+            destinations = await read_statistics(connection)
             (holds,) = await connection.fetch(_HOLDS)
             counts = await connection.fetch(_COUNTS)
             return OperationalStatistics(

@@ -8,8 +8,8 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 
 from application.accounts.sessions import Actor, Authenticate
+from application.bookings.ports import FacilitatorQueries
 from application.events.management import OnlyFacilitatorsCreate
-from application.events.ports import FacilitatorQueries
 from domain.accounts import ProfileNotFound, User, UserId
 from domain.authorization import is_admin
 from domain.errors import Forbidden, Unauthenticated

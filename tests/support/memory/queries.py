@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from application.bookings.ports import BookingFilter, BookingView, ShownInvitation
-from application.events.ports import Dashboard, EventFilter, EventView, ReviewView
+from application.bookings.ports import BookingFilter, BookingView, Dashboard, ShownInvitation
+from application.events.ports import EventFilter, EventView, ReviewView
 from application.ports import Clock, Page, PageRequest
 from domain.accounts import UserId
 from domain.bookings import Booking, BookingNotFound, BookingStatus, shows_join_link
@@ -150,7 +150,7 @@ class MemoryFacilitatorQueries:
     async def has_profile(self, user_id: UserId) -> bool:
         return user_id in self._store.tables.of("facilitator_profiles")
 
-    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard:
+    async def dashboard(self, facilitator_id: UserId, now: datetime, *, recent: int) -> Dashboard:
         tables = self._store.tables
         events = {event.id: event for event in events_in(tables) if event.facilitator_id == facilitator_id}
         shown = [event for event in events.values() if event.deleted_at is None]
@@ -169,6 +169,9 @@ class MemoryFacilitatorQueries:
             upcoming_sessions=len([event for event in active if event.details.interval.starts_at > now]),
             total_bookings=len([each for each in bookings if each.status is not BookingStatus.CANCELLED]),
             revenue={currency: sum(amounts, Decimal(0)) for currency, amounts in by_number},
+            recent=(
+                await MemoryBookingQueries(self._store).list_of_facilitator(facilitator_id, PageRequest(recent))
+            ).items,
         )
 
 
@@ -192,8 +195,11 @@ class MemoryBookingQueries:
             page,
         )
 
-    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
-        return self._page(bookings_of(self._store.tables, event_id), page)
+    async def of_event(self, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
+        tables = self._store.tables
+        if event_id not in tables.of("events") or event_in(tables, event_id).deleted_at is not None:
+            raise EventNotFound
+        return event_view(tables, event_id), self._page(bookings_of(tables, event_id), page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
         tables = self._store.tables

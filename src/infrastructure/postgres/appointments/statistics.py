@@ -41,7 +41,7 @@ class PostgresCoachStatistics:
     async def statistics(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
         weeks = weeks_of(window, zone)
         which = (coach, window.starts_at, window.ends_at)
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             counted = await connection.fetch(_WEEKS, *which, [week.starts_at for week in weeks])
             clients = await connection.fetchval(_CLIENTS, *which)
             revenue = await connection.fetch(_REVENUE, *which)

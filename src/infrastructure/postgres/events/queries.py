@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 
-from application.bookings.ports import BookingFilter, BookingView
-from application.events.ports import Dashboard, EventFilter, EventView, ReviewView
+from application.bookings.ports import BookingFilter, BookingView, Dashboard
+from application.events.ports import EventFilter, EventView, ReviewView
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.bookings import BookingNotFound, BookingStatus
@@ -41,17 +41,54 @@ _SEAT = """EXISTS (
 _EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM events e {_FACILITATOR}"  # noqa: S608
 """`$1` is the id of the viewer."""
 
+_BOOKING = f"""
+    b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
+    u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
+    p.gateway_payment_id, p.gateway_reference, {AGREED[0]} AS agreed_price, {AGREED[1]} AS agreed_currency,
+    {_EVENT}, false AS viewer_has_seat
+"""
+
+_PAYMENT = "LEFT JOIN LATERAL (SELECT * FROM payments WHERE booking_id = b.id ORDER BY id DESC LIMIT 1) p ON true"
+
 _BOOKINGS = f"""
-    SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
-           u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
-           p.gateway_payment_id, p.gateway_reference, {AGREED[0]} AS agreed_price, {AGREED[1]} AS agreed_currency,
-           {_EVENT}, false AS viewer_has_seat
+    SELECT {_BOOKING}
     FROM bookings b
     JOIN users u ON u.id = b.user_id
     JOIN events e ON e.id = b.event_id
-    {_FACILITATOR}
-    LEFT JOIN LATERAL (SELECT * FROM payments WHERE booking_id = b.id ORDER BY id DESC LIMIT 1) p ON true
+    {_FACILITATOR} {_PAYMENT}
 """  # noqa: S608 (composed of constants)
+
+_NEWEST_BOOKINGS = f"{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {{}} ORDER BY b.id DESC LIMIT $2"
+
+_BOOKINGS_OF_EVENT = f"""
+    SELECT {_BOOKING}
+    FROM events e {_FACILITATOR}
+    LEFT JOIN LATERAL (
+        SELECT * FROM bookings WHERE event_id = e.id AND ($1::bigint IS NULL OR id < $1) ORDER BY id DESC LIMIT $2
+    ) b ON true
+    LEFT JOIN users u ON u.id = b.user_id
+    {_PAYMENT}
+    WHERE e.id = $3 AND e.hidden_at IS NULL
+    ORDER BY b.id DESC
+"""  # noqa: S608 (composed of constants)
+"""One row without a booking for an event that has none."""
+
+
+_DASHBOARD = """
+WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
+money AS (
+    SELECT p.currency, sum(p.amount - p.refunded) AS amount, count(*) AS payments
+    FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
+    WHERE e.facilitator_id = $1 AND p.status IN ('completed', 'refunded') GROUP BY p.currency
+)
+SELECT (SELECT count(*) FROM own) AS total_sessions,
+       (SELECT count(*) FROM own WHERE status = 'active') AS active_sessions,
+       (SELECT count(*) FROM own WHERE status = 'active' AND starts_at > $2) AS upcoming_sessions,
+       (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
+        WHERE e.facilitator_id = $1 AND b.status <> 'cancelled') AS total_bookings,
+       (SELECT coalesce(json_object_agg(currency, amount::text ORDER BY payments DESC, currency), '{}')
+        FROM money) AS revenue
+"""
 
 
 class PostgresEventQueries:
@@ -140,24 +177,19 @@ class PostgresBookingQueries:
             filters.payment_status,
         )
 
-    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
-        return await self._newest_first(page, "b.event_id = $3", event_id)
+    async def of_event(self, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
+        rows = await _fetch(self._database, _BOOKINGS_OF_EVENT, id_after(page.after), page.limit + 1, event_id)
+        if not rows:
+            raise EventNotFound
+        return _event(rows[0]), _bookings([row for row in rows if row["id"] is not None], page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
         return await self._newest_first(page, "e.facilitator_id = $3", facilitator_id)
 
     async def _newest_first(self, page: PageRequest, condition: str, *values: Any) -> Page[BookingView]:
         """`condition` refers to its `values` from $3 on."""
-        rows = await _fetch(
-            self._database,
-            f"""{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {condition}
-            ORDER BY b.id DESC LIMIT $2""",
-            id_after(page.after),
-            page.limit + 1,
-            *values,
-        )
-        bookings = [_booking(row) for row in rows[: page.limit]]
-        return Page(bookings, cursor_of(bookings[-1].id) if len(rows) > page.limit else None)
+        query = _NEWEST_BOOKINGS.format(condition)
+        return _bookings(await _fetch(self._database, query, id_after(page.after), page.limit + 1, *values), page)
 
 
 class PostgresReviewQueries:
@@ -195,31 +227,18 @@ class PostgresFacilitatorQueries:
     async def has_profile(self, user_id: UserId) -> bool:
         return bool(await _fetch(self._database, "SELECT FROM facilitator_profiles WHERE user_id = $1", user_id))
 
-    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard:
-        (row,) = await _fetch(
-            self._database,
-            """WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
-            money AS (
-                SELECT p.currency, sum(p.amount - p.refunded) AS amount, count(*) AS payments
-                FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
-                WHERE e.facilitator_id = $1 AND p.status IN ('completed', 'refunded') GROUP BY p.currency
-            )
-            SELECT (SELECT count(*) FROM own) AS total_sessions,
-                   (SELECT count(*) FROM own WHERE status = 'active') AS active_sessions,
-                   (SELECT count(*) FROM own WHERE status = 'active' AND starts_at > $2) AS upcoming_sessions,
-                   (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
-                    WHERE e.facilitator_id = $1 AND b.status <> 'cancelled') AS total_bookings,
-                   (SELECT coalesce(json_object_agg(currency, amount::text ORDER BY payments DESC, currency), '{}')
-                    FROM money) AS revenue""",
-            facilitator_id,
-            now,
-        )
+    async def dashboard(self, facilitator_id: UserId, now: datetime, *, recent: int) -> Dashboard:
+        async with self._database.snapshot() as connection:
+            (row,) = await connection.fetch(_DASHBOARD, facilitator_id, now)
+            query = _NEWEST_BOOKINGS.format("e.facilitator_id = $3")
+            bookings = await connection.fetch(query, None, recent, facilitator_id)
         return Dashboard(
             total_sessions=row["total_sessions"],
             active_sessions=row["active_sessions"],
             upcoming_sessions=row["upcoming_sessions"],
             total_bookings=row["total_bookings"],
             revenue={currency: Decimal(amount) for currency, amount in row["revenue"].items()},
+            recent=[_booking(each) for each in bookings],
         )
 
 
@@ -254,6 +273,12 @@ def _event(row: asyncpg.Record) -> EventView:
         facilitator_active=row["facilitator_active"],
         viewer_has_seat=row["viewer_has_seat"],
     )
+
+
+def _bookings(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[BookingView]:
+    """`rows`: one more than the page has, if there is a next one."""
+    bookings = [_booking(row) for row in rows[: page.limit]]
+    return Page(bookings, cursor_of(bookings[-1].id) if len(rows) > page.limit else None)
 
 
 def _booking(row: asyncpg.Record) -> BookingView:

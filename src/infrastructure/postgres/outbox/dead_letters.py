@@ -76,7 +76,7 @@ class PostgresDeadLetters:
         return Page(messages, cursor_of(messages[-1].id) if len(rows) > page.limit else None)
 
     async def show(self, message_id: UUID) -> StoredMessageDetail:
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             row = await connection.fetchrow(
                 f"""SELECT {_COLUMNS}, settled_at, request_id, snapshot,
                            claimed_by IS NOT NULL AND due_at > now() AS in_flight

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database
+from servicekit.database import Connection
 
 _STATISTICS = """
 SELECT d.name, waiting.pending, coalesce(letters.dead, 0) AS dead,
@@ -32,17 +33,20 @@ class PostgresDeliveryStatistics:
 
     async def by_destination(self) -> Sequence[DestinationStatistics]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_STATISTICS, list(Destination))
-        return [
-            DestinationStatistics(
-                destination=Destination(row["name"]),
-                pending=row["pending"],
-                oldest_due_seconds=row["oldest_due_seconds"],
-                dead=row["dead"],
-                circuit=CircuitBreaker(row["circuit"]),
-                paused_until=row["paused_until"],
-                halted=row["halted"],
-                reason=row["reason"],
-            )
-            for row in rows
-        ]
+            return await read_statistics(connection)
+
+
+async def read_statistics(connection: Connection) -> Sequence[DestinationStatistics]:
+    return [
+        DestinationStatistics(
+            destination=Destination(row["name"]),
+            pending=row["pending"],
+            oldest_due_seconds=row["oldest_due_seconds"],
+            dead=row["dead"],
+            circuit=CircuitBreaker(row["circuit"]),
+            paused_until=row["paused_until"],
+            halted=row["halted"],
+            reason=row["reason"],
+        )
+        for row in await connection.fetch(_STATISTICS, list(Destination))
+    ]

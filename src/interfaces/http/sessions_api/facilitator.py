@@ -8,9 +8,9 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.bookings.ports import BookingQueries, BookingView
+from application.bookings.ports import BookingQueries, BookingView, Dashboard, FacilitatorQueries
 from application.events.management import CancelEvent
-from application.events.ports import Dashboard, EventQueries, EventView, FacilitatorQueries
+from application.events.ports import EventQueries, EventView
 from application.events.queries import EventBookings
 from application.ports import MAX_PAGE, Clock, PageRequest
 from domain.bookings import BookingStatus
@@ -22,7 +22,7 @@ from interfaces.http.schemas import DefaultCurrency, Done, array_page, number, w
 
 TAGS = ["Contract C: facilitators"]
 
-RECENT = PageRequest(limit=10)
+RECENT = 10
 
 
 class Attendee(Struct):
@@ -127,14 +127,12 @@ async def list_bookings(
 async def show_dashboard(
     actor: Inject[Actor],
     facilitator_queries: Inject[FacilitatorQueries],
-    booking_queries: Inject[BookingQueries],
     clock: Inject[Clock],
     default_currency: Inject[DefaultCurrency],
 ) -> DashboardBody:
     """Key figures and the last ten bookings. Revenue is the amount received minus the amount refunded."""
-    dashboard = await facilitator_queries.dashboard(actor.user.id, clock.now())
-    recent = await booking_queries.list_of_facilitator(actor.user.id, RECENT)
-    return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in recent.items])
+    dashboard = await facilitator_queries.dashboard(actor.user.id, clock.now(), recent=RECENT)
+    return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in dashboard.recent])
 
 
 @get("/api/facilitator/sessions", operation_id="listOwnSessions", tags=TAGS, guards=[profiled_facilitators])
