@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,7 +179,9 @@ def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
     )
     with listener:
         if options.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
+            with tempfile.TemporaryDirectory(prefix="crm-metrics-") as directory:
+                os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
+                Multiprocess(config, sockets=[listener]).run()
         else:
             server = uvicorn.Server(config)
             server.run(sockets=[listener])

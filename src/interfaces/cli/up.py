@@ -228,9 +228,11 @@ def _start_children(
             for number in range(1, plan.api_workers + 1)
         ),
     ]
+    # The API processes count together, the others by themselves.
+    apart = {name: value for name, value in environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     for name, argv, listener in children:
         fds = (listener.fileno(),) if listener else ()
-        supervisor.start(Child(name, argv, environ, plan.log(name), fds))
+        supervisor.start(Child(name, argv, environ if listener is api else apart, plan.log(name), fds))
     supervisor.wait_until(lambda: _answers(crm, "/"), 60, "CRM")
     _print_line(f"CRM        {_address(crm)}")
     if environ["CRM_SERVICE_URL"].rstrip("/") != _address(crm):
