@@ -79,7 +79,7 @@ class LocalMailServer:
 
 
 async def _disconnect(server: SMTP) -> None:
-    assert server.transport is not None
+    assert isinstance(server.transport, asyncio.Transport)
     server.transport.abort()
     await asyncio.Event().wait()  # the end of the connection cancels this
 
