@@ -1,5 +1,6 @@
 """Real servers for tests, in directories of their own, ended with the test run even when it is killed."""
 
+import atexit
 import contextlib
 import os
 import random
@@ -7,9 +8,11 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
+from infrastructure.embedded.placement import cluster_directory
 from infrastructure.embedded.processes import unprivileged_account
 
 POSTGRES_VERSION = int(os.environ.get("TEST_POSTGRES_VERSION", "18"))
@@ -42,6 +45,21 @@ def temporary_directory(*, durable: bool = True) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+_kept = contextlib.ExitStack()
+atexit.register(_kept.close)
+
+
+@cache
+def _new_cluster(version: int) -> Path:
+    """A cluster as the product makes it, to copy: initdb takes 0.6 s of CPU."""
+    directory = _kept.enter_context(temporary_directory(durable=False))
+    server = EmbeddedPostgres(directory, directory, durable=False, version=version)
+    server._account = unprivileged_account()
+    cluster = cluster_directory(directory, server._account)
+    server._initialise(cluster)
+    return cluster
+
+
 @contextlib.contextmanager
 def running_postgres(
     *databases: str, durable: bool = False, version: int = POSTGRES_VERSION
@@ -52,6 +70,7 @@ def running_postgres(
     `server.dsn("convene")` connects as the application's role, `server.superuser_dsn()` as the superuser.
     """
     with temporary_directory(durable=durable) as directory:
+        shutil.copytree(_new_cluster(version), directory / "postgres")
         server = EmbeddedPostgres(
             directory,
             directory,
