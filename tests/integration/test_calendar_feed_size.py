@@ -48,7 +48,8 @@ async def test_large_feed_does_not_block_the_event_loop(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     entries = MOST_ENTRIES if LONG_RUN else MOST_ENTRIES // 4
-    await database.execute("DROP INDEX ix_events_search")  # words of 4 MB of text take 3 s, and no feed uses it
+    # The words of 4 MB of text take 3 s, and no feed uses them.
+    await database.execute("DROP INDEX ix_events_search")
     path = await a_feed(api, people, database, 1, entries, text="日" * 9_000)
     async with httpx.AsyncClient(base_url=api.base_url, timeout=60) as reader:  # its checks of answers take time too
         with measured_callbacks() as held:

@@ -37,9 +37,8 @@ async def facilitator(shared_people: People, shared_database: asyncpg.Connection
     """Has 500 events with descriptions of 27 KB, all booked by one user."""
     john = await shared_people.facilitator()
     event = await john.creates_event()
-    await shared_database.execute(
-        "DROP INDEX ix_events_search"
-    )  # words of so many texts take 10 s, and no page uses it
+    # The words of so many texts take 10 s, and no page uses them.
+    await shared_database.execute("DROP INDEX ix_events_search")
     await shared_database.execute(EVENTS, event["id"], ENTRIES)
     return john
 

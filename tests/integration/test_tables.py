@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries
 from infrastructure.postgres.tables import metadata
 from tests.support.databases import a_database
+from tests.support.process_harness import LONG_RUN
 from tests.support.processes import server_environ
 
 # Migrations
@@ -187,16 +188,32 @@ STATES: dict[str, tuple[Any, ...]] = {
 }
 
 
-# Takes 4 s: 1,024 states are written, and the statement runs in each.
+ADMITTED = {
+    "free": (1,),
+    "status": ("active",),
+    "microseconds_ahead": (1, 86_400_000_000),
+    "mine": (None, "cancelled"),
+    "offered": ("yes",),
+}
+
+
+def states() -> Iterator[dict[str, Any]]:
+    """Of an event, its facilitator and the person who asks. In a usual run those with at most one reason against a
+    booking, and those with two for one capacity and price; with `LONG_RUN` all 1,024."""
+    for values in itertools.product(*STATES.values()):
+        state = dict(zip(STATES, values, strict=True))
+        reasons = sum(state[name] not in admitted for name, admitted in ADMITTED.items())
+        if LONG_RUN or reasons < 2 or (reasons == 2 and state["capacity"] == 3 and state["price"]):
+            yield state
+
+
 async def test_reservation_statement_reserves_exactly_when_the_domain_allows_it(
     database: asyncpg.Connection, seats: PostgresSeatInventory, asker: int
 ) -> None:
-    """In every one of 1,024 states of an event, its facilitator and the person who asks."""
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
     facilitator = await make_user(database, "facilitates@example.com")
     seen = []
-    for values in itertools.product(*STATES.values()):
-        state = dict(zip(STATES, values, strict=True))
+    for state in states():
         event_id = await arrange(database, asker, facilitator, state, now)
         expected = await would_be_given(seats, event_id, asker, now)
         reserved = await seats.reserve(
@@ -213,7 +230,7 @@ async def test_reservation_statement_reserves_exactly_when_the_domain_allows_it(
         booked = await database.fetchval("SELECT booked FROM events WHERE id = $1", event_id)
         assert booked == state["capacity"] - state["free"] + expected, state
         seen.append(expected)
-    assert (len(seen), sum(seen)) == (1024, 16)
+    assert (len(seen), sum(seen)) == (1024 if LONG_RUN else 200, 16)
 
 
 async def agreed(database: asyncpg.Connection, reserved: ReservedBooking, state: dict[str, Any], now: datetime) -> None:
