@@ -5,14 +5,16 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.support.callers import Caller, request
+from tests.support.callers import Address, Caller, request
 from tests.support.databases import a_database, drop
 from tests.support.load import many_users, some_events
 from tests.support.messages import until
@@ -20,6 +22,7 @@ from tests.support.processes import (
     API,
     CRM,
     WORKER,
+    ApiProcess,
     ended_elsewhere,
     running_apis,
     running_crm_process,
@@ -30,7 +33,8 @@ from tests.support.processes import (
 BOOKINGS = 10
 LOGS = (f"{API[0]}-0.log", f"{WORKER[0]}-worker-0.log", f"{CRM[0]}-0.log")
 RAISING = "tests.support.raising_log"
-RAISING_LOGS = (f"{RAISING}-0.log", f"{RAISING}-worker-0.log")
+RAISING_LOGS = (f"{RAISING}-0.log", f"api/{RAISING}-0.log", f"{RAISING}-worker-0.log")
+Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 @pytest.fixture
@@ -40,12 +44,19 @@ async def crm_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     await drop(postgres, dsn)
 
 
+@pytest.fixture
+def raising_environ(database_url: str, crm_dsn: str, redis_url: str, tmp_path: Path) -> dict[str, str]:
+    environ = server_environ(database_url, redis_url, tmp_path, log_level="info", crm_database_url=crm_dsn)
+    return environ | {"CRM_SERVICE_URL": "http://127.0.0.1:9"}
+
+
 @contextlib.contextmanager
 def unwritable(kind: str, directory: Path, names: tuple[str, ...] = LOGS) -> Iterator[list[int]]:
     """The logs of processes, which write to them as to a file. Yields the reading ends of the pipes among them."""
     with contextlib.ExitStack() as stack:
         pipes = []
         for name in names:
+            (directory / name).parent.mkdir(exist_ok=True)
             if kind == "full":
                 (directory / name).symlink_to("/dev/full")
                 continue
@@ -104,23 +115,45 @@ async def test_bookings_are_answered_and_delivered(
                 assert await asyncio.to_thread(process.wait, 20) == 0
 
 
-async def test_with_a_log_that_raises_services_fail(
-    database_url: str, crm_dsn: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path
-) -> None:
-    """The negative control."""
-    environ = server_environ(database_url, redis_url, tmp_path, log_level="info", crm_database_url=crm_dsn)
-    environ |= {"CRM_SERVICE_URL": "http://127.0.0.1:9"}
+@contextlib.asynccontextmanager
+async def raising(environ: dict[str, str], directory: Path) -> AsyncIterator[tuple[ApiProcess, ApiProcess, Process]]:
+    """CRM, API and worker with a log that blocks and raises where standard error does."""
+    async with ended_elsewhere() as running:
+        crm = running.enter_context(running_crm_process(environ, directory, (RAISING, "crm", "serve", "--fd")))
+        (api,) = running.enter_context(running_apis(1, environ, directory / "api", (RAISING, "api", "--fd")))
+        (worker,) = running.enter_context(running_workers(1, environ, directory, (RAISING, "worker")))
+        yield crm, api, worker
+
+
+async def test_with_a_log_that_raises_services_fail(raising_environ: dict[str, str], tmp_path: Path) -> None:
+    """The negative control of "full" and "closed"."""
     with unwritable("full", tmp_path, RAISING_LOGS):
-        async with ended_elsewhere() as running:
-            (worker,) = running.enter_context(running_workers(1, environ, tmp_path, (RAISING, "worker")))
-            (api,) = running.enter_context(running_apis(1, environ, tmp_path, (RAISING, "api", "--fd")))
-            caller = await Caller.connect(api.address)
-            answers = []
-            with contextlib.suppress(ConnectionError):
-                for _ in range(2):
-                    answers.append((await caller(request("GET", "/events"))).status)
-            assert answers in ([], [200])
+        async with raising(raising_environ, tmp_path) as (crm, api, worker):
+            for process, path in ((api, "/events"), (crm, "/")):
+                answers = []
+                with contextlib.suppress(ConnectionError):
+                    caller = await Caller.connect(process.address)
+                    for _ in range(2):
+                        answers.append((await caller(request("GET", path))).status)
+                assert answers in ([], [200])
             assert await asyncio.to_thread(worker.wait, 20) != 0
+
+
+async def test_with_a_log_that_blocks_services_stop(raising_environ: dict[str, str], tmp_path: Path) -> None:
+    """The negative control of "unread": the event loop of each process waits for the reader of the pipe."""
+    with unwritable("unread", tmp_path, RAISING_LOGS):
+        async with raising(raising_environ, tmp_path) as (crm, api, worker):
+            requests = [
+                asyncio.create_task(_ask(process.address, path)) for process, path in ((api, "/events"), (crm, "/"))
+            ]
+            for process in (crm.process, api.process, worker):
+                await until(lambda pid=process.pid: "pipe_write" in Path(f"/proc/{pid}/wchan").read_text())  # type: ignore[misc]
+                process.kill()  # it would not end by a signal that its event loop has to handle
+            await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def _ask(address: Address, path: str) -> None:
+    await (await Caller.connect(address))(request("GET", path))
 
 
 async def _is_zero(database: asyncpg.Connection, query: str) -> bool:
