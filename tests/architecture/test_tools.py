@@ -36,7 +36,7 @@ def fetched(checkout: Path, npm: str, **environ: str) -> subprocess.CompletedPro
         env=os.environ | environ,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=60,
         check=False,
     )
 

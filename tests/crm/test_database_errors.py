@@ -1,17 +1,22 @@
 """Every operation that writes answers 503 with Retry-After while PostgreSQL reports an outage or a conflict, by any
 SQLSTATE and also at COMMIT."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from servicekit.conflicts import TRIES
+from servicekit.logging import configure_logging
 from tests.crm.examples import record as call_all
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for, until
 from tests.support.database_faults import A_FAULT_OF_THE_CODE, DatabaseFaults, FaultyRecorder
 
+NAME = "Ada of Kensington"
 WRITES_NOTHING = {"crmHealth", "listNotifications", "listFacilitatorEvents", "sendTestEmail", "testMailLogin"}
 """Left out: while they run, the deliveries of the process write."""
 
@@ -88,3 +93,28 @@ async def test_not_ready_while_writes_fail(own_dsn: str, tmp_path: Path) -> None
                 await until(is_read_only)
                 assert int((await crm.get("/health/ready")).headers["retry-after"]) > 0
             await until(is_ready)
+
+
+@pytest.fixture
+def _log_of_a_process() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
+    configure_logging("warning")
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**configured)
+
+
+@pytest.mark.usefixtures("_log_of_a_process")
+async def test_log_has_no_values_of_users(own_dsn: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with connected(own_dsn) as connection:
+        await connection.execute(
+            f"ALTER TABLE notifications ADD CONSTRAINT names_are_checked CHECK (user_name <> '{NAME}')"
+        )
+    async with running_crm(settings_for(own_dsn, CONVENE_DATA=str(tmp_path))) as crm:
+        message = a_message(user={"id": 5, "name": NAME, "email": "ada@example.com"})
+        assert (await crm.post("/notify", json=message)).status_code == 500
+    written = capfd.readouterr().err
+    assert "names_are_checked" in written
+    assert NAME not in written

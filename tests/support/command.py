@@ -24,16 +24,16 @@ def bare_environ(**settings: str) -> dict[str, str]:
 
 
 def convene(
-    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None, seconds: float = 60
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, within `seconds`."""
+    """Run a command to its end."""
     return subprocess.run(
         [CONVENE, *arguments],
         cwd=cwd,
         env=dict(environ) if environ is not None else bare_environ(),
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=60,
         check=False,
     )
 

@@ -44,6 +44,8 @@ class DeliverMessages:
     lease: timedelta = timedelta(seconds=10)
     renew_every: timedelta = timedelta(seconds=3)
     random_fraction: Callable[[], float] = random.random
+    text_of: Callable[[Exception], str] = str
+    """The text of an exception of a sender without data of users: it is stored with the attempt."""
 
     async def claim(self, destination: Destination, limit: int) -> Sequence[Message]:
         return await self.outbox.claim(destination, limit=limit, lease=self.lease, probe_every=self.rule.probe_every)
@@ -63,7 +65,7 @@ class DeliverMessages:
             return Failed(f"{type(error).__name__}: {error}", not_attempted=True)
         except Exception as error:
             _log.exception("sender_failed on message %s", message.id)
-            return Failed(f"{type(error).__name__}: {error}")
+            return Failed(f"{type(error).__name__}: {self.text_of(error)}")
 
     async def record(self, message: Message, outcome: Outcome, took: timedelta) -> None:
         """After `Unavailable` nothing is recorded; the caller repeats it."""

@@ -26,7 +26,6 @@ from infrastructure.delivery.notification_service import NotificationServiceSend
 from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.icalendar.components import uid_host
-from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
@@ -42,6 +41,7 @@ from infrastructure.postgres.reminders.repository import PostgresReminderResults
 from infrastructure.postgres.statistics import DeliveryCounts
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
+from servicekit.log_errors import error_text
 from servicekit.mail_transport import mail_transport
 from servicekit.time_zones import use_newest_time_zones
 
@@ -68,7 +68,6 @@ class DeliveryParts:
     live_updates: PostgresLiveUpdates
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
-    metrics: Metrics
 
     async def close(self) -> None:
         await self.traces.close()
@@ -84,13 +83,11 @@ class DeliveryParts:
 def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) -> DeliveryParts:
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
     use_newest_time_zones()
-    metrics = Metrics()
     database = Database(
         settings.database_url,
         pool_size=settings.worker_database_pool_size,
         timeout=settings.database_timeout_seconds,
         pooler=settings.pooler,
-        watch=metrics,
     )
     routes = routes_for(served(settings))
     clock = substitutes.clock
@@ -127,6 +124,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         circuit_breakers=PostgresCircuitBreakers(database),
         senders={destination: TracedSender(sender, traces) for destination, sender in senders.items()},
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
+        text_of=error_text,
     )
     return DeliveryParts(
         database=database,
@@ -149,7 +147,6 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         live_updates=live_updates,
         calendar_identity=PostgresCalendarIdentity(database, uid_host(settings.public_url)),
         traces=traces,
-        metrics=metrics,
     )
 
 

@@ -96,6 +96,9 @@ class Traces:
                 "convene.attempt": message.attempt,
                 "convene.request_id": message.request_id or "",
             },
+            # The text of an exception may have data of users. The worker's log has the exception.
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             span_context = span.get_span_context()
             token = _current.set(
@@ -122,12 +125,21 @@ class TracedSender:
     async def deliver(self, message: Message) -> Outcome:
         ids = {"request_id": message.request_id, "message_id": str(message.id)}
         with structlog.contextvars.bound_contextvars(**ids), self._traces.delivery(message) as span:
-            outcome = await self.sender.deliver(message)
-            if isinstance(outcome, Failed) and not isinstance(span, nullcontext):
-                from opentelemetry.trace import StatusCode
-
-                span.set_status(StatusCode.ERROR)
+            try:
+                outcome = await self.sender.deliver(message)
+            except Exception:
+                _set_failed(span)
+                raise
+            if isinstance(outcome, Failed):
+                _set_failed(span)
             return outcome
+
+
+def _set_failed(span: Any) -> None:
+    if not isinstance(span, nullcontext):
+        from opentelemetry.trace import StatusCode
+
+        span.set_status(StatusCode.ERROR)
 
 
 def _provider(endpoint: str, service: str) -> "TracerProvider":
