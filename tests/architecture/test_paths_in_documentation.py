@@ -14,6 +14,7 @@ PAGES = [
         for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "bench/README.md", "tests/README.md")
     ),
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "ops").rglob("*.md")),
 ]
 ROOTS = (".", "src", "src/application", "src/infrastructure", "src/interfaces", "src/interfaces/http")
 """A page may leave these out before a path."""
@@ -23,7 +24,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"\.?[\w-]+(?:[./-][\w-]+)*/?")
 SUFFIXES = {"py", "md", "json", "html", "txt", "toml", "yml", "yaml", "sql"}
-TOP = {"src", "crm", "tests", "bench", "docs", "script", "docker"}
+TOP = {"src", "crm", "tests", "bench", "docs", "script", "docker", "ops"}
 
 GENERATED = {".venv", "var", ".env"}
 """Made by commands or by users, and not part of the repository."""
