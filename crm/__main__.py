@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(os.environ)
         configure_logging(settings.log_level)
         if options.command == "migrate":
-            _migrate(load_direct_database_url(os.environ))
+            _migrate(load_direct_database_url(os.environ), options.revision)
         else:
             _serve(settings, options)
     except (SettingsError, StartError) as error:
@@ -110,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, default=5001, help="port to listen on (5001)")
     serve.add_argument("--fd", type=int, help="an open listening socket to serve instead of host and port")
     serve.add_argument("--workers", type=_workers, default=1, help="processes (1)")
-    commands.add_parser("migrate", help="bring the database to the newest schema")
+    migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
+    migrate.add_argument("--revision", default="head", help="a schema instead of the newest, to restore a backup")
     openapi = commands.add_parser("openapi", help="write the OpenAPI 3.1 document; needs no settings and no database")
     openapi.add_argument("--output", type=Path, metavar="FILE", help="a file; otherwise it is printed")
     return parser
@@ -134,10 +136,10 @@ def _leave(_: int, __: FrameType | None) -> NoReturn:
     raise SystemExit(exit_status())
 
 
-def _migrate(dsn: str) -> None:
+def _migrate(dsn: str, revision: str) -> None:
     asyncio.run(_check_server(dsn))
     try:
-        migrations.upgrade(dsn, report=lambda sentence: sys.stderr.write(f"crm: {sentence}\n"))
+        migrations.upgrade(dsn, revision, report=lambda sentence: sys.stderr.write(f"crm: {sentence}\n"))
     except MigrationBlocked as error:
         raise StartError(str(error)) from error
     except CommandError as error:
@@ -177,7 +179,9 @@ def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
     )
     with listener:
         if options.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
+            with tempfile.TemporaryDirectory(prefix="crm-metrics-") as directory:
+                os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
+                Multiprocess(config, sockets=[listener]).run()
         else:
             server = uvicorn.Server(config)
             server.run(sockets=[listener])

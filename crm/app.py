@@ -15,7 +15,7 @@ from litestar.di import Provide
 from crm.api.bodies import BODY_LIMIT
 from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
-from crm.api.health import health, live, ready
+from crm.api.health import health, live, metrics_guard, ready, show_metrics
 from crm.api.mail_checks import send_test_email, test_gmail_auth
 from crm.api.middleware import RequestMiddleware
 from crm.api.notifications import (
@@ -34,6 +34,7 @@ from crm.delivery.email import EmailSender
 from crm.delivery.http import WebhookSender
 from crm.email.content import NotificationEmailWriter
 from crm.facilitator_events import FacilitatorEvents
+from crm.metrics import Metrics
 from crm.notification_store import NotificationStore, mail_queue
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
@@ -47,6 +48,7 @@ from servicekit.write_probe import WriteProbe
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
 CONTRACT_B = [delete_notification, clear_notifications, send_test_email, test_gmail_auth]
 CONTRACT_D = [webhook]
+DESTINATIONS = ("email", *Destination)
 
 
 def create_app(
@@ -68,6 +70,7 @@ def create_app(
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
     transport = mail_transport(settings.smtp, settings.data)
     outages = OutageLog()
+    metrics = Metrics(DESTINATIONS)
     mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(writer, transport), pace, outages)
     http = _http_senders(settings)
     senders = {
@@ -102,6 +105,7 @@ def create_app(
         "transport": transport,
         "tasks": tasks,
         "write_probe": WriteProbe(database.connection, VERSION_TABLE, unavailable=DatabaseUnavailable),
+        "metrics": metrics,
     }
     bearer = bearer_guard(settings.bearer_token)
     webhook_bearer = bearer_guard(settings.webhook_token, status=403)
@@ -110,6 +114,7 @@ def create_app(
             health,
             live,
             ready,
+            Router("/", route_handlers=[show_metrics], guards=[metrics_guard(settings.metrics_token)]),
             show_docs,
             show_document,
             show_asset,
@@ -125,7 +130,7 @@ def create_app(
         logging_config=None,
     )
     app.asgi_handler = BrowserPages(
-        RequestMiddleware(app.asgi_handler), "Convene CRM", {"/docs": "Documentation of the API"}
+        RequestMiddleware(app.asgi_handler, metrics.request), "Convene CRM", {"/docs": "Documentation of the API"}
     )
     return app
 

@@ -27,6 +27,7 @@ SECRETS = frozenset(
         "CRM_DATABASE_DIRECT_URL",
         "CRM_SIGNING_SECRETS",
         "CRM_WEBHOOK_SECRET",
+        "METRICS_TOKEN",
         "FORWARD_FLASK_TOKEN",
         "BACKEND_SERVICE_TOKEN",
         "SMTP_URL",
@@ -44,7 +45,7 @@ class Receiver(msgspec.Struct, frozen=True, kw_only=True):
         return f"Receiver({self.url})"
 
 
-OPERATOR_PATHS = frozenset({"/", "/health/live", "/health/ready"})
+OPERATOR_PATHS = frozenset({"/", "/health", "/health/live", "/health/ready", "/metrics"})
 """Served also by a full process."""
 
 
@@ -65,6 +66,7 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path = Path("var")
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
+    metrics_token: str | None = None
     http: HttpLimits = HttpLimits(operator_paths=OPERATOR_PATHS)
     database_pool_size: int = 4
     database_timeout_seconds: int = 4
@@ -103,6 +105,7 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
             Literal["list", "envelope"], read.choice("CRM_NOTIFICATIONS_SHAPE", "list", ("list", "envelope"))
         ),
         signing_secrets=read.signing_keys("CRM_SIGNING_SECRETS"),
+        metrics_token=read.secret("METRICS_TOKEN", shortest=32) if read.text("METRICS_TOKEN", "") else None,
         http=HttpLimits(
             max_connections=read.whole("HTTP_MAX_CONNECTIONS", "1000", 1, 100_000),
             max_idle_connections=read.whole("HTTP_MAX_IDLE_CONNECTIONS", "500", 0, 100_000),

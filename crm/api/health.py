@@ -1,16 +1,23 @@
-"""Health of the service, and liveness of its process."""
+"""Health of the service, and probes and metrics for operators, which are not in the API's description."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import MediaType, Response, get
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import Guard
 
+from crm.api.security import bearer_guard
 from crm.database import Database
+from crm.metrics import Metrics
 from crm.notifications import Moment
+from servicekit.probes import EXPOSITION
 from servicekit.tasks import LongLivedTasks
 from servicekit.write_probe import WriteProbe
 
@@ -57,10 +64,28 @@ class Ready(msgspec.Struct, frozen=True):
     database: Literal["connected", "read_only", "disconnected"]
 
 
-@get("/health/ready", operation_id="crmReadiness", include_in_schema=False)
+@get(["/health", "/health/ready"], operation_id="crmReadiness", include_in_schema=False)
 async def ready(database: NamedDependency[Database], write_probe: NamedDependency[WriteProbe]) -> Response[Ready]:
     """Returns 503 while a notification could not be stored."""
     if await write_probe.succeeds():
         return Response(Ready("ready", "connected"))
     found: Literal["read_only", "disconnected"] = "read_only" if await database.answers() else "disconnected"
     return Response(Ready("unavailable", found), status_code=503, headers={"Retry-After": "5"})
+
+
+@get("/metrics", operation_id="crmMetrics", include_in_schema=False)
+async def show_metrics(metrics: NamedDependency[Metrics], database: NamedDependency[Database]) -> Response[bytes]:
+    """Metrics for Prometheus."""
+    exposition = await metrics.exposition(database)
+    return Response(exposition, media_type=MediaType.TEXT, headers={"Content-Type": EXPOSITION})
+
+
+def metrics_guard(token: str | None) -> Guard:
+    """Requires `token`. Without one the route does not exist (404)."""
+    if token is not None:
+        return bearer_guard(token)
+
+    def refuse(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        raise NotFoundException
+
+    return refuse

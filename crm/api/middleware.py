@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -30,10 +31,12 @@ log = structlog.stdlib.get_logger("crm.http")
 
 
 class RequestMiddleware:
-    """ASGI middleware around the whole application, so that it applies to every response."""
+    """ASGI middleware around the whole application, so that it applies to every response. `count` receives the method
+    and the status of each request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, count: Callable[[str, int], None] = lambda _method, _status: None) -> None:
         self._app = app
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -45,6 +48,7 @@ class RequestMiddleware:
         is_complete = has_left = False
 
         def log_request(status: int) -> None:
+            self._count(scope["method"], status)
             milliseconds = round((time.perf_counter() - began) * 1000, 1)
             log.info("request", method=scope["method"], path=scope["path"], status=status, milliseconds=milliseconds)
 

@@ -17,21 +17,25 @@ from application.bookings.invitations import (
     ListInvitations,
     WithdrawInvitation,
 )
+from application.bookings.ports import BookingQueries, InvitationQueries, SeatInventory
 from application.bookings.reservation import BookSeat, NewBooking
 from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
 from application.events.participant_messages import WriteToParticipants
+from application.events.ports import EventQueries, ReviewQueries
 from application.events.queries import ShowEvent
 from application.events.reviews import ListReviews, WriteReview
-from application.idempotency import CLAIM, Claim
+from application.idempotency import CLAIM, Claim, Made
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.hold_expiry import ExpireHolds
 from application.payments.jobs import PaymentJobs
 from application.payments.offline import RecordOfflinePayment
+from application.payments.ports.records import Checkouts, PaymentQueries
 from application.payments.reconciliation import Reconcile
 from application.payments.refunds import RefundBooking, Refunds, ShowCancellation
 from application.payments.settlement import SettlePayment
 from application.payments.webhooks import ApplyWebhook, ReceiveWebhook
+from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import Role, User, UserId
 from domain.bookings import Booking
 from domain.checkout_return import ReturnUrls
@@ -76,18 +80,43 @@ T = TypeVar("T")
 class BookingApplication:
     """Every person, event and booking is made through the use cases, except accounts."""
 
+    open_work: OpenUnitOfWork
+    events: EventQueries
+    bookings: BookingQueries
+    invitations: InvitationQueries
+    reviews: ReviewQueries
+    payments: PaymentQueries
+    checkouts: Checkouts
+    seats: SeatInventory
+
     def __init__(self, *, gateway: str = "gateway", reminder_offsets: tuple[timedelta, ...] = (DAY, HOUR)) -> None:
         self.store, self.clock, self.wake_ups = Store(), SettableClock(), CountedWakeUps()
-        self.open_work = MemoryUnitsOfWork(self.store, self.clock, reminder_offsets=reminder_offsets)
         self.gateway = MemoryGateway(gateway, holds_seats=gateway != OFFLINE)
         self.other_gateway = MemoryGateway("other")
         self.gateways = MemoryGateways(self.gateway, self.other_gateway)
+        self.limits = MemoryLimits(self.clock)
+        self.tokens = MacInvitationTokens(b"a key")
+        self.made: list[Made | None] = []
+        """The result of each commit, which a repeated request with the same idempotency key returns."""
+        self._finished_jobs: set[MessageId] = set()
+        self._people = 0
+        self._choose_adapters(reminder_offsets)
+        self._make_use_cases()
+
+    def _choose_adapters(self, reminder_offsets: tuple[timedelta, ...]) -> None:
+        open_work = MemoryUnitsOfWork(self.store, self.clock, reminder_offsets=reminder_offsets)
+        self.open_work, self.made = open_work, open_work.results
         self.events = MemoryEventQueries(self.store)
         self.bookings = MemoryBookingQueries(self.store)
+        self.invitations = MemoryInvitationQueries(self.store)
+        self.reviews = MemoryReviewQueries(self.store)
         self.payments = MemoryPaymentQueries(self.store, self.clock)
         self.checkouts = MemoryCheckouts(self.store, self.clock)
-        self.seats = MemorySeatInventory(self.store, self.clock, gateway=gateway, reminder_offsets=reminder_offsets)
+        self.seats = MemorySeatInventory(
+            self.store, self.clock, gateway=self.gateway.name, reminder_offsets=reminder_offsets
+        )
 
+    def _make_use_cases(self) -> None:
         shared = (self.wake_ups, self.clock)
         self.create_event = CreateEvent(self.open_work, self.gateway, self.events, *shared)
         self.update_event = UpdateEvent(self.open_work, self.gateway, self.events, *shared)
@@ -121,10 +150,6 @@ class BookingApplication:
             self.close_checkout,
             self.settle,
         )
-        self.limits = MemoryLimits(self.clock)
-        self.tokens = MacInvitationTokens(b"a key")
-        self.invitations = MemoryInvitationQueries(self.store)
-        self.reviews = MemoryReviewQueries(self.store)
         self.invite = InviteParticipant(self.open_work, self.limits, *shared)
         self.answer = AnswerInvitation(self.open_work, self.invitations, self.tokens, *shared)
         self.withdraw = WithdrawInvitation(self.open_work, self.clock)
@@ -134,8 +159,6 @@ class BookingApplication:
         self.show_event = ShowEvent(self.events)
         self.list_reviews = ListReviews(self.show_event, self.reviews)
         self.write_to_participants = WriteToParticipants(self.open_work, self.limits, self.wake_ups)
-        self._finished_jobs: set[MessageId] = set()
-        self._people = 0
 
     async def person(self, role: Role = Role.USER, *, email: str | None = None) -> User:
         self._people += 1
@@ -145,6 +168,12 @@ class BookingApplication:
             user = await work.users.add(email=email, name=name, role=role, password_hash="hash", now=self.clock.now())
             await work.commit()
         return user
+
+    async def time_passes(self, by: timedelta) -> None:
+        self.clock.advance(by)
+
+    async def refresh(self) -> None:
+        """For adapters that keep nothing in `store`: reads their tables into it."""
 
     def deactivate(self, user: User) -> None:
         self.replace(replace(user, is_active=False))
@@ -171,6 +200,7 @@ class BookingApplication:
         """A facilitator is made where none is given."""
         facilitator = facilitator or await self.person(Role.FACILITATOR)
         view = await self.create_event(facilitator, self.details(**changes))
+        await self.refresh()
         return self.stored_event(view.id)
 
     async def book(self, event: Event, user: User | None = None) -> NewBooking:
@@ -236,13 +266,16 @@ class BookingApplication:
 
     async def work(self) -> list[Outcome]:
         """Runs each payment job once that is new or has failed for a time."""
-        jobs = [each for each in messages_in(self.store.tables) if each.destination is Destination.PAYMENTS]
-        due = [job for job in jobs if job.id not in self._finished_jobs]
-        outcomes = [await self.jobs.deliver(self._message(job)) for job in due]
+        due = [job for job in await self._payment_jobs() if job.id not in self._finished_jobs]
+        outcomes = [await self.jobs.deliver(job) for job in due]
         for job, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Delivered) or outcome.permanent:
                 self._finished_jobs.add(job.id)
         return outcomes
+
+    async def _payment_jobs(self) -> list[Message]:
+        jobs = [each for each in self.messages() if each.destination is Destination.PAYMENTS]
+        return [self._message(job) for job in jobs]
 
     def _message(self, job: OutboxRow) -> Message:
         return Message(
@@ -261,7 +294,7 @@ class BookingApplication:
         answer. Asserts that the repetition writes nothing."""
         first = await request()
         before = self.store.tables
-        token = CLAIM.set(Claim("user:1", "key", uuid4(), json.dumps(self.open_work.results[-1])))
+        token = CLAIM.set(Claim("user:1", "key", uuid4(), json.dumps(self.made[-1])))
         try:
             second = await request()
         finally:

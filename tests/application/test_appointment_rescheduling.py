@@ -229,7 +229,7 @@ async def test_repeated_move_does_not_undo_a_later_move(app: AppointmentApplicat
     appointment_id = await app.in_status(CONFIRMED)
     client, coach = app.client_of(appointment_id), app.coach_of(appointment_id)
     await app.reschedule(client, appointment_id, at(14), None)
-    made = json.dumps(app.open_work.results[-1])
+    made = json.dumps(app.made[-1])
     await app.reschedule(coach, appointment_id, at(16), None)
     token = CLAIM.set(Claim("user:1", "key", uuid4(), made))
     try:

@@ -2,20 +2,15 @@
 two sessions of a coach overlap and every amount is accounted for. `tests/payments/test_random_payment_steps.py` takes
 such steps on PostgreSQL."""
 
-import asyncio
 import os
-from collections.abc import Coroutine
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import combinations
-from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -26,17 +21,13 @@ from hypothesis.stateful import (
 from application.payments.refunds import RefundOutcome
 from domain.accounts import User
 from domain.appointments import Appointment, AppointmentCancelReason, AppointmentStatus
-from domain.errors import DomainError
 from domain.ids import AppointmentId, AppointmentRef
 from domain.outbox import Destination, MessageType
 from domain.payments import (
-    OFFLINE,
     UNPAID,
-    GatewayUpdate,
     Payment,
     PaymentId,
     PaymentStatus,
-    PaymentUpdate,
     RefundUpdate,
 )
 from domain.refunds import RefundPolicy
@@ -44,34 +35,17 @@ from domain.time import Interval
 from domain.unpaid_holds import DEFAULT_LIMITS
 from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import HOUR, inr
+from tests.application.payment_steps import ANY, PaymentSteps, replay
 from tests.support.memory.appointments import MemoryAppointments, overlap
-from tests.support.memory.gateway import Behaviour, Order
-from tests.support.memory.rows import payments_in, refunds_in
 from tests.support.memory.unpaid_holds import unpaid_holds
 
-T = TypeVar("T")
-ANY = st.integers(0, 10**6)
 HOURS = st.sampled_from([0, 0.5, 1, 1.5, 2, 3])
 CLIENTS, POLICY = 3, RefundPolicy.of([(48, 100), (24, 40)])
 
 
-class AppointmentSteps(RuleBasedStateMachine):
+class AppointmentSteps(PaymentSteps[AppointmentApplication]):
     def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.app = AppointmentApplication(reminder_offsets=())
-        self.updates: list[GatewayUpdate] = []
-        self.refunded_there: dict[PaymentId, list[Decimal]] = {}
-        self.clients: list[User] = []
-        self.coaches: list[User] = []
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(coroutine)
-
-    def attempt(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        """A request that may be refused."""
-        with suppress(DomainError):
-            self.run(coroutine)
+        super().__init__(AppointmentApplication(reminder_offsets=()))
 
     @initialize()
     def begin(self) -> None:
@@ -81,6 +55,7 @@ class AppointmentSteps(RuleBasedStateMachine):
             self.run(self.app.free_coach(buffer_after=HOUR / 2)),
         ]
         self.coaches.append(self.run(self.app.coach(price=inr("33.33"), buffer_before=HOUR / 2)))
+        self.has_begun = True
 
     def chosen(self, which: int) -> Appointment:
         appointments = self.app.all_appointments()
@@ -89,15 +64,8 @@ class AppointmentSteps(RuleBasedStateMachine):
     def participant(self, appointment: Appointment, *, is_coach: bool) -> User:
         return self.app.user(appointment.coach_id if is_coach else appointment.client_id)
 
-    def order(self, which: int) -> Order:
-        orders = list(self.app.gateway.orders.values())
-        return orders[which % len(orders)]
-
     def has_appointments(self) -> bool:
         return bool(self.app.all_appointments())
-
-    def has_orders(self) -> bool:
-        return bool(self.app.gateway.orders)
 
     # Clients
 
@@ -132,22 +100,6 @@ class AppointmentSteps(RuleBasedStateMachine):
         appointment = self.chosen(which)
         self.attempt(self.app.pay(self.participant(appointment, is_coach=False), appointment.id))
 
-    @precondition(has_orders)
-    @rule(which=ANY, is_paid=st.booleans())
-    def try_to_pay(self, which: int, is_paid: bool) -> None:
-        order = self.order(which)
-        if not order.is_closed and order.state is not PaymentUpdate.RECEIVED:
-            act = self.app.gateway.pay if is_paid else self.app.gateway.decline
-            self.updates.append(act(order.payment_id))
-
-    @precondition(has_orders)
-    @rule(which=ANY)
-    def pay_with_update(self, which: int) -> None:
-        """The update on the payment arrives immediately."""
-        self.try_to_pay(which, is_paid=True)
-        if self.updates:
-            self.run(self.app.settle("gateway", self.updates[-1]))
-
     # Coaches
 
     @precondition(has_appointments)
@@ -167,20 +119,9 @@ class AppointmentSteps(RuleBasedStateMachine):
         if dice == 0:
             self.attempt(self.app.event(self.coaches[coach % 3], interval=Interval(at(hour), at(hour + 1))))
 
-    # The gateway and the worker
+    # The gateway
 
-    @rule(behaviour=st.sampled_from([Behaviour.ACCEPTS, *Behaviour]))
-    def gateway_behaves(self, behaviour: Behaviour) -> None:
-        # A refused job goes to the dead letters, where an operator decides.
-        self.app.gateway.behaviour = Behaviour.ACCEPTS if behaviour is Behaviour.REFUSES else behaviour
-
-    @precondition(lambda self: self.updates)
-    @rule(which=ANY)
-    def update_arrives(self, which: int) -> None:
-        """Late, repeatedly, and in any order."""
-        self.run(self.app.settle("gateway", self.updates[which % len(self.updates)]))
-
-    @precondition(has_orders)
+    @precondition(PaymentSteps.has_orders)
     @rule(which=ANY, amount=st.sampled_from([1, 10]))
     def refund_at_the_gateway(self, which: int, amount: int) -> None:
         """In the gateway's dashboard, without a request."""
@@ -193,14 +134,6 @@ class AppointmentSteps(RuleBasedStateMachine):
         outcomes = [self.run(self.app.refunds.settle_update("gateway", update)) for _ in range(2)]
         assert outcomes == [RefundOutcome.RECORDED, RefundOutcome.SETTLED]
         refunds.append(Decimal(amount))
-
-    @rule(minutes=st.sampled_from([1, 31, 31, 24 * 60]))
-    def time_passes(self, minutes: int) -> None:
-        self.app.clock.advance(timedelta(minutes=minutes))
-
-    @rule()
-    def worker_runs(self) -> None:
-        self.run(self.periodic_tasks())
 
     async def periodic_tasks(self) -> None:
         await self.app.work()
@@ -221,14 +154,6 @@ class AppointmentSteps(RuleBasedStateMachine):
             assert unpaid_holds(self.app.store.tables, client.id) <= DEFAULT_LIMITS.per_account
 
     @invariant()
-    def refunds_are_those_of_their_payments(self) -> None:
-        tables = self.app.store.tables
-        for payment in self.payments():
-            requested = [row.refund.amount.amount for row in refunds_in(tables) if row.refund.payment_id == payment.id]
-            assert payment.refunded.amount == sum(requested) <= payment.price.amount
-            assert (payment.status is PaymentStatus.REFUNDED) == (payment.refunded == payment.price)
-
-    @invariant()
     def received_payment_is_a_paid_session_or_a_refund(self) -> None:
         """A client who cancels gets the share of the refund policy back; the coach keeps the rest."""
         for payment in self.payments():
@@ -239,11 +164,6 @@ class AppointmentSteps(RuleBasedStateMachine):
             assert is_refunded or appointment.payment_status is PaymentStatus.COMPLETED
             if appointment.status is AppointmentStatus.CANCELLED:
                 assert appointment.cancel_reason is AppointmentCancelReason.BY_PERSON
-
-    @invariant()
-    def session_is_paid_at_most_once(self) -> None:
-        paid = [payment.payable for payment in self.payments() if payment.status is PaymentStatus.COMPLETED]
-        assert len(paid) == len(set(paid))
 
     @invariant()
     def status_follows_from_payment_and_cancellation(self) -> None:
@@ -271,9 +191,6 @@ class AppointmentSteps(RuleBasedStateMachine):
                 each.cancel_reason,
             )
 
-    def payments(self) -> list[Payment]:
-        return [row.payment for row in payments_in(self.app.store.tables)]
-
     def payment(self, payment_id: PaymentId) -> Payment:
         (payment,) = [each for each in self.payments() if each.id == payment_id]
         return payment
@@ -282,48 +199,38 @@ class AppointmentSteps(RuleBasedStateMachine):
         assert isinstance(payment.payable, AppointmentRef)
         return self.app.stored(payment.payable.id)
 
-    def teardown(self) -> None:
-        try:
-            if self.coaches:
-                self.everything_is_settled()
-        finally:
-            self.runner.close()
-
     def everything_is_settled(self) -> None:
-        """The gateway is available, all updates arrive, and the worker runs."""
-        self.app.gateway.behaviour = Behaviour.ACCEPTS
-        for order in self.app.gateway.orders.values():
-            self.run(self.app.settle("gateway", self.app.gateway.update(order.payment_id)))
-        for _ in range(3):
-            self.app.clock.advance(2 * HOUR)
-            self.run(self.periodic_tasks())
-        self.sessions_of_a_coach_never_overlap()
-        self.refunds_are_those_of_their_payments()
-        self.received_payment_is_a_paid_session_or_a_refund()
-        self.history_leads_to_the_present_state()
-        assert all(row.refund.succeeded for row in refunds_in(self.app.store.tables))
+        super().everything_is_settled()
         assert not any(each.hold_until for each in self.app.all_appointments())
         sent = [key for key, to in self.app.sent(MessageType.BOOKING_CREATED) if to is Destination.CRM]
         assert sorted(sent) == sorted(f"coaching:{each.id}" for each in self.app.all_appointments())
-        for payment in self.payments():
-            if payment.gateway != OFFLINE:
-                self.payment_is_that_of_the_gateway(payment)
-
-    def payment_is_that_of_the_gateway(self, payment: Payment) -> None:
-        order = self.app.gateway.orders.get(payment.id)
-        is_received = order is not None and order.state is PaymentUpdate.RECEIVED
-        assert (payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}) == is_received
-        refunds = self.app.gateway.refunds.values()
-        given = [each.amount.amount for each in refunds if each.payment.id == payment.id]
-        assert sum(given + self.refunded_there.get(payment.id, [])) == payment.refunded.amount
 
 
-FEW, MANY = 12, 1_000
+FEW, MANY = 8, 1_000
 EXAMPLES = settings(max_examples=MANY if os.environ.get("LONG_RUN") else FEW, stateful_step_count=40, deadline=None)
 
 
 def test_amounts_and_times_are_right_after_any_steps() -> None:
     run_state_machine_as_test(AppointmentSteps, settings=EXAMPLES)
+
+
+def late_payment_of_a_time_that_is_taken(state: AppointmentSteps) -> None:
+    state.begin()
+    state.book(client=0, coach=0, hour=1, minutes=60)
+    state.time_passes(minutes=31)
+    state.worker_runs()
+    state.book(client=1, coach=0, hour=1.5, minutes=60)
+    state.try_to_pay(which=0, is_paid=True)
+    state.update_arrives(which=0)
+
+
+KEPT = [late_payment_of_a_time_that_is_taken]
+"""Counter-examples, as hypothesis prints them. To find one again, a rule was removed."""
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_kept_steps(kept: Callable[[AppointmentSteps], None]) -> None:
+    replay(AppointmentSteps, kept)
 
 
 def test_invariants_show_overlapping_sessions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,14 @@
 """Random steps of clients, facilitators, gateway and worker over adapters in memory. After each step no event is
 oversold and every amount is accounted for; at the end every received payment is a paid booking or a refund."""
 
-import asyncio
 import os
-from collections.abc import Coroutine
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -24,58 +19,36 @@ from hypothesis.stateful import (
 from application.payments.payables import Payable
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import UnitOfWork
-from domain.accounts import Role, User
+from domain.accounts import Role
 from domain.bookings import BookingStatus
-from domain.errors import DomainError
-from domain.events import Event, EventStatus
+from domain.events import EventStatus
 from domain.ids import BookingId, BookingRef
 from domain.invitations import InvitationStatus
-from domain.payments import OFFLINE, UNPAID, GatewayUpdate, Payment, PaymentStatus, PaymentUpdate
+from domain.payments import UNPAID, GatewayUpdate, Payment, PaymentStatus
 from tests.application.booking_application import BookingApplication
-from tests.support.memory.gateway import Behaviour, Order
-from tests.support.memory.rows import bookings_in, events_in, payments_in, refunds_in
+from tests.application.payment_steps import ANY, PaymentSteps, replay
+from tests.support.memory.rows import bookings_in, events_in
 
-T = TypeVar("T")
-ANY = st.integers(0, 10**6)
 PEOPLE, CAPACITY = 4, 2
 
 
-class BookingSteps(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.app = BookingApplication(reminder_offsets=())
-        self.updates: list[GatewayUpdate] = []
-        self.people: list[User] = []
-        self.events: list[Event] = []
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(coroutine)
-
-    def attempt(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        """A request that may be refused."""
-        with suppress(DomainError):
-            self.run(coroutine)
+class BookingSteps(PaymentSteps[BookingApplication]):
+    def __init__(self, app: BookingApplication | None = None) -> None:
+        super().__init__(app or BookingApplication(reminder_offsets=()))
 
     @initialize()
     def begin(self) -> None:
         self.facilitator = self.run(self.app.person(Role.FACILITATOR))
         self.people = [self.run(self.app.person()) for _ in range(PEOPLE)]
         self.events = [self.run(self.app.event(self.facilitator, capacity=CAPACITY)) for _ in range(2)]
+        self.has_begun = True
 
     def booking_id(self, which: int) -> BookingId:
         bookings = bookings_in(self.app.store.tables)
         return bookings[which % len(bookings)].id
 
-    def order(self, which: int) -> Order:
-        orders = list(self.app.gateway.orders.values())
-        return orders[which % len(orders)]
-
     def has_bookings(self) -> bool:
         return bool(self.app.store.tables.of("bookings"))
-
-    def has_orders(self) -> bool:
-        return bool(self.app.gateway.orders)
 
     # Clients
 
@@ -93,22 +66,6 @@ class BookingSteps(RuleBasedStateMachine):
     @rule(which=ANY)
     def ask_for_the_link(self, which: int) -> None:
         self.attempt(self.app.open_checkout.for_payable(BookingRef(self.booking_id(which))))
-
-    @precondition(has_orders)
-    @rule(which=ANY, is_paid=st.booleans())
-    def try_to_pay(self, which: int, is_paid: bool) -> None:
-        order = self.order(which)
-        if not order.is_closed and order.state is not PaymentUpdate.RECEIVED:
-            act = self.app.gateway.pay if is_paid else self.app.gateway.decline
-            self.updates.append(act(order.payment_id))
-
-    @precondition(has_orders)
-    @rule(which=ANY)
-    def pay_with_update(self, which: int) -> None:
-        """The update on the payment arrives immediately."""
-        self.try_to_pay(which, is_paid=True)
-        if self.updates:
-            self.run(self.app.settle("gateway", self.updates[-1]))
 
     # The facilitator
 
@@ -153,27 +110,6 @@ class BookingSteps(RuleBasedStateMachine):
         if dice == 0:
             self.attempt(self.app.cancel_event(self.facilitator, self.events[event % 2].id))
 
-    # The gateway and the worker
-
-    @rule(behaviour=st.sampled_from([Behaviour.ACCEPTS, *Behaviour]))
-    def gateway_behaves(self, behaviour: Behaviour) -> None:
-        # A refused job goes to the dead letters, where an operator decides.
-        self.app.gateway.behaviour = Behaviour.ACCEPTS if behaviour is Behaviour.REFUSES else behaviour
-
-    @precondition(lambda self: self.updates)
-    @rule(which=ANY)
-    def update_arrives(self, which: int) -> None:
-        """Late, repeatedly, and in any order."""
-        self.run(self.app.settle("gateway", self.updates[which % len(self.updates)]))
-
-    @rule(minutes=st.sampled_from([1, 31, 31, 24 * 60]))
-    def time_passes(self, minutes: int) -> None:
-        self.app.clock.advance(timedelta(minutes=minutes))
-
-    @rule()
-    def worker_runs(self) -> None:
-        self.run(self.periodic_tasks())
-
     async def periodic_tasks(self) -> None:
         await self.app.work()
         await self.app.expire_holds()
@@ -199,14 +135,6 @@ class BookingSteps(RuleBasedStateMachine):
             assert event.status is EventStatus.ACTIVE or event.booked == 0
 
     @invariant()
-    def refunds_are_those_of_their_payments(self) -> None:
-        tables = self.app.store.tables
-        for payment in self.payments():
-            requested = [row.refund.amount.amount for row in refunds_in(tables) if row.refund.payment_id == payment.id]
-            assert payment.refunded.amount == sum(requested) <= payment.price.amount
-            assert (payment.status is PaymentStatus.REFUNDED) == (payment.refunded == payment.price)
-
-    @invariant()
     def received_payment_is_a_paid_booking_or_a_refund(self) -> None:
         for payment in self.payments():
             assert isinstance(payment.payable, BookingRef)
@@ -216,48 +144,51 @@ class BookingSteps(RuleBasedStateMachine):
                 assert booking.payment_status is PaymentStatus.COMPLETED
 
     @invariant()
-    def booking_is_paid_at_most_once(self) -> None:
-        paid = [payment.payable for payment in self.payments() if payment.status is PaymentStatus.COMPLETED]
-        assert len(paid) == len(set(paid))
-
-    def payments(self) -> list[Payment]:
-        return [row.payment for row in payments_in(self.app.store.tables)]
-
-    def teardown(self) -> None:
-        try:
-            if self.events:
-                self.everything_is_settled()
-        finally:
-            self.runner.close()
-
-    def everything_is_settled(self) -> None:
-        """The gateway is available, all updates arrive, and the worker runs."""
-        self.app.gateway.behaviour = Behaviour.ACCEPTS
-        for order in self.app.gateway.orders.values():
-            self.run(self.app.settle("gateway", self.app.gateway.update(order.payment_id)))
-        for _ in range(3):
-            self.app.clock.advance(timedelta(hours=2))
-            self.run(self.periodic_tasks())
-        self.no_event_is_oversold()
-        self.refunds_are_those_of_their_payments()
-        self.received_payment_is_a_paid_booking_or_a_refund()
-        assert all(row.refund.succeeded for row in refunds_in(self.app.store.tables))
+    def booking_shows_whether_it_is_refunded(self) -> None:
+        of_bookings: dict[BookingId, set[PaymentStatus]] = {}
         for payment in self.payments():
-            if payment.gateway == OFFLINE:
-                continue
-            paid = self.app.gateway.orders.get(payment.id)
-            is_received = paid is not None and paid.state is PaymentUpdate.RECEIVED
-            assert (payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}) == is_received
-            given = [each.amount.amount for each in self.app.gateway.refunds.values() if each.payment.id == payment.id]
-            assert sum(given) == payment.refunded.amount
+            assert isinstance(payment.payable, BookingRef)
+            of_bookings.setdefault(payment.payable.id, set()).add(payment.status)
+        for booking_id, statuses in of_bookings.items():
+            is_refunded = self.app.booking(booking_id).payment_status is PaymentStatus.REFUNDED
+            assert is_refunded == (PaymentStatus.REFUNDED in statuses and PaymentStatus.COMPLETED not in statuses)
 
 
-FEW, MANY = 12, 1_000
+FEW, MANY = 8, 1_000
 EXAMPLES = settings(max_examples=MANY if os.environ.get("LONG_RUN") else FEW, stateful_step_count=40, deadline=None)
 
 
 def test_amounts_and_seats_are_right_after_any_steps() -> None:
     run_state_machine_as_test(BookingSteps, settings=EXAMPLES)
+
+
+def late_payment_of_an_event_that_is_full_again(state: BookingSteps) -> None:
+    state.begin()
+    for person in range(2):
+        state.book(event=0, person=person)
+    state.time_passes(minutes=31)
+    state.worker_runs()
+    for person in range(2, 4):
+        state.book(event=0, person=person)
+    state.try_to_pay(which=0, is_paid=True)
+    state.update_arrives(which=0)
+
+
+def payment_after_a_cancellation(state: BookingSteps) -> None:
+    state.begin()
+    state.book(event=0, person=0)
+    state.cancel(which=0)
+    state.try_to_pay(which=0, is_paid=True)
+    state.worker_runs()
+
+
+KEPT = [late_payment_of_an_event_that_is_full_again, payment_after_a_cancellation]
+"""Counter-examples, as hypothesis prints them. To find one again, a rule was removed."""
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_kept_steps(kept: Callable[[BookingSteps], None]) -> None:
+    replay(BookingSteps, kept)
 
 
 async def _kept(

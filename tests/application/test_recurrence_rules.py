@@ -44,7 +44,7 @@ def test_months_without_the_day_are_skipped() -> None:
 
 
 def test_weekdays_are_those_of_the_actual_years() -> None:
-    for year in range(2024, 2090):
+    for year in (2024, 2025, 2026, 2027, 2028, 2050, 2071, 2089):
         first = datetime(year, 1, 1, 9, tzinfo=UTC)
         found = days("FREQ=MONTHLY;BYDAY=2TU;COUNT=40", first, ZoneInfo("UTC"))
         for each in found:

@@ -20,7 +20,7 @@ def findings(dockerfile: str, directory: Path) -> list[str]:
         input=dockerfile,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
     assert done.stderr == ""

@@ -25,7 +25,7 @@ NEVER = BY_SETTING | OF_TESTS
         # `convene demo` sends requests with httpx, and `--help` loads every command.
         [
             (HELP, NEVER | OF_MIGRATIONS | OF_API_AND_WORKER | OF_CRM - {"httpx"} | {"crm"}),
-            ("import crm.app", NEVER | OF_MIGRATIONS | OF_API_AND_WORKER),
+            ("import crm.app", NEVER | OF_MIGRATIONS | OF_API_AND_WORKER - {"prometheus_client"}),
         ],
         # What is imported for the worker stays imported for the API: what neither needs is not there.
         [

@@ -46,7 +46,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     if program is None:
         pytest.fail("no promtool: install it, on Debian and Ubuntu with: apt install prometheus", pytrace=False)
     return subprocess.run(
-        [program, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False
+        [program, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=170, check=False
     )
 
 

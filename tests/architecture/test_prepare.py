@@ -48,7 +48,7 @@ def prepared(checkout: Path, installs: str, *, python: str | Path = sys.executab
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
 

@@ -42,7 +42,7 @@ def run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={"PATH": f"{checkout}/path:/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
 

@@ -36,7 +36,7 @@ def fetched(checkout: Path, npm: str, **environ: str) -> subprocess.CompletedPro
         env=os.environ | environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
 

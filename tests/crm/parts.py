@@ -19,7 +19,7 @@ from crm.settings import CrmSettings, load_settings
 from tests.crm.description_checks import as_described
 from tests.support.http import serving
 from tests.support.servers import free_port
-from tests.support.settings import DATABASE_TIMEOUT_SECONDS
+from tests.support.settings import DATABASE_TIMEOUT_SECONDS, Reached
 
 TOKEN = "a-token-for-the-tests"
 QUICK = Pace(poll_every=0.2, longest_pause=1.0)
@@ -95,9 +95,10 @@ class MailServer:
 def settings_for(dsn: str, **environ: str) -> CrmSettings:
     return load_settings(
         {
-            "CRM_DATABASE_URL": dsn,
+            "CRM_DATABASE_URL": Reached.by(dsn),
             "CRM_BEARER_TOKEN": TOKEN,
             "DATABASE_TIMEOUT_SECONDS": DATABASE_TIMEOUT_SECONDS,
+            **Reached.settings,
             **environ,
         }
     )

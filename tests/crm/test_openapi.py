@@ -25,7 +25,7 @@ from tests.support.process_harness import LONG_RUN
 ITSELF = "GET /docs/openapi.json"
 EACH = pytest.mark.parametrize("name", sorted(operations()))
 PAGES = {"GET /docs", "GET /docs/assets/{name}"}
-PROBES = {"GET /health/live"}
+PROBES = {"GET /health", "GET /health/live", "GET /health/ready", "GET /metrics"}
 UNREACHABLE = "postgresql://convene@127.0.0.1:1/crm"
 
 

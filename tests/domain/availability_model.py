@@ -25,15 +25,17 @@ class Model:
     def slots(self, window: Interval, length: timedelta) -> list[Interval]:
         instants = _every(self.grain, window)
         wall = [self.on_the_wall(instant) for instant in instants]
-        taken = [instant in self.taken for instant in _every(self.grain, self.availability.with_buffers(window))]
+        around = _every(self.grain, self.availability.with_buffers(window)) if self.busy else ()
+        taken = [instant in self.taken for instant in around]
+        step = self.availability.slot_step // timedelta(seconds=1)
         before, after, size = (
             part // self.grain for part in (self.availability.buffer_before, self.availability.buffer_after, length)
         )
         return [
             Interval(start, start + length)
             for index, start in enumerate(instants)
-            if wall[index] is not None
-            and timedelta(seconds=wall[index] or 0) % self.availability.slot_step == timedelta(0)
+            if (open_for := wall[index]) is not None
+            and open_for % step == 0
             and index + size <= len(instants)
             and None not in wall[index : index + size]
             and not any(taken[index : index + before + size + after])
@@ -50,13 +52,20 @@ class Model:
 
     def on_the_wall(self, instant: datetime) -> int | None:
         """For how many seconds, by the clock on the wall, the coach has been open; None when they are not."""
-        clock = instant.astimezone(ZoneInfo(self.availability.timezone))
+        clock = instant.astimezone(self.zone)
         since_midnight = clock.hour * 3600 + clock.minute * 60 + clock.second
-        for hours in self.availability.overrides.get(clock.date(), self.availability.weekly[clock.weekday()]):
+        hours_of_day = self.availability.weekly[clock.weekday()]
+        if self.availability.overrides:
+            hours_of_day = self.availability.overrides.get(clock.date(), hours_of_day)
+        for hours in hours_of_day:
             closes = 24 * 3600 if (hours.closes // 60, hours.closes % 60) == (23, 59) else hours.closes * 60
             if hours.opens * 60 <= since_midnight < closes:
                 return since_midnight - hours.opens * 60
         return None
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.availability.timezone)
 
     @cached_property
     def taken(self) -> set[datetime]:

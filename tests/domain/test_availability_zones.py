@@ -103,7 +103,7 @@ def _file(name: str) -> bytes:
 
 def check(timezone: str, change: datetime, weekly: dict[int, tuple[Hours, ...]], step: timedelta) -> None:
     availability = Availability(timezone=timezone, weekly=weekly, slot_step=step)
-    window = Interval(change - timedelta(hours=20), change + timedelta(hours=20))
+    window = Interval(change - timedelta(hours=14), change + timedelta(hours=14))
     length = timedelta(minutes=60)
     expected = Model(availability, [], LONG_AGO, GRAIN).slots(window, length)
     assert availability.slots(window, length, [], LONG_AGO) == expected, (timezone, change, weekly, step)

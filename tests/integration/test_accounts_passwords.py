@@ -229,7 +229,7 @@ async def test_concurrent_guesses_over_two_processes_share_one_limit(
                     base_url=await stack.enter_async_context(
                         serving(create_app(make_shared_settings(rate_limit_enabled="true")))
                     ),
-                    timeout=60,
+                    timeout=170,
                 )
             )
             for _ in range(2)

@@ -1,6 +1,5 @@
 """How a mail leaves: by SMTP to a real server, or as a file."""
 
-import asyncio
 import contextlib
 import re
 import socket
@@ -19,6 +18,7 @@ from domain.outbox import Delivered, Destination, Failed, Message, MessageType, 
 from infrastructure.email.composer import EmailSender, MailComposer
 from servicekit.mail_transport import FileTransport, MailTransport, SmtpTransport
 from servicekit.smtp_server import smtp_server
+from tests.support.memory.mail import MemoryMailServer
 from tests.support.messages import a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
@@ -44,30 +44,15 @@ async def outcome_of(mail: EmailMessage, transport: MailTransport) -> Outcome:
 
 
 class Mailbox:
-    """A server's handler: gives the configured answers and keeps what it accepted."""
+    """A server's handler: keeps what it accepted."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
-        self.to_recipient = "250 OK"
-        self.to_data = "250 taken as 42"
-        self.hang_after_data = False
         self.login: LoginPassword | None = None
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if self.to_recipient.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return self.to_recipient
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         self.envelopes.append(envelope)
-        return self.to_data
-
-    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        if self.hang_after_data:
-            await asyncio.sleep(30)
-        return "221 Bye"
+        return "250 taken as 42"
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         self.login = data
@@ -194,51 +179,19 @@ async def test_mail_that_parses_differently_is_a_dead_letter(tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize(("reply", "permanent"), [("550 no such user", True), ("451 greylisted", False)])
-async def test_rejected_recipient(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
-    mailbox.to_recipient = reply
-    outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}")))
-    assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
-
-
-@pytest.mark.parametrize(("reply", "permanent"), [("554 looks like spam", True), ("452 disk full", False)])
-async def test_rejected_mail(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
-    mailbox.to_data = reply
-    outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}")))
-    assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
-
-
-async def test_closing_server_is_a_destination_fault(mailbox: Mailbox, server: str) -> None:
-    mailbox.to_recipient = "421 shutting down"
-    outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}")))
-    assert outcome == Failed("421 shutting down", status_code=421, destination_fault=True)
-
-
-async def test_accepted_mail_is_delivered_without_a_quit_answer(mailbox: Mailbox, server: str) -> None:
-    mailbox.hang_after_data = True
-    assert isinstance(await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}"), seconds=2)), Delivered)
-    assert len(mailbox.envelopes) == 1
-
-
-async def test_silent_server_is_retried() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://127.0.0.1:{port}"), seconds=0.3))
-    listener.close()
-    await listener.wait_closed()
-    assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s", destination_fault=True)
-
-
-async def test_refused_connection_is_retried() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://127.0.0.1:{taken.getsockname()[1]}")))
-    assert isinstance(outcome, Failed)
-    assert not outcome.permanent
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ("550 no such user", Failed("550 no such user", permanent=True, status_code=550)),
+        ("451 greylisted", Failed("451 greylisted", status_code=451)),
+        ("421 shutting down", Failed("421 shutting down", status_code=421, destination_fault=True)),
+    ],
+)
+async def test_failure_of_the_transport_is_the_outcome(reply: str, outcome: Failed) -> None:
+    """tests/conformance/test_mail_transports.py has every failure of a server."""
+    server = MemoryMailServer()
+    server.to_recipients["ada@example.com"] = reply
+    assert await outcome_of(a_mail(), server) == outcome
 
 
 async def test_login_in_the_url_is_unescaped(mailbox: Mailbox) -> None:

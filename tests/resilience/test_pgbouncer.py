@@ -2,6 +2,9 @@
 connections to PostgreSQL serve them all."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,7 +27,8 @@ from tests.support.databases import a_database
 from tests.support.invariants import broken_invariants
 from tests.support.messages import until
 from tests.support.people import People, Person
-from tests.support.pgbouncer import SERVER_CONNECTIONS, PgBouncer, running_pgbouncer
+from tests.support.pgbouncer import BEHIND_PGBOUNCER, SERVER_CONNECTIONS, PgBouncer, running_pgbouncer
+from tests.support.process_harness import LONG_RUN
 from tests.support.processes import (
     ended_elsewhere,
     running_apis,
@@ -33,9 +37,10 @@ from tests.support.processes import (
     server_environ,
 )
 
-BEHIND_PGBOUNCER = {"database_pooler": "transaction", "database_prepared_statements": "false"}
-"""For PgBouncer 1.18, as Debian 12 has it."""
+ROOT = Path(__file__).parents[2]
 CLIENTS = 6
+LEFT_OUT = ("--deselect", "tests/contracts/test_queries_of_lists.py")
+"""It counts statements, and those that begin and end a transaction are more behind PgBouncer."""
 _SHARED = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = 'convene' AND pid <> pg_backend_pid()"""
 
@@ -176,7 +181,7 @@ async def test_without_the_setting_pgbouncer_refuses_the_startup_parameters(
     ("settings", "problem"),
     [
         ({}, "set DATABASE_POOLER=transaction"),
-        ({"database_pooler": "transaction"}, "set DATABASE_PREPARED_STATEMENTS=false"),
+        ({"DATABASE_POOLER": "transaction"}, "set DATABASE_PREPARED_STATEMENTS=false"),
         (BEHIND_PGBOUNCER, None),
     ],
     ids=["direct", "prepared", "right"],
@@ -205,3 +210,25 @@ async def _are_paid(clients: list[Person]) -> bool:
     answers = await asyncio.gather(*(each.get("/bookings") for each in clients))
     bookings = [booking for answer in answers for booking in answer.json()["bookings"]]
     return [booking["payment_status"] for booking in bookings] == ["completed"] * (CLIENTS - 1)
+
+
+if LONG_RUN:
+
+    @pytest.mark.timeout(3600)
+    def test_every_endpoint_of_the_contracts_answers_as_without_pgbouncer() -> None:
+        environment = {**os.environ, "TEST_PGBOUNCER": "1", "LONG_RUN": ""}
+        environment.pop("PYTEST_XDIST_WORKER", None)
+        suite = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "tests/contracts",
+            *LEFT_OUT,
+        ]
+        done = subprocess.run(suite, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

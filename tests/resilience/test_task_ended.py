@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +18,7 @@ from tests.support.processes import ended_elsewhere, running_apis, running_crm_p
 from tests.support.servers import free_port
 
 MODULE = "tests.support.ending_task"
+METRICS_TOKEN = "a-token-for-the-metrics-of-the-tests"
 
 
 async def test_process_ends_with_a_status_after_a_task(
@@ -33,6 +35,7 @@ async def test_process_ends_with_a_status_after_a_task(
         crm_service_url="http://127.0.0.1:9",
         drain_seconds="3",
         worker_probe_port=str(port := free_port()),
+        metrics_token=METRICS_TOKEN,
     )
     (crm_logs := tmp_path / "crm").mkdir()
     async with ended_elsewhere() as running:
@@ -41,6 +44,11 @@ async def test_process_ends_with_a_status_after_a_task(
         (api,) = running.enter_context(running_apis(1, environ, tmp_path, (MODULE, "api", "--fd")))
         await crm.ready("/health/live")
         await until(lambda: _is_alive(port))
+        assert await _scraped(("127.0.0.1", port)) >= {
+            "convene_database_wait_seconds_count",
+            "convene_log_lines_dropped_total",
+        }
+        assert "convene_crm_deliveries_pending" in await _scraped(crm.address)
         caller = await Caller.connect(api.address)
         assert (await caller((await many_users(database, 1))[0].booking_request(event))).status == 201
         alive = await caller(request("GET", "/health/live"))
@@ -67,6 +75,15 @@ async def _is_alive(port: int) -> bool:
     except OSError:
         return False
     return (await caller(request("GET", "/health/live"))).status == 200
+
+
+async def _scraped(address: Address) -> set[str]:
+    """The names in the metrics of a process."""
+    caller = await Caller.connect(address)
+    answer = await caller(request("GET", "/metrics", token=METRICS_TOKEN))
+    caller.close()
+    assert answer.status == 200
+    return set(re.findall(r"convene_\w+", answer.body.decode()))
 
 
 async def _is_dead(address: Address) -> bool:

@@ -251,4 +251,4 @@ def test_process_with_a_pipe_that_is_not_read_ends() -> None:
         "for number in range(1000): writer.write('x' * 100)\n"
     )
     with small_pipe() as (_, write):
-        assert subprocess.run([sys.executable, "-c", code], stderr=write, check=False, timeout=60).returncode == 0
+        assert subprocess.run([sys.executable, "-c", code], stderr=write, check=False, timeout=170).returncode == 0

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from servicekit.probes import serve_probes
+from servicekit.probes import EXPOSITION, ProcessMetrics, serve_probes
 from servicekit.tasks import LongLivedTasks
 
 
@@ -54,3 +54,25 @@ async def test_request_without_end_is_closed(probe: httpx.AsyncClient) -> None:
         async with asyncio.timeout(30):
             with contextlib.suppress(ConnectionResetError):
                 assert await asyncio.get_running_loop().sock_recv(connection, 1) == b""
+
+
+async def test_metrics_require_their_token(tasks: LongLivedTasks) -> None:
+    server = await serve_probes(0, tasks, ProcessMetrics("a token", lambda: b"up 1\n"))
+    (port,) = [each.getsockname()[1] for each in server.sockets if each.family == socket.AF_INET]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": "Basic a token"}):
+            refused = await client.get("/metrics", headers=headers)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        answer = await client.get("/metrics", headers={"authorization": "bearer a token"})
+        assert (answer.status_code, answer.text) == (200, "up 1\n")
+        assert answer.headers["content-type"] == EXPOSITION
+        assert (await client.post("/metrics")).status_code == 405
+    server.close()
+
+
+async def test_without_a_token_there_are_no_metrics(tasks: LongLivedTasks) -> None:
+    server = await serve_probes(0, tasks, ProcessMetrics(None, lambda: b"up 1\n"))
+    (port,) = [each.getsockname()[1] for each in server.sockets if each.family == socket.AF_INET]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/metrics", headers={"Authorization": "Bearer x"})).status_code == 404
+    server.close()

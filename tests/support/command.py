@@ -24,16 +24,16 @@ def bare_environ(**settings: str) -> dict[str, str]:
 
 
 def convene(
-    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None, seconds: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, within `seconds`."""
     return subprocess.run(
         [CONVENE, *arguments],
         cwd=cwd,
         env=dict(environ) if environ is not None else bare_environ(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
 

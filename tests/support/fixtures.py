@@ -17,6 +17,7 @@ from tests.support.applications import Applications
 from tests.support.command import bare_environ
 from tests.support.databases import TEMPLATE, Databases
 from tests.support.people import People, Person
+from tests.support.pgbouncer import services_behind_pgbouncer
 from tests.support.servers import running_postgres, running_redis
 from tests.support.settings import settings_for
 
@@ -29,7 +30,7 @@ savings.hash_passwords_cheaply()
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One server for each test process, with a migrated database to copy."""
-    with running_postgres(TEMPLATE) as server:
+    with running_postgres(TEMPLATE) as server, services_behind_pgbouncer(server):
         migrations.upgrade(server.dsn(TEMPLATE))
         yield server
 

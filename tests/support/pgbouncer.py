@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 from infrastructure.embedded import EmbeddedPostgres, processes
 from infrastructure.embedded.processes import unprivileged_account
 from tests.support.servers import temporary_directory
+from tests.support.settings import Reached
 
 SERVER_CONNECTIONS = 2
 """Connections of PgBouncer to PostgreSQL for each database."""
@@ -46,6 +47,21 @@ class PgBouncer:
         """How many connections clients have opened to that database."""
         opened = f"{make_url(dsn).database}/convene@unix"
         return sum("login attempt" in line and opened in line for line in self.log.read_text().splitlines())
+
+
+BEHIND_PGBOUNCER = {"DATABASE_POOLER": "transaction", "DATABASE_PREPARED_STATEMENTS": "false"}
+"""For PgBouncer 1.18, as Debian 12 has it."""
+
+
+@contextlib.contextmanager
+def services_behind_pgbouncer(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """In a run with TEST_PGBOUNCER the services of all tests reach `postgres` by way of PgBouncer."""
+    if not os.environ.get("TEST_PGBOUNCER"):
+        yield
+        return
+    with running_pgbouncer(postgres) as running:
+        Reached.settings, Reached.by = BEHIND_PGBOUNCER, running.in_front_of
+        yield
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Settings as the tests need them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 from infrastructure.settings import Settings, load_settings
 
@@ -10,10 +12,21 @@ DATABASE_TIMEOUT_SECONDS = "30"
 """Longer than by default: a busy machine is no outage. Tests of outages set their own."""
 
 
+def reached_directly(database_url: str) -> str:
+    return database_url
+
+
+class Reached:
+    """How the services reach their databases; a run with TEST_PGBOUNCER changes it for all tests."""
+
+    settings: ClassVar[dict[str, str]] = {}
+    by: ClassVar[Callable[[str], str]] = staticmethod(reached_directly)
+
+
 def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: str) -> Settings:
     """`changes` are environment variables in lower case."""
     environ = {
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": Reached.by(database_url),
         "REDIS_URL": redis_url,
         "CONVENE_DATA": str(data),
         "CONVENE_EMBEDDED": "1",
@@ -25,5 +38,5 @@ def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: st
         "PAYMENT_PROVIDER": "offline",
         "LOG_LEVEL": "warning",
         "DATABASE_TIMEOUT_SECONDS": DATABASE_TIMEOUT_SECONDS,
-    }
+    } | Reached.settings
     return load_settings(environ | {name.upper(): value for name, value in changes.items()})

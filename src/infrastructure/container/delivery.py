@@ -26,6 +26,7 @@ from infrastructure.delivery.notification_service import NotificationServiceSend
 from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.icalendar.components import uid_host
+from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
@@ -68,6 +69,7 @@ class DeliveryParts:
     live_updates: PostgresLiveUpdates
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
+    metrics: Metrics
 
     async def close(self) -> None:
         await self.traces.close()
@@ -83,11 +85,13 @@ class DeliveryParts:
 def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) -> DeliveryParts:
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
     use_newest_time_zones()
+    metrics = Metrics()
     database = Database(
         settings.database_url,
         pool_size=settings.worker_database_pool_size,
         timeout=settings.database_timeout_seconds,
         pooler=settings.pooler,
+        watch=metrics,
     )
     routes = routes_for(served(settings))
     clock = substitutes.clock
@@ -147,6 +151,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         live_updates=live_updates,
         calendar_identity=PostgresCalendarIdentity(database, uid_host(settings.public_url)),
         traces=traces,
+        metrics=metrics,
     )
 
 

@@ -65,13 +65,13 @@ class Metrics:
         )
         self._in_use = Gauge(
             "convene_database_connections_in_use",
-            "PostgreSQL connections in use by the API processes behind this address.",
+            "PostgreSQL connections in use by the API processes behind this address, or by the worker.",
             multiprocess_mode="livesum",
             registry=self._registry,
         )
         self._dropped = Counter(
             "convene_log_lines_dropped",
-            "Log lines that the API processes did not write, by reason. full: the output took no more and the queue was"
+            "Log lines that the processes did not write, by reason. full: the output took no more and the queue was"
             " full; no_space: the disk was full; closed: the output has no reader; failed: another error; repeated:"
             " more errors of one kind than are logged.",
             ("reason",),
@@ -104,6 +104,11 @@ class Metrics:
             statistics = None
         self._count_dropped_lines()
         return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_families(statistics)))
+
+    def of_process(self) -> bytes:
+        """What this process has counted, without the statistics of the database, in the text format of Prometheus."""
+        self._count_dropped_lines()
+        return generate_latest(self._counted())
 
     def _count_dropped_lines(self) -> None:
         """Each process counts with its requests, because a scrape reaches one of them."""

@@ -27,6 +27,8 @@ COMMANDS = {
     "users": "interfaces.cli.users:users",
     "outbox": "interfaces.cli.outbox:outbox",
     "payments": "interfaces.cli.payments:payments",
+    "backup": "interfaces.cli.backup:backup",
+    "restore": "interfaces.cli.restore:restore",
     "secrets": "interfaces.cli.secrets:secrets",
     "openapi": "interfaces.cli.openapi:openapi",
     "doctor": "interfaces.cli.doctor:doctor",

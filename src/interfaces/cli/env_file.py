@@ -23,7 +23,7 @@ CRM_NAMES = frozenset(
 )
 """The settings that only the CRM reads. A test compares all names with `.env.example`."""
 
-_CRM_SECRETS = frozenset(
+CRM_SECRETS = frozenset(
     {
         "CRM_DATABASE_DIRECT_URL",
         "CRM_DATABASE_URL",
@@ -35,6 +35,8 @@ _CRM_SECRETS = frozenset(
 _OTHER_NAMES = frozenset(
     {
         "API_DATABASE_PASSWORD",
+        "BACKUP_PASSPHRASE",
+        "BACKUP_PASSPHRASE_FILE",
         "CONVENE_PASSWORD",
         "CRM_DATABASE_PASSWORD",
         "DATABASE_PASSWORD",
@@ -56,7 +58,7 @@ def misspelt_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Pairs of an unknown name and the setting that it resembles most. Names that resemble none are omitted, because
     other programs may share the file."""
     settings = setting_names()
-    known = settings | {f"{name}_FILE" for name in SECRETS | _CRM_SECRETS} | _OTHER_NAMES
+    known = settings | {f"{name}_FILE" for name in SECRETS | CRM_SECRETS} | _OTHER_NAMES
     for name in names:
         if name in known:
             continue

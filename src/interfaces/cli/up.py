@@ -36,7 +36,8 @@ from interfaces.cli.sockets import listen
 from servicekit.log_writer import LineWriter
 
 _CLI = (sys.executable, "-P", "-m", "interfaces.cli")
-_SAMPLE_LOADED = "sample-data.loaded"
+SAMPLE_LOADED = "sample-data.loaded"
+"""A file of the data directory: no sample data are added to its database."""
 _OUTPUT = LineWriter("stdout")
 _CRM = (sys.executable, "-P", "-m", "crm")
 _VALID = {
@@ -118,7 +119,7 @@ def introduction(data: Path, environ: Mapping[str, str], given: Mapping[str, str
     from infrastructure.sample_data import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
 
     steps = [f"documentation at {_address(api)}/docs"]
-    if environ["CONVENE_EMBEDDED"] == "1" and (data / _SAMPLE_LOADED).exists():
+    if environ["CONVENE_EMBEDDED"] == "1" and (data / SAMPLE_LOADED).exists():
         steps.append(f"sample login {FACILITATOR_EMAIL} with password {FACILITATOR_PASSWORD}")
     found_by_default = data == Path(given.get("CONVENE_DATA", "var")).absolute()
     setting = "" if found_by_default else f"CONVENE_DATA={shlex.quote(str(data))} "
@@ -141,7 +142,7 @@ def _start_servers(
         postgres = EmbeddedPostgres(plan.data, run, log=plan.log("postgres"))
         supervisor.start(postgres)
         if postgres.initialised:
-            (plan.data / _SAMPLE_LOADED).unlink(missing_ok=True)
+            (plan.data / SAMPLE_LOADED).unlink(missing_ok=True)
         environ["DATABASE_URL"] = postgres.dsn("convene")
         if not _given(given, "CRM_DATABASE_URL"):
             environ["CRM_DATABASE_URL"] = postgres.dsn("convene_crm")
@@ -195,7 +196,7 @@ def _with_secrets(plan: _Plan, environ: Mapping[str, str]) -> dict[str, str]:
 def _migrate_and_seed(plan: _Plan, environ: Mapping[str, str]) -> None:
     _run_to_end("migrate", plan, environ)
     _print_line("schema     up to date")
-    loaded = plan.data / _SAMPLE_LOADED
+    loaded = plan.data / SAMPLE_LOADED
     # Its accounts have published passwords: never in a database that is not ours.
     if environ["CONVENE_EMBEDDED"] == "1" and not loaded.exists():
         _run_to_end("seed", plan, environ)
@@ -227,9 +228,11 @@ def _start_children(
             for number in range(1, plan.api_workers + 1)
         ),
     ]
+    # The API processes count together, the others by themselves.
+    apart = {name: value for name, value in environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     for name, argv, listener in children:
         fds = (listener.fileno(),) if listener else ()
-        supervisor.start(Child(name, argv, environ, plan.log(name), fds))
+        supervisor.start(Child(name, argv, environ if listener is api else apart, plan.log(name), fds))
     supervisor.wait_until(lambda: _answers(crm, "/"), 60, "CRM")
     _print_line(f"CRM        {_address(crm)}")
     if environ["CRM_SERVICE_URL"].rstrip("/") != _address(crm):

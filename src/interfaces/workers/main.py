@@ -18,7 +18,7 @@ from infrastructure.settings import Settings, SettingsError
 from interfaces.workers.arq_worker import ArqWorker
 from interfaces.workers.delivery import Deliveries
 from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask
-from servicekit.probes import serve_probes
+from servicekit.probes import ProcessMetrics, serve_probes
 from servicekit.tasks import LongLivedTasks, end_process, exit_status
 
 _log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         *(tasks.start(task.name, task.run()) for task in periodic),
     ]
     try:
-        await _serve_probes(settings, tasks)
+        await _serve_probes(settings, tasks, ProcessMetrics(settings.metrics_token, parts.metrics.of_process))
         await _require_tables(parts.database)
         _log.info("worker_started")
         await deliveries.serve(tasks)
@@ -62,11 +62,11 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         _log.info("worker_stopped")
 
 
-async def _serve_probes(settings: Settings, tasks: LongLivedTasks) -> None:
+async def _serve_probes(settings: Settings, tasks: LongLivedTasks, metrics: ProcessMetrics) -> None:
     if not settings.worker_probe_port:
         return
     try:
-        await serve_probes(settings.worker_probe_port, tasks)
+        await serve_probes(settings.worker_probe_port, tasks, metrics)
     except OSError as error:
         port, reason = settings.worker_probe_port, error.strerror or str(error)
         raise SettingsError(f"WORKER_PROBE_PORT: cannot listen on port {port}: {reason}") from None

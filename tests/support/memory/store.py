@@ -30,8 +30,23 @@ class Tables:
     def of(self, table: str) -> dict[Any, Any]:
         return self.rows.setdefault(table, {})
 
-    def copy(self) -> "Tables":
-        return Tables({table: dict(rows) for table, rows in self.rows.items()})
+
+class ChangedTables(Tables):
+    """The tables of a transaction: each is copied when the transaction first needs it."""
+
+    def __init__(self, committed: Tables) -> None:
+        super().__init__()
+        self._committed = committed
+
+    def of(self, table: str) -> dict[Any, Any]:
+        if table not in self.rows:
+            self.rows[table] = dict(self._committed.rows.get(table, ()))
+        return self.rows[table]
+
+    def commit(self) -> Tables:
+        self._committed = Tables(self._committed.rows | self.rows)
+        self.rows = {}
+        return self._committed
 
 
 class Store:
@@ -47,7 +62,7 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Transaction"]:
-        """A copy of the tables, which replaces them when it is committed. Transactions must not overlap: what two
+        """Its tables replace those of the store when it is committed. Transactions must not overlap: what two
         concurrent ones do is tested on PostgreSQL."""
         assert not self._open, "two units of work overlap: test this on PostgreSQL"
         self._open += 1
@@ -60,11 +75,11 @@ class Store:
 class Transaction:
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.tables = store.tables.copy()
+        self.tables = ChangedTables(store.tables)
 
     def commit(self) -> None:
         """Later changes of this transaction need another commit, as on PostgreSQL."""
-        self.store.tables = self.tables.copy()
+        self.store.tables = self.tables.commit()
 
 
 class CountedWakeUps:

@@ -1,9 +1,9 @@
 """The unit of work in memory: one transaction with a repository for each aggregate."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 from application.idempotency import Made
 from application.ports import Clock
@@ -28,39 +28,50 @@ from tests.support.memory.store import Store, Transaction
 
 
 class MemoryUnitOfWork:
+    """A repository is made when it is first used: most units of work need few."""
+
     def __init__(
         self, transaction: Transaction, clock: Clock, offsets: Sequence[timedelta], results: list[Made | None]
     ) -> None:
-        self._transaction = transaction
+        self.transaction = transaction
+        self.clock = clock
+        self.offsets = offsets
         self._results = results
-        messages = MemoryMessages(transaction, clock)
-        reminders = MemoryReminders(transaction, clock, offsets)
-        bookings = MemoryBookings(transaction, messages, reminders)
-        invitations = MemoryInvitations(transaction)
-        refunds = MemoryRefunds(transaction, messages)
-        self.users = MemoryUsers(transaction)
-        self.logins = MemoryLogins(transaction)
-        self.access = MemoryAccess(transaction)
-        self.login_networks = MemoryLoginNetworks(transaction)
-        self.profiles = MemoryProfiles(transaction)
-        self.events = MemoryEvents(transaction, messages, reminders, bookings, invitations, refunds)
-        self.bookings = bookings
-        self.invitations = invitations
-        self.reviews = MemoryReviews(transaction)
-        self.payments = MemoryPayments(transaction)
-        self.refunds = refunds
-        self.gateway_events = MemoryGatewayEvents(transaction)
-        self.coaches = MemoryCoaches(transaction)
-        self.appointments = MemoryAppointments(transaction, messages, reminders)
-        self.attachments = MemoryAttachments(transaction)
-        self.reminders = reminders
-        self.calendars = MemoryConnections(transaction, clock)
-        self.messages = messages
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _REPOSITORIES:
+            raise AttributeError(name)
+        self.__dict__[name] = _REPOSITORIES[name](self)
+        return self.__dict__[name]
 
     async def commit(self, made: Made | None = None) -> None:
-        commit_under_key(self._transaction.tables, made)
+        commit_under_key(self.transaction.tables, made)
         self._results.append(made)
-        self._transaction.commit()
+        self.transaction.commit()
+
+
+_REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
+    "messages": lambda work: MemoryMessages(work.transaction, work.clock),
+    "reminders": lambda work: MemoryReminders(work.transaction, work.clock, work.offsets),
+    "users": lambda work: MemoryUsers(work.transaction),
+    "logins": lambda work: MemoryLogins(work.transaction),
+    "access": lambda work: MemoryAccess(work.transaction),
+    "login_networks": lambda work: MemoryLoginNetworks(work.transaction),
+    "profiles": lambda work: MemoryProfiles(work.transaction),
+    "events": lambda work: MemoryEvents(
+        work.transaction, work.messages, work.reminders, work.bookings, work.invitations, work.refunds
+    ),
+    "bookings": lambda work: MemoryBookings(work.transaction, work.messages, work.reminders),
+    "invitations": lambda work: MemoryInvitations(work.transaction),
+    "reviews": lambda work: MemoryReviews(work.transaction),
+    "payments": lambda work: MemoryPayments(work.transaction),
+    "refunds": lambda work: MemoryRefunds(work.transaction, work.messages),
+    "gateway_events": lambda work: MemoryGatewayEvents(work.transaction),
+    "coaches": lambda work: MemoryCoaches(work.transaction),
+    "appointments": lambda work: MemoryAppointments(work.transaction, work.messages, work.reminders),
+    "attachments": lambda work: MemoryAttachments(work.transaction),
+    "calendars": lambda work: MemoryConnections(work.transaction, work.clock),
+}
 
 
 class MemoryUnitsOfWork:

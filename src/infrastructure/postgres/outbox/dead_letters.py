@@ -108,6 +108,10 @@ class PostgresDeadLetters:
     async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
         return await replays.replay_since(self._database, destination, since, per_second=per_second, most=most)
 
+    async def release_all(self) -> None:
+        """Ends the claims of all workers: those of a restored database no longer exist."""
+        await replays.release_all(self._database)
+
     async def waiting(self, destination: Destination, last: int) -> int:
         """The number of pending messages of the destination, up to the sequence number `last`."""
         return await replays.waiting(self._database, destination, last)

@@ -48,6 +48,11 @@ _DEAD = _MAKE_PENDING.format(
     ORDER BY seq LIMIT $3 FOR UPDATE"""
 )
 
+_RELEASE_ALL = """
+UPDATE outbox SET claimed_by = NULL, due_at = now(), attempts = attempts - 1
+WHERE status = 'pending' AND claimed_by IS NOT NULL
+"""
+
 _WAITING = "SELECT count(*) FROM outbox WHERE status = 'pending' AND destination = $1 AND seq <= $2"
 
 # Steps from one destination and status in `ix_outbox_listed` to the next, and reads both ends of each.
@@ -94,6 +99,11 @@ async def _make_pending(
             return Replay(messages, last)
         if statement is _DELIVERED:  # the index still has the rows before it
             since = max(row["settled_at"] for row in rows)
+
+
+async def release_all(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute(_RELEASE_ALL)
 
 
 async def waiting(database: Database, destination: Destination, last: int) -> int:
