@@ -10,6 +10,7 @@ import pytest
 
 from tests.contracts.documents import uncalled
 from tests.support.people import People, Person, event
+from tests.support.process_harness import LONG_RUN
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
 
 EVENT = {
@@ -126,9 +127,9 @@ async def test_6_page_holds_at_most_500_events(
     rest = await api.get("/events", params={"cursor": page.json()["next_cursor"]})
     assert len(set(ids(page) + ids(rest))) == 501
     assert rest.json()["next_cursor"] is None
-    # Comparing 500 events with the description takes a second, and once is enough.
+    # Comparing 500 events with the description takes a second.
     async with httpx.AsyncClient(base_url=api.base_url) as unchecked:
-        assert len(ids(await unchecked.get("/events?limit=501"))) == 500
+        assert len(ids(await (api if LONG_RUN else unchecked).get("/events?limit=501"))) == 500
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,12 @@ from tests.support.process_harness import LONG_RUN
 from tests.support.without_locks import units_with, unlocked
 
 ROUNDS = 15 if LONG_RUN else 5
+SEATS = 30 if LONG_RUN else 12
 
 
 async def test_hold_expires_once_with_several_workers(harness: AppHarness) -> None:
-    event = await harness.event(capacity=12)
-    bookings = [await harness.book(person, event) for person in await harness.people(12)]
+    event = await harness.event(capacity=SEATS)
+    bookings = [await harness.book(person, event) for person in await harness.people(SEATS)]
     await harness.minutes_pass(29)
     assert await harness.worker.money.expire_holds() == 0
     await harness.minutes_pass(2)
@@ -37,7 +38,7 @@ async def test_hold_expires_once_with_several_workers(harness: AppHarness) -> No
     expired = await asyncio.gather(*(worker.money.expire_holds() for worker in harness.workers * 3))
     await harness.until_dry()
 
-    assert sum(expired) == 12
+    assert sum(expired) == SEATS
     for new in bookings:
         assert await harness.booking(new) == ("cancelled", "pending")
         assert await harness.messages(new, "email") == [
@@ -47,7 +48,7 @@ async def test_hold_expires_once_with_several_workers(harness: AppHarness) -> No
         assert harness.local_gateway.orders[order_of(new)].state == "closed"
         assert harness.local_gateway.pay(order_of(new)) is None
     assert await harness.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 0
-    assert await harness.jobs() == [("checkout_ended", "delivered")] * 12
+    assert await harness.jobs() == [("checkout_ended", "delivered")] * SEATS
 
 
 async def test_expired_seat_can_be_booked_again(harness: AppHarness) -> None:
