@@ -147,11 +147,6 @@ async def test_deactivation_ends_every_login_and_the_calendar_feed(accounts: Acc
         await accounts.has_logged_in()
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def deactivated_facilitator(app: BookingApplication, event: Event, *, active: bool = False) -> AccountUnitsOfWork:
     """Returns the units of work of the operator."""
     units = AccountUnitsOfWork(app.store, app.clock)

@@ -26,10 +26,7 @@ from domain.ids import AppointmentId
 from tests.application.appointment_application import AppointmentApplication
 from tests.application.test_appointment_changes import UNKNOWN
 
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
+APPLICATION = AppointmentApplication
 
 
 def a_file(filename: str = "goals.txt", content: bytes = b"hello", media_type: str = "text/plain") -> NewAttachment:

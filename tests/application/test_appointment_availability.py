@@ -17,12 +17,9 @@ from domain.time import Interval
 from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import DAY, HOUR, inr
 
+APPLICATION = AppointmentApplication
+
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 async def starts(app: AppointmentApplication, coach: UUID, length: timedelta = HOUR) -> list[float]:

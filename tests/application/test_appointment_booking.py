@@ -24,12 +24,9 @@ from tests.application.booking_application import DAY, HOLD, HOUR, RETURN_URL, i
 from tests.support.memory.gateway import Behaviour
 from tests.support.memory.rows import payments_in
 
+APPLICATION = AppointmentApplication
+
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 async def test_new_booking_is_pending_on_the_terms_of_its_coach(app: AppointmentApplication) -> None:

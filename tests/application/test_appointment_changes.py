@@ -29,14 +29,11 @@ from domain.refunds import RefundPolicy
 from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import DAY, delivered, inr
 
+APPLICATION = AppointmentApplication
+
 PENDING, CONFIRMED, COMPLETED, CANCELLED = AppointmentStatus
 PAIRS = [(before, after) for before in AppointmentStatus for after in AppointmentStatus]
 UNKNOWN = AppointmentId(UUID(int=9))
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 # Cancellation

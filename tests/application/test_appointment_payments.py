@@ -25,12 +25,9 @@ from tests.application.test_appointment_changes import UNKNOWN
 from tests.support.memory.gateway import Behaviour
 from tests.support.memory.rows import payments_of
 
+APPLICATION = AppointmentApplication
+
 CONFIRMED = AppointmentStatus.CONFIRMED
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 @pytest.fixture

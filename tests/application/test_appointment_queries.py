@@ -26,17 +26,14 @@ from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import HOUR, inr
 from tests.application.test_appointment_changes import UNKNOWN
 
+APPLICATION = AppointmentApplication
+
 PENDING, CONFIRMED, COMPLETED, CANCELLED = AppointmentStatus
 VIEWS: dict[str, Callable[[AppointmentApplication, User, AppointmentId], Any]] = {
     "show": lambda app, user, appointment_id: app.show(user, appointment_id),
     "history": lambda app, user, appointment_id: app.show.history(user, appointment_id, PageRequest()),
     "attachments": lambda app, user, appointment_id: app.list_attachments(user, appointment_id),
 }
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 @pytest.mark.parametrize("view", VIEWS)

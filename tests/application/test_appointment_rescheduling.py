@@ -24,14 +24,11 @@ from domain.time import Interval
 from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import DAY, HOUR, inr
 
+APPLICATION = AppointmentApplication
+
 PENDING, CONFIRMED, COMPLETED, CANCELLED = AppointmentStatus
 PAIRS = [(before, after) for before in AppointmentStatus for after in AppointmentStatus]
 UNKNOWN = AppointmentId(UUID(int=9))
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 @pytest.mark.parametrize("status", [PENDING, CONFIRMED])

@@ -21,14 +21,11 @@ from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import HOUR, RETURN_URL
 from tests.support.memory.gateway import Behaviour
 
+APPLICATION = AppointmentApplication
+
 WEEK = timedelta(weeks=1)
 # Clocks in Berlin go forward on 30 March 2031; in New York on 9 March.
 BEFORE_CHANGE = datetime(2031, 3, 24, 9, tzinfo=UTC)
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 async def test_each_occurrence_is_a_booking_of_the_series(app: AppointmentApplication) -> None:

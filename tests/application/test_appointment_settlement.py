@@ -18,12 +18,9 @@ from domain.time import Interval
 from tests.application.appointment_application import AppointmentApplication, at
 from tests.application.booking_application import HOLD, HOUR, inr
 
+APPLICATION = AppointmentApplication
+
 CONFIRMED = AppointmentStatus.CONFIRMED
-
-
-@pytest.fixture
-def app() -> AppointmentApplication:
-    return AppointmentApplication()
 
 
 async def test_late_payment_reserves_a_free_time_again(app: AppointmentApplication) -> None:

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from application.payments.audit import Audit, AuditPayments
 from application.payments.ports.gateways import RefundRequest
 from application.payments.ports.reconciliation import BookedPayment
@@ -16,11 +14,6 @@ from tests.application.booking_application import DAY, HOUR, BookingApplication,
 from tests.support.memory.audit import MemoryPaymentAudit
 from tests.support.memory.gateway import Behaviour
 from tests.support.memory.rows import messages_in
-
-
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
 
 
 async def audit(app: BookingApplication, **more: object) -> Audit:

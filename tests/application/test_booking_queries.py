@@ -14,11 +14,6 @@ from tests.application.booking_application import BookingApplication
 LINK = "https://meet.example/1"
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def test_booking_is_shown_to_its_owner_its_facilitator_and_admins(app: BookingApplication) -> None:
     event, show = await app.event(), ShowBooking(app.bookings)
     booking_id = await app.paid(event)

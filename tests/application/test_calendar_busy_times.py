@@ -13,17 +13,9 @@ from domain.errors import Unavailable
 from domain.time import Interval
 from tests.application.calendar_application import MINUTE, SECOND, CalendarApplication, hours
 
+APPLICATION = CalendarApplication
+
 YEAR = timedelta(days=365)
-
-
-@pytest.fixture
-def app() -> CalendarApplication:
-    return CalendarApplication()
-
-
-@pytest.fixture
-async def coach(app: CalendarApplication) -> User:
-    return await app.connected_coach()
 
 
 def busy(app: CalendarApplication, coach: User) -> list[Interval]:

@@ -22,10 +22,7 @@ from domain.outbox import MessageType
 from tests.application.calendar_application import BACK, MINUTE, CalendarApplication, hours
 from tests.support.memory.calendar_provider import LIFETIME, MemoryCalendars
 
-
-@pytest.fixture
-def app() -> CalendarApplication:
-    return CalendarApplication()
+APPLICATION = CalendarApplication
 
 
 @pytest.fixture

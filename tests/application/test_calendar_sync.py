@@ -28,17 +28,9 @@ from domain.outbox import Delivered, Destination, Failed, Message, MessageId, Me
 from tests.application.calendar_application import SECOND, CalendarApplication, hours
 from tests.support.memory.calendar_provider import MemoryCalendars
 
+APPLICATION = CalendarApplication
+
 PUT_IN, TAKEN_OUT, THERE_ALREADY = Delivered("put in"), Delivered("taken out"), Delivered("there already")
-
-
-@pytest.fixture
-def app() -> CalendarApplication:
-    return CalendarApplication()
-
-
-@pytest.fixture
-async def coach(app: CalendarApplication) -> User:
-    return await app.connected_coach()
 
 
 # Jobs

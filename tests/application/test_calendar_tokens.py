@@ -22,15 +22,7 @@ from domain.calendars import (
 from domain.outbox import Destination, MessageType
 from tests.application.calendar_application import SECOND, CalendarApplication
 
-
-@pytest.fixture
-def app() -> CalendarApplication:
-    return CalendarApplication()
-
-
-@pytest.fixture
-async def coach(app: CalendarApplication) -> User:
-    return await app.connected_coach()
+APPLICATION = CalendarApplication
 
 
 async def token_of(service: CalendarService, token: str) -> str:

@@ -25,11 +25,6 @@ from tests.support.memory.gateway import Behaviour
 HALF_UNTIL_A_DAY_BEFORE = RefundPolicy.of([(72, 100), (24, 50)])
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def test_cancelled_seat_can_be_booked_again_immediately(app: BookingApplication) -> None:
     event = await app.event(capacity=1)
     booking = (await app.book(event)).reserved

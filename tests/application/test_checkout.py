@@ -22,12 +22,6 @@ from domain.refunds import SEAT_GONE
 from tests.application.booking_application import HOLD, RETURN_URL, BookingApplication, inr
 from tests.support.memory.gateway import Behaviour
 
-
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 # Opening
 
 

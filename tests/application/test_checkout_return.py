@@ -36,11 +36,6 @@ class SignedAtGateway:
         return parameters.get("signature") == str(payment_id)
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 def shower(
     app: BookingApplication, *, urls: ReturnUrls | None = None, signed: SignedReturns | None = None
 ) -> ShowPaymentReturn:

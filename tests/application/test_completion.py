@@ -9,11 +9,6 @@ from domain.outbox import Destination, MessageType
 from tests.application.booking_application import HOLD, HOUR, BookingApplication, inr
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def test_bookings_of_an_ended_event_are_completed_and_sent_to_the_crm(app: BookingApplication) -> None:
     event = await app.event()
     booking_id = await app.paid(event)

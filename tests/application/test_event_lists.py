@@ -16,11 +16,6 @@ from tests.support.memory.queries import MemoryFacilitatorQueries
 LINK = "https://meet.example/1"
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def titles(app: BookingApplication, user: User | None = None, **filters: object) -> list[str]:
     viewer = user.id if user else None
     chosen = EventFilter(**filters)  # type: ignore[arg-type]

@@ -12,11 +12,6 @@ from tests.application.booking_application import DAY, HOLD, BookingApplication,
 from tests.support.memory.gateway import Behaviour
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def test_expired_hold_cancels_the_booking_and_releases_the_seat(app: BookingApplication) -> None:
     event = await app.event(capacity=1)
     booking = (await app.book(event)).reserved

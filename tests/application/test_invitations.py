@@ -35,11 +35,6 @@ from tests.support.memory.accounts import MemoryUsers
 GUEST = "guest@example.com"
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def invited(app: BookingApplication, event: Event, email: str = GUEST) -> Invitation:
     return await app.invite(app.facilitator(event), event.id, name="Guest", email=email)
 

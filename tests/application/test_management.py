@@ -28,11 +28,6 @@ from domain.reminders import ReminderStatus, SkipReason
 from tests.application.booking_application import DAY, HOLD, HOUR, BookingApplication, delivered, inr
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 @pytest.mark.parametrize("role", [Role.FACILITATOR, Role.ADMIN])
 async def test_facilitators_and_admins_create_events(app: BookingApplication, role: Role) -> None:
     view = await app.create_event(await app.person(role), app.details())

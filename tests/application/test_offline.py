@@ -13,11 +13,6 @@ from tests.application.booking_application import BookingApplication, delivered,
 
 
 @pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
-@pytest.fixture
 def on_site() -> BookingApplication:
     return BookingApplication(gateway=OFFLINE)
 

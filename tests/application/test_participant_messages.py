@@ -11,11 +11,6 @@ from domain.participant_messages import NoParticipants
 from tests.application.booking_application import DAY, BookingApplication, inr
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def write(app: BookingApplication, event: Event) -> int:
     return await app.write_to_participants(app.facilitator(event), event.id, subject="Hello", text="Bring a mat")
 

@@ -4,16 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-import pytest
-
 from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType
 from tests.application.booking_application import BookingApplication
 from tests.support.memory.gateway import Behaviour
-
-
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
 
 
 async def closing(app: BookingApplication) -> None:

@@ -40,11 +40,6 @@ class PassingTime:
 
 
 @pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
-@pytest.fixture
 def mail() -> AnsweringSender:
     return AnsweringSender()
 

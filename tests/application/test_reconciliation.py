@@ -3,8 +3,6 @@
 from datetime import timedelta
 from itertools import pairwise
 
-import pytest
-
 from application.payments.hold_expiry import AT_ONCE
 from application.payments.reconciliation import LOOK_UP_AFTER
 from domain.bookings import BookingStatus
@@ -14,11 +12,6 @@ from tests.support.memory.gateway import Behaviour
 
 MINUTE = timedelta(minutes=1)
 LATER = LOOK_UP_AFTER + MINUTE
-
-
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
 
 
 async def test_payment_whose_webhook_is_lost_is_settled_within_minutes(app: BookingApplication) -> None:

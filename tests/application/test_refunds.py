@@ -19,11 +19,6 @@ from tests.support.memory.gateway import Behaviour
 from tests.support.memory.payments import MemoryRefunds
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def requested(app: BookingApplication, amount: str | None = None) -> BookingId:
     """A paid booking with a requested refund."""
     event = await app.event()

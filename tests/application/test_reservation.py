@@ -15,11 +15,6 @@ from tests.application.booking_application import HOLD, HOUR, RETURN_URL, Bookin
 from tests.support.memory.gateway import Behaviour
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def test_capacity_is_never_exceeded(app: BookingApplication) -> None:
     event = await app.event(capacity=2)
     for _ in range(2):

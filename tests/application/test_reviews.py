@@ -9,11 +9,6 @@ from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from tests.application.booking_application import BookingApplication, inr
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 def end(app: BookingApplication, event: Event) -> None:
     app.clock.moment = event.details.interval.ends_at
 

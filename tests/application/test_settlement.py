@@ -16,11 +16,6 @@ from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
 from tests.application.booking_application import DAY, HOLD, HOUR, BookingApplication, inr
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def test_received_payment_completes_the_booking(app: BookingApplication) -> None:
     booking = (await app.book(await app.event())).reserved
     assert await app.settle("gateway", app.gateway.pay(app.payment_id(booking.id))) is Settled.RECEIVED

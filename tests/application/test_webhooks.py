@@ -20,11 +20,6 @@ from tests.application.booking_application import HOUR, BookingApplication, inr
 SIGNED = {"signature": "valid"}
 
 
-@pytest.fixture
-def app() -> BookingApplication:
-    return BookingApplication()
-
-
 async def receive(app: BookingApplication, report: GatewayUpdate | RefundUpdate | None, number: int = 1) -> None:
     event = GatewayEvent(f"event-{number}", "kind", report, {})
     app.gateway.webhooks[b"%d" % number] = event
