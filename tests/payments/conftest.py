@@ -13,7 +13,7 @@ from tests.payments import razorpay_harness as razorpay
 from tests.payments import stripe_harness as stripe
 from tests.payments.gateway_harness import Deployment, SandboxDeployment, deployed, deployed_with_sandbox
 from tests.support.app_harness import AppHarness, Worker, app_harness_of, running_workers
-from tests.support.local_gateway import LocalGateway, running_local_gateway
+from tests.support.local_gateway import LocalGateway, LocalGatewayClient, running_local_gateway
 from tests.support.razorpay_server import fake_razorpay
 from tests.support.stripe_server import fake_stripe
 
@@ -27,6 +27,13 @@ async def _two_workers(
         running_workers(make_shared_settings(), gateway, 2) as workers,
     ):
         yield local_gateway, workers
+
+
+@pytest.fixture
+async def local_gateway() -> AsyncIterator[tuple[LocalGateway, LocalGatewayClient]]:
+    """For tests that open a harness of their own."""
+    async with running_local_gateway() as running:
+        yield running
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from application.bookings.reservation import NewBooking
 from application.payments.payables import PayableBooking
@@ -20,18 +19,17 @@ from domain.events import RESCHEDULED, EventDetails, EventId
 from domain.ids import BookingId
 from domain.money import Money
 from domain.outbox import Destination, MessageType
-from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
+from domain.payments import NothingToPay
 from domain.refunds import PAID_AFTER_START, RefundPolicy
 from domain.time import Interval
 from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.events.queries import PostgresBookingQueries
 from infrastructure.postgres.events.repository import PostgresEvents
-from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
 from tests.support.app_harness import AppHarness, open_app_harness, order_of, ref_of
 from tests.support.appointment_harness import AppointmentHarness
-from tests.support.local_gateway import LocalGateway, LocalGatewayClient, running_local_gateway
+from tests.support.local_gateway import LocalGateway, LocalGatewayClient
 from tests.support.messages import a_message
 from tests.support.process_harness import LONG_RUN
 from tests.support.without_locks import units_with, unlocked
@@ -57,17 +55,6 @@ async def reschedule(harness: AppHarness, event_id: EventId, by: timedelta = tim
 async def terms(harness: AppHarness, user: User, booking_id: BookingId) -> tuple[int, Decimal]:
     shown = await harness.worker.money.show_cancellation(user, booking_id)
     return shown.percent, shown.refund.amount
-
-
-async def starts(harness: AppHarness, event_id: EventId, ago: timedelta) -> None:
-    """The event began that long ago; what was held for it ended then."""
-    await harness.records.execute(
-        "UPDATE events SET starts_at = now() - $2::interval, ends_at = now() - $2::interval + interval '1 hour' "
-        "WHERE id = $1",
-        event_id,
-        ago,
-    )
-    await harness.records.execute("UPDATE bookings SET hold_until = now() - $1::interval WHERE hold_until > now()", ago)
 
 
 async def before_terms_were_stored(harness: AppHarness) -> None:
@@ -167,7 +154,7 @@ async def test_hold_ends_at_the_start_also_when_the_event_is_moved_earlier(harne
 async def test_payment_received_after_the_start_is_refunded(harness: AppHarness, ago: timedelta, noticed: bool) -> None:
     event = await harness.event()
     new = await harness.book(await harness.person(), event)
-    await starts(harness, event, ago)
+    await harness.event_started(event, ago)
     if noticed:
         assert await harness.worker.money.expire_holds() == 1
     with pytest.raises(NothingToPay):
@@ -197,7 +184,7 @@ async def test_payment_received_before_the_start_counts_when_processed_later(har
         assert webhook is not None
         await harness.take(webhook)
     await harness.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
-    await starts(harness, event, timedelta(minutes=5))
+    await harness.event_started(event, timedelta(minutes=5))
     await harness.records.execute(
         "UPDATE bookings SET hold_until = now() + interval '1 hour' WHERE id = $1", held.reserved.id
     )
@@ -221,7 +208,7 @@ async def test_payment_counts_from_its_webhook_when_a_look_up_finds_it_first(
     await harness.take(webhook)
     await harness.minutes_pass(6)
     await harness.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
-    await starts(harness, EventId(new.reserved.event_id), timedelta(minutes=5))
+    await harness.event_started(EventId(new.reserved.event_id), timedelta(minutes=5))
 
     if asked_by == "reconciliation":
         assert await harness.worker.money.reconcile() == 1
@@ -262,19 +249,13 @@ async def test_late_payment_does_not_confirm_a_started_appointment(harness: AppH
 # Races
 
 
-@pytest.fixture
-async def local_gateway() -> object:
-    async with running_local_gateway() as running:
-        yield running
-
-
 async def pay_at_the_start(harness: AppHarness) -> NewBooking:
     """The event begins while the payment arrives, the hold ends, and gateways are asked."""
     event = await harness.event(capacity=1)
     new = await harness.book(await harness.person(), event)
     webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
-    await starts(harness, event, timedelta(milliseconds=1))
+    await harness.event_started(event, timedelta(milliseconds=1))
     await asyncio.gather(
         harness.take(webhook),
         *(worker.money.expire_holds() for worker in harness.workers),
@@ -311,7 +292,7 @@ async def test_without_the_start_check_a_late_payment_confirms_a_started_event(
     monkeypatch.setattr(PayableBooking, "has_started", False)
     event = await harness.event()
     new = await harness.book(await harness.person(), event)
-    await starts(harness, event, timedelta(minutes=1))
+    await harness.event_started(event, timedelta(minutes=1))
     assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
     assert await harness.records.fetchval(STARTED_AND_PAID) == 1
 
@@ -329,86 +310,6 @@ async def test_without_locks_a_payment_at_the_start_breaks_the_invariants(
             if await harness.wrongs():
                 return
     raise AssertionError("the locks guard nothing")
-
-
-# Refunds that an organiser asks for
-
-
-async def refund(harness: AppHarness, new: NewBooking, amount: str | None = None, *, by: User | None = None) -> Any:
-    return await harness.worker.money.refund_booking(
-        by or harness.facilitator, new.reserved.id, Decimal(amount) if amount else None
-    )
-
-
-@pytest.mark.parametrize("gateway", ["till", "offline"])
-async def test_past_event_is_refunded_in_parts_until_nothing_is_left(harness: AppHarness, gateway: str) -> None:
-    event = await harness.event()
-    new = await harness.book(await harness.person(), event, gateway=gateway)
-    if gateway == "till":
-        await harness.settle("till", harness.received(new))
-    else:
-        await harness.worker.money.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
-    await starts(harness, event, timedelta(days=3))
-
-    first = await refund(harness, new, "12.50")
-    assert (first.amount, await harness.booking(new)) == (Money(Decimal("12.5"), "INR"), ("confirmed", "completed"))
-    with pytest.raises(RefundExceedsPayment, match=r"At most 17\.50 INR"):
-        await refund(harness, new, "17.51")
-    assert (await refund(harness, new)).amount == Money(Decimal("17.5"), "INR")
-    with pytest.raises(NothingToRefund):
-        await refund(harness, new)
-    await harness.until_dry()
-
-    assert await harness.booking(new) == ("confirmed", "refunded")
-    why = "by_organiser"
-    assert await harness.refunds(new) == [(Decimal("12.5"), "processed", why), (Decimal("17.5"), "processed", why)]
-    rows = await harness.records.fetch("SELECT DISTINCT requested_by FROM refunds")
-    assert [row["requested_by"] for row in rows] == [harness.facilitator.id]
-    assert await harness.wrongs() == []
-
-
-async def refund_all_at_once(harness: AppHarness) -> NewBooking:
-    """Twelve ask for 7 of 30 while the person cancels."""
-    person = await harness.person()
-    new = await harness.paid(person, await harness.event())
-    await asyncio.gather(
-        *(refund(harness, new, "7") for _ in range(12)), harness.cancel(person, new), return_exceptions=True
-    )
-    await harness.until_dry()
-    return new
-
-
-async def test_concurrent_refunds_never_exceed_the_payment(harness: AppHarness) -> None:
-    for _ in range(3 if LONG_RUN else 2):
-        new = await refund_all_at_once(harness)
-        assert sum(amount for amount, _, _ in await harness.refunds(new)) == Decimal(30)
-        assert harness.local_gateway.orders[order_of(new)].refunded == 3000
-    assert await harness.wrongs() == []
-
-
-async def test_without_locks_concurrent_refunds_exceed_the_payment(
-    make_settings: Callable[..., Settings],
-    database: asyncpg.Connection,
-    local_gateway: tuple[LocalGateway, LocalGatewayClient],
-) -> None:
-    units = units_with(events=unlocked(PostgresEvents), bookings=unlocked(PostgresBookings), payments=_UnlockedPayments)
-    async with open_app_harness(make_settings(), database, *local_gateway, units=units) as harness:
-        new = await harness.paid(await harness.person(), await harness.event())
-        await asyncio.gather(*(refund(harness, new, "7") for _ in range(12)), return_exceptions=True)
-        assert sum(amount for amount, _, _ in await harness.refunds(new)) > Decimal(30)
-        assert any("promised" in wrong for wrong in await harness.wrongs())
-
-
-class _UnlockedPayments(PostgresPayments):
-    """Looks at a payment without its lock, and a while before anything is done about it."""
-
-    async def find_for(self, payable: Any) -> Any:
-        row = await self._session.execute(
-            text("SELECT * FROM payments WHERE booking_id = :id ORDER BY id DESC LIMIT 1"), {"id": payable.id}
-        )
-        found = row.mappings().first()
-        await asyncio.sleep(0.05)
-        return _payment(found) if found else None
 
 
 # Cancellations by an organiser

@@ -20,7 +20,7 @@ from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.settings import Settings
 from tests.support.app_harness import AppHarness, open_app_harness, order_of
-from tests.support.local_gateway import LocalGateway, LocalGatewayClient, running_local_gateway
+from tests.support.local_gateway import LocalGateway, LocalGatewayClient
 from tests.support.process_harness import LONG_RUN
 from tests.support.without_locks import units_with, unlocked
 
@@ -195,12 +195,6 @@ class AlwaysAPlace(SettlePayment):
         payable = await super()._lock(work, place, arrived_at)
         assert isinstance(payable, PayableBooking)
         return Reckless(payable.work, payable.event, payable.booking, payable.now)
-
-
-@pytest.fixture
-async def local_gateway() -> object:
-    async with running_local_gateway() as running:
-        yield running
 
 
 async def test_payment_during_hold_expiry_keeps_the_seat_or_is_refunded(

@@ -219,6 +219,18 @@ class AppHarness:
         )
         await self.records.execute("UPDATE outbox SET due_at = due_at - $1::interval WHERE status = 'pending'", ago)
 
+    async def event_started(self, event_id: EventId, ago: timedelta) -> None:
+        """The event began that long ago; what was held for it ended then."""
+        await self.records.execute(
+            "UPDATE events SET starts_at = now() - $2::interval, ends_at = now() - $2::interval + interval '1 hour' "
+            "WHERE id = $1",
+            event_id,
+            ago,
+        )
+        await self.records.execute(
+            "UPDATE bookings SET hold_until = now() - $1::interval WHERE hold_until > now()", ago
+        )
+
     async def expired(self, person: User, event_id: EventId) -> NewBooking:
         """A booking whose hold has expired; its checkout is still open."""
         new = await self.book(person, event_id)
