@@ -12,7 +12,7 @@ from tests.support import hypothesis_profiles  # noqa: F401 (registers and loads
 if TYPE_CHECKING:
     import httpx
 
-IN_MEMORY = [Path(__file__).parent / name for name in ("domain", "application")]
+IN_MEMORY = [Path(__file__).parent / name for name in ("domain", "application", "mails")]
 """Directories of tests that start nothing: they have no fixtures of servers."""
 
 # Expected local times are those of the services, which read the newest database.

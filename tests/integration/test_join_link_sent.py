@@ -7,7 +7,7 @@ import pytest
 
 from domain.outbox import Destination, MessageType
 from infrastructure.delivery.crm_payload import to_payload
-from tests.integration.test_mail_composed import COMPOSER
+from tests.mails.test_mail_composed import COMPOSER
 from tests.support.messages import a_message
 
 LINK = "meet.example.com/abc"

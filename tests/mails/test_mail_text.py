@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.outbox import MessageType
-from tests.integration.test_mail_composed import COMPOSER, calendar_of, composed, text_of
+from tests.mails.test_mail_composed import COMPOSER, calendar_of, composed, text_of
 from tests.support.messages import a_coaching_message
 
 HEBREW = "יוגה בבוקר"
