@@ -79,7 +79,10 @@ def raised_as(unavailable: type[Exception]) -> Iterator[None]:
 
 
 def is_conflict(error: BaseException | None) -> bool:
-    """Whether the server rolled the transaction back because of another one."""
+    """Whether the server rolled the transaction back because of another one, or because a migration has changed a table
+    after the connection planned a statement that reads it."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return True
     return isinstance(error, asyncpg.PostgresError) and sqlstates.is_conflict(error.sqlstate or "")
 
 

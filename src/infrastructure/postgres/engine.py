@@ -69,8 +69,7 @@ def database_unavailable() -> Iterator[None]:
 
 def _raise_unavailable(error: Exception) -> None:
     found = driver_error(error)
-    # A migration has changed a table after the connection planned a statement that reads it.
-    if is_conflict(found) or isinstance(found, asyncpg.InvalidCachedStatementError):
+    if is_conflict(found):
         raise TransactionConflict from error
     if is_unavailable(found):
         raise Unavailable from error
