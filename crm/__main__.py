@@ -31,11 +31,13 @@ from crm.api.errors import connection_error
 from crm.api.middleware import SECURITY_HEADERS
 from crm.api.openapi import document
 from crm.app import create_app
+from crm.schema_version import SCHEMA_VERSION
 from crm.settings import CrmSettings, SettingsError, load_direct_database_url, load_settings
 from servicekit.http_server import prepare, server_options
 from servicekit.logging import configure_logging
 from servicekit.migrations import MigrationBlocked
 from servicekit.pooler import ANY_POOLER
+from servicekit.schema_version import SchemaVersion
 from servicekit.settings_reader import load_env_file
 from servicekit.tasks import LongLivedTasks, end_process, exit_status
 from servicekit.time_zones import use_newest_time_zones
@@ -160,7 +162,7 @@ def _openapi(output: Path | None) -> None:
 
 
 def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
-    asyncio.run(_check_server(settings.database_url, schema=migrations.head()))
+    asyncio.run(_check_server(settings.database_url, schema=SCHEMA_VERSION))
     listener = _listener(options)
     prepare(listener, settings.http)
     config = uvicorn.Config(
@@ -213,8 +215,8 @@ def _listener(options: argparse.Namespace) -> socket.socket:
     return listener
 
 
-async def _check_server(dsn: str, schema: str | None = None) -> None:
-    """Raises StartError unless a new enough PostgreSQL answers, with the schema this code needs where one is given."""
+async def _check_server(dsn: str, schema: SchemaVersion | None = None) -> None:
+    """Raises StartError unless a new enough PostgreSQL answers, with a schema this code can use where one is given."""
     connect: Any = asyncpg.connect
     try:
         connection = await connect(dsn, timeout=5, **ANY_POOLER.connect_options({}))
@@ -227,12 +229,11 @@ async def _check_server(dsn: str, schema: str | None = None) -> None:
             raise StartError(f"the database server is too old: PostgreSQL {OLDEST_POSTGRES} or newer is needed")
         if schema is None:
             return
-        present = await connection.fetchval("SELECT to_regclass('crm_schema_version') IS NOT NULL")
-        found = await connection.fetchval("SELECT version_num FROM crm_schema_version") if present else None
-        if found != schema:
-            raise StartError(
-                f"the database's schema is {found or 'missing'}, this version needs {schema}: run python -m crm migrate"
-            )
+        fit = await schema.fit(connection)
+        if not fit.usable:
+            raise StartError(f"CRM_DATABASE_URL: {fit.sentence}")
+        if fit.sentence:
+            sys.stderr.write(f"crm: CRM_DATABASE_URL: {fit.sentence}\n")
     finally:
         await connection.close()
 

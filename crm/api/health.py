@@ -14,9 +14,10 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 
 from crm.api.security import bearer_guard
-from crm.database import Database
+from crm.database import Database, DatabaseUnavailable
 from crm.metrics import Metrics
 from crm.notifications import Moment
+from crm.schema_version import SCHEMA_VERSION
 from servicekit.probes import EXPOSITION
 from servicekit.tasks import LongLivedTasks
 from servicekit.write_probe import WriteProbe
@@ -57,18 +58,23 @@ async def live(tasks: NamedDependency[LongLivedTasks]) -> Response[Alive]:
     return Response(Alive("alive"))
 
 
-class Ready(msgspec.Struct, frozen=True):
-    """`unavailable`, with status 503: the database is unreachable, or can be read while writes fail (`read_only`)."""
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`unavailable`, with status 503: the database is unreachable, or can be read while writes fail (`read_only`).
+    `message`: why this version cannot use the schema."""
 
     status: Literal["ready", "unavailable"]
     database: Literal["connected", "read_only", "disconnected"]
+    message: str | None = None
 
 
 @get(["/health", "/health/ready"], operation_id="crmReadiness", include_in_schema=False)
 async def ready(database: NamedDependency[Database], write_probe: NamedDependency[WriteProbe]) -> Response[Ready]:
     """Returns 503 while a notification could not be stored."""
     if await write_probe.succeeds():
-        return Response(Ready("ready", "connected"))
+        problem = await SCHEMA_VERSION.problem(database.connection, DatabaseUnavailable)
+        if problem is None:
+            return Response(Ready("ready", "connected"))
+        return Response(Ready("unavailable", "connected", problem), status_code=503, headers={"Retry-After": "5"})
     found: Literal["read_only", "disconnected"] = "read_only" if await database.answers() else "disconnected"
     return Response(Ready("unavailable", found), status_code=503, headers={"Retry-After": "5"})
 

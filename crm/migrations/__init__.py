@@ -1,10 +1,8 @@
 """The CRM's schema. Revisions are written by hand."""
 
-from pathlib import Path
-
-from crm.database import VERSION_TABLE
+from crm.schema_version import SCHEMA_VERSION
 from servicekit.migrations import Migrations
 
-MIGRATIONS = Migrations(versions=Path(__file__).parent / "versions", version_table=VERSION_TABLE, lock=0x63726D)
+MIGRATIONS = Migrations(version=SCHEMA_VERSION, lock=0x63726D)
 
-upgrade, downgrade, head = MIGRATIONS.upgrade, MIGRATIONS.downgrade, MIGRATIONS.head
+upgrade, downgrade = MIGRATIONS.upgrade, MIGRATIONS.downgrade

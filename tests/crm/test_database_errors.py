@@ -118,3 +118,16 @@ async def test_log_has_no_values_of_users(own_dsn: str, tmp_path: Path, capfd: p
     written = capfd.readouterr().err
     assert "names_are_checked" in written
     assert NAME not in written
+
+
+async def test_not_ready_with_a_schema_that_it_cannot_use(own_dsn: str, tmp_path: Path) -> None:
+    async with (
+        connected(own_dsn) as connection,
+        running_crm(settings_for(own_dsn, CONVENE_DATA=str(tmp_path))) as crm,
+    ):
+        assert (await crm.get("/health/ready")).json() == {"status": "ready", "database": "connected"}
+        await connection.execute("UPDATE crm_schema_version SET version_num = '9001', oldest_code = '9000'")
+        response = await crm.get("/health/ready")
+    assert response.status_code == 503
+    assert response.json()["status"] == "unavailable"
+    assert response.json()["message"].endswith("install the newer version")

@@ -13,6 +13,7 @@ from aiosmtpd.handlers import Sink
 
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
+from infrastructure.postgres.schema_version import SCHEMA_VERSION
 from tests.support.command import convene
 from tests.support.databases import a_database
 from tests.support.load import many_users
@@ -108,7 +109,8 @@ async def test_outdated_schema_is_a_failure(examine: Examine, database_url: str)
     await asyncio.to_thread(migrations.downgrade, database_url, "0001")
     found = await examine()
     assert found.status == 1
-    assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
+    [finding] = found.of("migrations")
+    assert finding == f"fail  the schema is 0001, this version needs {SCHEMA_VERSION.needed}: run `convene migrate`"
 
 
 async def test_addresses_older_than_the_rules_are_a_warning(examine: Examine, database: asyncpg.Connection) -> None:
@@ -318,7 +320,7 @@ async def test_without_a_database_all_other_checks_run(examine: Examine, databas
 async def test_database_without_tables_is_a_failure(examine: Examine, postgres: EmbeddedPostgres) -> None:
     found = await examine(database_url=await a_database(postgres, template="template1"))
     assert found.status == 1
-    assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
+    assert found.of("migrations") == ["fail  this database has no tables yet: run `convene migrate`"]
     assert found.of("deliveries") == ["fail  cannot be checked before `convene migrate`"]
 
 

@@ -14,6 +14,7 @@ from crm import migrations as crm_migrations
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
 from servicekit.migrations import MigrationBlocked, Migrations
+from servicekit.schema_version import SchemaFit, SchemaVersion
 from tests.support.databases import a_database
 from tests.support.golden.database import schema
 from tests.support.messages import until
@@ -57,7 +58,7 @@ def revisions(tmp_path: Path) -> Callable[..., Migrations]:
             lines = "".join(f"    {line}\n" for line in body.splitlines())
             text = HEADER.format(revision=f"{number:04}", before=before) + lines
             (tmp_path / f"{number:04}_made.py").write_text(text)
-        return Migrations(versions=tmp_path, version_table="schema_version", lock=next(_LOCKS), **limits)
+        return Migrations(version=SchemaVersion(tmp_path, "schema_version"), lock=next(_LOCKS), **limits)
 
     return make
 
@@ -190,7 +191,48 @@ async def test_interrupted_revisions_are_run_again(dsn: str, made: Migrations, a
     in_steps = [script for script in scripts if not rendered(script.module.upgrade)[0].last]
     assert in_steps
     for script in in_steps:
-        await connection.execute(f"UPDATE {made.version_table} SET version_num = $1", script.down_revision)
+        await connection.execute(f"UPDATE {made.version.table} SET version_num = $1", script.down_revision)
         await asyncio.to_thread(made.upgrade, dsn, script.revision)
     assert await schema(dsn) == expected
     await connection.close()
+
+
+async def test_schema_names_the_oldest_version_that_can_use_it(
+    dsn: str, client: asyncpg.Connection, revisions: Callable[..., Migrations]
+) -> None:
+    """A version before the newest revision runs on the newer schema, until a revision takes away what it needs."""
+    made = revisions("pass", "pass", "pass", "pass")
+    contracting = next(made.version.versions.glob("0004_*"))
+    contracting.write_text(contracting.read_text().replace("def downgrade", "oldest_code = '0003'\ndef downgrade"))
+    fits = {}
+    for step, revision in ((made.upgrade, "0003"), (made.upgrade, "0004"), (made.downgrade, "0003")):
+        await asyncio.to_thread(step, dsn, revision)
+        fits[revision] = await made.version.fit_of(dsn)
+    assert fits == {"0003": SchemaFit("0003", "0004"), "0004": SchemaFit("0004", "0004", "0003")}
+
+
+@pytest.mark.parametrize("oldest_code", [None, "0001", "0002"])
+async def test_migrations_of_an_older_version_leave_a_newer_schema(
+    dsn: str, client: asyncpg.Connection, revisions: Callable[..., Migrations], oldest_code: str | None
+) -> None:
+    made, said = revisions("pass"), list[str]()
+    await asyncio.to_thread(made.upgrade, dsn)
+    await client.execute("UPDATE schema_version SET version_num = '0009', oldest_code = $1", oldest_code)
+    if oldest_code == "0002":
+        with pytest.raises(MigrationBlocked, match="install the newer version"):
+            await asyncio.to_thread(made.upgrade, dsn)
+    else:
+        await asyncio.to_thread(made.upgrade, dsn, report=said.append)
+        assert "newer than 0001 of this version" in said[0]
+    assert await version(client) == "0009"
+
+
+async def test_version_table_of_an_older_version_gets_the_new_column(
+    dsn: str, client: asyncpg.Connection, revisions: Callable[..., Migrations]
+) -> None:
+    made = revisions("pass", "pass")
+    await asyncio.to_thread(made.upgrade, dsn, "0001")
+    await client.execute("ALTER TABLE schema_version DROP COLUMN oldest_code")
+    assert await made.version.fit_of(dsn) == SchemaFit("0001", "0002")
+    await asyncio.to_thread(made.upgrade, dsn)
+    assert await made.version.fit_of(dsn) == SchemaFit("0002", "0002")

@@ -30,6 +30,7 @@ from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.backfill import FillFacilitatorActive
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
@@ -58,6 +59,7 @@ class DeliveryParts:
     prune_idempotency_keys: PruneIdempotencyKeys
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
+    fill_facilitator_active: FillFacilitatorActive
     expire_invitations: ExpireInvitations
     appointment: Appointment
     calendars: Calendars
@@ -138,6 +140,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         prune_idempotency_keys=PruneIdempotencyKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
+        fill_facilitator_active=FillFacilitatorActive(database),
         expire_invitations=ExpireInvitations(open_work, clock),
         appointment=build_appointments(
             database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency

@@ -70,10 +70,13 @@ def database(settings: Settings) -> Findings:
 
 
 def migrations(settings: Settings) -> Findings:
-    from infrastructure.postgres.migrations import is_current
+    from infrastructure.postgres.schema_version import SCHEMA_VERSION
 
-    current = is_current(settings.database_url)
-    yield _ok("up to date") if current else _fail("the database is behind the code: run `convene migrate`")
+    fit = asyncio.run(SCHEMA_VERSION.fit_of(settings.database_url))
+    if fit.sentence is None:
+        yield _ok("up to date")
+    else:
+        yield _warn(fit.sentence) if fit.usable else _fail(fit.sentence)
 
 
 def connections(settings: Settings, processes: Processes = Processes()) -> Findings:

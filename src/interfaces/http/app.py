@@ -13,8 +13,10 @@ from litestar.config.cors import CORSConfig
 from litestar.types import ASGIApp
 
 from application.accounts.sessions import Actor
+from domain.errors import Unavailable
 from infrastructure import container
 from infrastructure.observability.logging import configure_logging
+from infrastructure.postgres.schema_version import SCHEMA_VERSION
 from infrastructure.settings import Settings, load_settings
 from interfaces.http import coaching_api, events_api, health, live, ops, service, sessions_api, shared_booking_route
 from interfaces.http.authentication import ClientAddress, TrustedProxies, Viewer, actor, client_address, viewer
@@ -158,6 +160,7 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
         (ops.MetricsToken | None, settings.metrics_token),
         (ops.Exposition, functools.partial(parts.metrics.exposition, parts.database)),
         (ops.Draining, draining),
+        (ops.SchemaProblem, functools.partial(SCHEMA_VERSION.problem, parts.database.connection, Unavailable)),
         (LongLivedTasks, parts.tasks),
         (CountError, parts.metrics.refused),
         (ErrorFormats, ERROR_FORMATS),

@@ -30,6 +30,12 @@ class Exposition(Protocol):
     async def __call__(self) -> bytes: ...
 
 
+class SchemaProblem(Protocol):
+    """Returns why this version cannot use the schema of the database; None if it can, or if that is unknown."""
+
+    async def __call__(self) -> str | None: ...
+
+
 class Alive(Struct, omit_defaults=True):
     """`dead`, with status 503: tasks of the process ended, which it names. It is about to end."""
 
@@ -37,13 +43,14 @@ class Alive(Struct, omit_defaults=True):
     ended_tasks: tuple[str, ...] = ()
 
 
-class Ready(Struct):
+class Ready(Struct, omit_defaults=True):
     """`degraded`: Redis is unreachable, answers are slower. `unavailable` and `draining` (shutting down) have status
-    503. `read_only`: the database can be read, but writes fail."""
+    503. `read_only`: the database can be read, but writes fail. `message`: why this version cannot use the schema."""
 
     status: Literal["ready", "degraded", "unavailable", "draining"]
     database: Literal["connected", "read_only", "disconnected"]
     redis: Literal["connected", "disconnected"]
+    message: str | None = None
 
 
 @guard(METRICS_TOKEN, Unauthenticated)
@@ -65,14 +72,18 @@ async def live(tasks: Inject[LongLivedTasks]) -> Response[Alive]:
 
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)
-async def ready(health: Inject[Health], draining: Inject[Draining]) -> Response[Ready]:
-    """Returns 503 while the database is unreachable or writes fail, and while the process is shutting down. Redis is
-    not required."""
+async def ready(
+    health: Inject[Health], draining: Inject[Draining], schema_problem: Inject[SchemaProblem]
+) -> Response[Ready]:
+    """Returns 503 while the database is unreachable, writes fail or this version cannot use the schema, and while the
+    process is shutting down. Redis is not required."""
     writes, redis = await health.database_writes(), await health.redis_answers()
+    problem = await schema_problem()
     body = Ready(
-        "draining" if draining() else "unavailable" if not writes else "ready" if redis else "degraded",
+        "draining" if draining() else "unavailable" if not writes or problem else "ready" if redis else "degraded",
         database="connected" if writes else "read_only" if await health.database_answers() else "disconnected",
         redis="connected" if redis else "disconnected",
+        message=problem,
     )
     if body.status in {"ready", "degraded"}:
         return Response(body)

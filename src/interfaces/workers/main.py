@@ -13,6 +13,7 @@ from domain.errors import Unavailable
 from infrastructure import container
 from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.schema_version import SCHEMA_VERSION
 from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
 from interfaces.workers.arq_worker import ArqWorker
@@ -50,7 +51,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
     ]
     try:
         await _serve_probes(settings, tasks, ProcessMetrics(settings.metrics_token, parts.metrics.of_process))
-        await _require_tables(parts.database)
+        await _require_schema(parts.database)
         _log.info("worker_started")
         await deliveries.serve(tasks)
     finally:
@@ -85,6 +86,7 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),
         PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
         PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
+        PeriodicTask("fill_facilitator_active", parts.fill_facilitator_active, every=300),
     ]
 
 
@@ -97,9 +99,13 @@ def pruning_tasks(parts: container.DeliveryParts) -> list[PruningTask]:
     ]
 
 
-async def _require_tables(database: Database) -> None:
-    """Raises `SettingsError` without the tables. An unreachable server is not an error: it may come back."""
+async def _require_schema(database: Database) -> None:
+    """Raises `SettingsError` for a schema that this version cannot use. An unreachable server is not an error: it may
+    come back."""
     with suppress(Unavailable):
         async with database.connection() as connection:
-            if await connection.fetchval("SELECT to_regclass('outbox')") is None:
-                raise SettingsError("DATABASE_URL: this database has no tables yet: run `convene migrate`")
+            fit = await SCHEMA_VERSION.fit(connection)
+        if not fit.usable:
+            raise SettingsError(f"DATABASE_URL: {fit.sentence}")
+        if fit.sentence:
+            _log.warning("schema_newer", message=fit.sentence)

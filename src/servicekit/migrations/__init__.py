@@ -7,21 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from servicekit.migrations.guard import CONNECT_SECONDS, Guard, MigrationBlocked, Report, connect, guarded
+from servicekit.migrations.guard import Guard, MigrationBlocked, Report, connect, guarded
 from servicekit.migrations.statements import LIMIT_LOCK, Retries, Statements, is_retried
-from servicekit.pooler import ANY_POOLER
+from servicekit.schema_version import SchemaVersion
 from servicekit.uuidv7 import ENSURE_UUIDV7
 
 __all__ = ["MigrationBlocked", "Migrations"]
+
+
+# As Alembic makes it, with a column that Alembic does not touch. ALTER TABLE would wait for readers each time.
+_VERSION_TABLE = """
+DO $do$ BEGIN
+    CREATE TABLE IF NOT EXISTS {table}
+        (version_num varchar(32) NOT NULL CONSTRAINT {table}_pkc PRIMARY KEY, oldest_code text);
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = 'oldest_code') THEN
+        ALTER TABLE {table} ADD oldest_code text;
+    END IF;
+END $do$
+"""
 
 
 def _discard(_sentence: str) -> None:
@@ -38,53 +50,35 @@ class Migrations:
     exceptions of Alembic, SQLAlchemy and asyncpg; `report` receives a sentence about each long wait.
     """
 
-    versions: Path
-    """The directory of the revisions."""
-    version_table: str
+    version: SchemaVersion
     lock: int
     patience: float = 300
     patience_for_others: float = 1800
 
     def upgrade(self, dsn: str, revision: str = "head", *, report: Report = _discard) -> None:
-        """Brings the database at `dsn` to `revision`."""
+        """Brings the database at `dsn` to `revision`. A newer schema is left as it is, if this code can use it."""
+        fit = asyncio.run(self.version.fit_of(dsn))
+        if fit.newer:
+            if not fit.usable:
+                raise MigrationBlocked(str(fit.sentence))
+            report(str(fit.sentence))
+            return
         asyncio.run(self._migrate(dsn, lambda config: command.upgrade(config, revision), report))
 
     def downgrade(self, dsn: str, revision: str = "base", *, report: Report = _discard) -> None:
         """Takes the database at `dsn` back to `revision`."""
         asyncio.run(self._migrate(dsn, lambda config: command.downgrade(config, revision), report))
 
-    def head(self) -> str:
-        """The newest revision of this code."""
-        revision = self.scripts().get_current_head()
-        assert revision is not None
-        return revision
-
     def scripts(self) -> ScriptDirectory:
         """The revisions as Alembic reads them."""
         return ScriptDirectory.from_config(self._config())
 
-    def is_current(self, dsn: str) -> bool:
-        """Whether the database at `dsn` has the newest revision."""
-
-        async def found() -> str | None:
-            options = ANY_POOLER.connect_options({})
-            connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, **options)
-            try:
-                if await connection.fetchval("SELECT to_regclass($1)", self.version_table) is None:
-                    return None
-                revision: str | None = await connection.fetchval(f"SELECT version_num FROM {self.version_table}")  # noqa: S608
-                return revision
-            finally:
-                await connection.close()
-
-        return asyncio.run(found()) == self.head()
-
     def _config(self, **attributes: Any) -> Config:
         config = Config()
         config.set_main_option("script_location", _escaped(Path(__file__).parent))
-        config.set_main_option("version_locations", _escaped(self.versions))
+        config.set_main_option("version_locations", _escaped(self.version.versions))
         config.set_main_option("path_separator", "newline")
-        config.attributes.update(attributes, version_table=self.version_table)
+        config.attributes.update(attributes, version_table=self.version.table)
         return config
 
     async def _migrate(self, dsn: str, step: Callable[[Config], None], report: Report) -> None:
@@ -101,18 +95,20 @@ class Migrations:
         """Continues with the revision that found a lock in use."""
         retries = Retries(guard, "the first revision")
 
-        def revision_done(**done: Any) -> None:
-            retries.begin(f"the revision after {done['step'].up_revision_id}")
+        def revision_done(ctx: MigrationContext, step: MigrationInfo, heads: set[str], **_done: Any) -> None:
+            self._store_oldest_code(ctx, heads)
+            retries.begin(f"the revision after {step.up_revision_id}")
 
         def run(connection: Connection) -> None:
+            connection.exec_driver_sql(_VERSION_TABLE.format(table=self.version.table))
+            connection.exec_driver_sql(ENSURE_UUIDV7)
+            connection.commit()
             step(
                 self._config(connection=connection, statements=Statements(guard), on_version_apply=revision_done),
             )
             connection.commit()
 
         event.listen(connection.sync_connection, "begin", _limit_lock)
-        await connection.exec_driver_sql(ENSURE_UUIDV7)
-        await connection.commit()
         while True:
             guard.require_lock()
             try:
@@ -122,6 +118,16 @@ class Migrations:
                     raise
                 await connection.rollback()
                 await retries.pause(error)
+
+    def _store_oldest_code(self, context: MigrationContext, heads: set[str]) -> None:
+        """Each revision that takes something away has an attribute `oldest_code`."""
+        done = [script for head in heads for script in self.scripts().iterate_revisions(head, "base")]
+        oldest = max((getattr(script.module, "oldest_code", "") for script in done), default="")
+        assert context.connection is not None
+        context.connection.exec_driver_sql(
+            f"UPDATE {self.version.table} SET oldest_code = $1 WHERE oldest_code IS DISTINCT FROM $1",  # noqa: S608
+            (oldest or None,),
+        )
 
 
 def _limit_lock(connection: Connection) -> None:

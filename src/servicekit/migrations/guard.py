@@ -7,8 +7,8 @@ transaction has no snapshot, so CREATE INDEX CONCURRENTLY does not wait for it; 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -17,6 +17,8 @@ Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Report: TypeAlias = Callable[[str], object]
 """Receives each sentence about a wait."""
 
+APPLICATION = "convene-migrate"
+"""The name of all connections of migrations."""
 CONNECT_SECONDS = 5
 _LOOK_SECONDS = 0.1
 _REPORT_SECONDS = 10
@@ -57,6 +59,7 @@ class Guard:
         self.report = report
         self.patience = patience
         self._seen: tuple[float, str] | None = None
+        self._unlimited = False
 
     @property
     def blocker(self) -> str | None:
@@ -68,25 +71,31 @@ class Guard:
         if self._connection.is_closed():
             raise MigrationBlocked("the connection that holds the lock of migrations is lost: run the command again")
 
+    @contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """For a statement without `lock_timeout`: the watch reports its wait, and ends it after `patience` seconds."""
+        self._unlimited = True
+        try:
+            yield
+        finally:
+            self._unlimited = False
+
     async def watch(self, dsn: str, pid: int) -> None:
-        """Observes the process `pid` of the server, until it is cancelled. It reports each long wait, and ends a
-        statement that has waited longer than `patience`."""
+        """Observes the process `pid` of the server, until this task is cancelled."""
         await asyncio.sleep(_LOOK_SECONDS)
         connection = await connect(dsn)
         try:
             since = reported = 0.0
             while True:
                 blocker, now = await connection.fetchval(_BLOCKERS, pid), time.monotonic()
-                if blocker is None:
-                    since = 0.0
-                else:
+                if blocker:
                     self._seen = now, blocker
-                    since = since or now
-                    if now - since > self.patience:
-                        await connection.execute(f"SELECT pg_cancel_backend({pid})")
-                    elif now - max(reported, since) > _REPORT_SECONDS:
-                        self.report(f"the migration has waited {now - since:.0f} s for {blocker}")
-                        reported = now
+                since = (since or now) if blocker and self._unlimited else 0.0
+                if since and now - since > self.patience:
+                    await connection.execute(f"SELECT pg_cancel_backend({pid})")
+                elif since and now - max(reported, since) > _REPORT_SECONDS:
+                    self.report(f"the migration has waited {now - since:.0f} s for {blocker}")
+                    reported = now
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             connection.terminate()
@@ -107,7 +116,9 @@ async def guarded(
 
 
 async def connect(dsn: str) -> Driver:
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, statement_cache_size=0)
+    connection = await asyncpg.connect(
+        dsn, timeout=CONNECT_SECONDS, statement_cache_size=0, server_settings={"application_name": APPLICATION}
+    )
     try:
         await connection.execute(_NO_LIMITS)
     except BaseException:

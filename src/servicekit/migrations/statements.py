@@ -7,7 +7,7 @@ import time
 
 import asyncpg
 
-from servicekit.migrations.guard import Driver, Guard, MigrationBlocked
+from servicekit.migrations.guard import APPLICATION, Driver, Guard, MigrationBlocked
 
 LIMIT_LOCK = "SET LOCAL lock_timeout = '250ms'"
 """A statement that waits for a table makes all later statements on that table wait."""
@@ -18,6 +18,13 @@ _REPORT_SECONDS = 10
 _UNKNOWN = 3
 """Attempts without having seen what they wait for. A wait is short, and may end unseen."""
 _OTHER = "another transaction"
+_REST = 0.25
+"""Seconds after the statement before: those who waited for it go first, and drivers plan their statements anew. A
+driver does so once for each use of a statement, so two changes of a table in a row would fail one."""
+_IN_USE = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+    AND backend_type = 'client backend' AND application_name <> $1)
+"""
 _ALTERED = re.compile(r"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?([\w.\"]+)", re.IGNORECASE)
 
 
@@ -72,6 +79,8 @@ class Statements:
         """A statement that needs a lock for a moment, which it waits for 250 ms at a time."""
         retries = Retries(self._guard, _shortened(statement))
         table = None
+        if await driver.fetchval(_IN_USE, APPLICATION):
+            await asyncio.sleep(_REST)
         while True:
             self._guard.require_lock()
             try:
@@ -95,7 +104,8 @@ class Statements:
         """A statement that takes long, and whose locks let others read and write. It is no transaction's part."""
         self._guard.require_lock()
         try:
-            await driver.execute(statement)
+            with self._guard.unlimited():
+                await driver.execute(statement)
         except asyncpg.QueryCanceledError as error:
             raise blocked(_shortened(statement), self._guard) from error
 

@@ -1,7 +1,7 @@
 """Whether an event's facilitator is active, in the event's own row: a booking that waits for the row sees it.
 
-Rows from before say that the facilitator is active until a worker corrects them, in batches. A booking also reads the
-account.
+Rows from before say that the facilitator is active until a worker corrects them (`events/backfill.py`). A booking also
+reads the account.
 """
 
 from alembic import op
