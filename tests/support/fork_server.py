@@ -10,6 +10,7 @@ interpreter as ever, and so does everything within `new_interpreters`.
 Linux only: elsewhere every process is a new interpreter.
 """
 
+import atexit
 import contextlib
 import ctypes
 import inspect
@@ -294,7 +295,26 @@ def _main() -> None:
         order = _serve(connection)
     if order is not None:
         sys.modules.pop(order.module, None)
-        runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+        _run(order.module)
+
+
+def _run(module: str) -> None:
+    """Ends the process without tearing down every imported module, which takes 0.1 s of CPU: after that of threads and
+    what was registered for the exit, as the interpreter does it."""
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        status = end.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):  # The interpreter reports what cannot be written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status & 0xFF)
+    sys.exit(status)
 
 
 def _prepare_applications() -> None:
