@@ -165,7 +165,7 @@ async def test_without_synchronous_commit_bookings_are_lost(redis_url: str, tmp_
             asynchronous, asynchronous.dsn(TEMPLATE), redis_url, tmp_path, workers=0
         ) as system:
             booking_load = await system.booking_load()
-            async with booking_load.coming():
+            async with booking_load.coming(pause=0.02):
                 await _restarted(asynchronous, booking_load, signal.SIGKILL)
             async with system.records() as records:
                 kept = {row["id"] for row in await records.fetch("SELECT id FROM bookings")}

@@ -24,7 +24,7 @@ TAKEN_OVER_SECONDS = 15
 """Promised: what a killed worker held is on its way again."""
 
 CLAIMS = 64
-ORDERING_KEYS = 12_500 if LONG_RUN else 500
+ORDERING_KEYS = 12_500 if LONG_RUN else 150
 MESSAGES_PER_ORDERING_KEY = 4
 
 

@@ -120,11 +120,11 @@ class BookingLoad:
         self._over = threading.Event()
 
     @contextlib.asynccontextmanager
-    async def coming(self, at_once: int = 6) -> AsyncIterator[None]:
-        """They come while this is open; who has begun is served to the end. In a thread of their own: a server that is
-        started again holds up everything in this one."""
+    async def coming(self, at_once: int = 6, *, pause: float = 0.02 if LONG_RUN else 0.1) -> AsyncIterator[None]:
+        """They come while this is open; who has begun is served to the end. `pause`: seconds between the visits of a
+        queue. In a thread of their own: a server that is started again holds up everything in this one."""
         self._over.clear()
-        coming = asyncio.create_task(asyncio.to_thread(asyncio.run, self._queues(at_once)))
+        coming = asyncio.create_task(asyncio.to_thread(asyncio.run, self._queues(at_once, pause)))
         try:
             yield
         finally:
@@ -136,14 +136,14 @@ class BookingLoad:
         enough = len(self.acknowledged) + number
         await until(lambda: len(self.acknowledged) >= enough, seconds)
 
-    async def _queues(self, number: int) -> None:
-        await asyncio.gather(*(self._queue(self.addresses[n % len(self.addresses)]) for n in range(number)))
+    async def _queues(self, number: int, pause: float) -> None:
+        await asyncio.gather(*(self._queue(self.addresses[n % len(self.addresses)], pause) for n in range(number)))
 
-    async def _queue(self, address: Address) -> None:
+    async def _queue(self, address: Address, pause: float) -> None:
         caller = await Caller.connect(address)
         while not self._over.is_set():
             await self._visit(caller, *next(self._left))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
         caller.close()
 
     async def _visit(self, caller: Caller, person: Member, event: int) -> None:
