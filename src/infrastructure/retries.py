@@ -55,11 +55,12 @@ def count_once(limit: str, who: str) -> bool:
 
 
 def repeating(parts: T) -> T:
-    """These parts of a container, a dataclass, with use cases that repeat themselves."""
+    """These parts of a container, a dataclass, with use cases that repeat themselves. Use cases are dataclasses,
+    adapters are not."""
     assert is_dataclass(parts)
     assert not isinstance(parts, type)
     values = {each.name: getattr(parts, each.name) for each in fields(parts)}
-    changes = {name: _repeating(value) for name, value in values.items() if hasattr(type(value), "raises")}
+    changes = {name: _repeating(value) for name, value in values.items() if is_dataclass(value)}
     return replace(parts, **changes)
 
 

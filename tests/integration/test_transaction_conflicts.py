@@ -1,8 +1,13 @@
 """A transaction that PostgreSQL rolls back because of another one (SQLSTATE 40001, 40P01) is repeated."""
 
+import asyncio
+import contextlib
 import functools
+import subprocess
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -10,12 +15,18 @@ import httpx
 import pytest
 
 from domain.errors import Unavailable
+from domain.outbox import Destination
+from infrastructure.container import build, build_deliveries
 from infrastructure.postgres.engine import Database
 from infrastructure.retries import TransactionConflict, count_once, make_final, repeating
+from infrastructure.settings import Settings
+from interfaces.workers.main import periodic_tasks, pruning_tasks
 from servicekit import conflicts
 from servicekit.conflicts import TRIES
+from tests.support.command import convene_here
 from tests.support.database_faults import DatabaseFaults
 from tests.support.people import People, event
+from tests.support.processes import server_environ
 
 Request = Callable[[], Awaitable[httpx.Response]]
 
@@ -71,10 +82,57 @@ async def test_control_without_repetition(
     assert (await request_of_a_write()).status_code == 201
 
 
+@pytest.mark.parametrize("sqlstate", ["25006", "53100", "40001"])
+async def test_command_says_in_a_line_that_the_database_is_unavailable(
+    people: People, faults: DatabaseFaults, make_settings: Callable[..., Settings], tmp_path: Path, sqlstate: str
+) -> None:
+    ada, settings = await people.user(), make_settings()
+    environ = server_environ(settings.database_url, settings.redis_url, tmp_path)
+
+    async def promote() -> "subprocess.CompletedProcess[str]":
+        arguments = ("users", "promote", ada.email, "facilitator")
+        return await asyncio.to_thread(convene_here, *arguments, cwd=tmp_path, environ=environ)
+
+    async with faults.injected(sqlstate):
+        done = await promote()
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert Unavailable.message in line
+    async with faults.injected("40P01", times=1):
+        done = await promote()
+    assert (done.returncode, done.stdout.strip()) == (0, f"{ada.email} is facilitator"), done.stderr
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "53100", "57P01"])
+async def test_worker_goes_on_after_an_outage(
+    database: asyncpg.Connection, faults: DatabaseFaults, make_settings: Callable[..., Settings], sqlstate: str
+) -> None:
+    """Every periodic task raises an outage or writes nothing, and works again afterwards."""
+    await database.execute(
+        """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
+           VALUES ('crm', 'a', 'booking_created', '{}', now())"""
+    )
+    parts = build_deliveries(make_settings())
+    tasks: list[Callable[[], Awaitable[object]]] = [
+        *(task.work for task in periodic_tasks(parts)),
+        *(functools.partial(task.prune, timedelta(0)) for task in pruning_tasks(parts)),
+    ]
+    try:
+        async with faults.injected(sqlstate):
+            for task in tasks:
+                with contextlib.suppress(Unavailable):
+                    await task()
+            with pytest.raises(Unavailable):
+                await parts.deliver_due.claim(Destination.CRM, 1)
+        for task in tasks:
+            await task()
+        assert len(await parts.deliver_due.claim(Destination.CRM, 1)) == 1
+    finally:
+        await parts.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    raises = ()
-
     steps: list[str] = field(default_factory=list)
     conflicts: int = 1
     effect: Callable[[], Any] = lambda: None
@@ -93,6 +151,15 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Parts:
     work: Work
+
+
+def test_every_use_case_of_the_container_is_repeated(make_settings: Callable[..., Settings]) -> None:
+    parts = build(make_settings())
+    groups = (parts.use_cases, parts.appointment, parts.feeds, parts.calendars)
+    values = [getattr(group, each.name) for group in groups for each in fields(group)]
+    found = [type(value) for value in values if type(value).__module__.startswith("application.")]
+    assert len(found) > 70
+    assert all(kind.__bases__[0].__name__ == kind.__name__ for kind in found)
 
 
 @pytest.mark.parametrize("call", ["__call__", "inside"])
@@ -125,7 +192,6 @@ async def test_commit_and_statement_that_writes_end_the_repetition(database_url:
 
     @dataclass(frozen=True, slots=True)
     class Writes:
-        raises = ()
         statement: str
 
         async def __call__(self) -> None:
