@@ -39,6 +39,7 @@ from crm.notification_store import NotificationStore, mail_queue
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
+from servicekit.clock import DatabaseClock
 from servicekit.lease_queue import OutageLog
 from servicekit.mail_transport import mail_transport
 from servicekit.tasks import LongLivedTasks
@@ -66,15 +67,18 @@ def create_app(
         timeout=settings.database_timeout_seconds,
         pooler=settings.pooler,
     )
+    clock = DatabaseClock(database.connection)
     lease = uuid4()
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
     transport = mail_transport(settings.smtp, settings.data)
     outages = OutageLog()
     metrics = Metrics(DESTINATIONS)
-    mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(writer, transport), pace, outages)
-    http = _http_senders(settings)
+    mail_dispatcher = Dispatcher(
+        mail_queue(database, lease, LEASE), EmailSender(writer, transport), clock, pace, outages
+    )
+    http = _http_senders(settings, clock)
     senders = {
-        destination: Dispatcher(webhook_queue(database, destination, lease, LEASE), sender, pace, outages)
+        destination: Dispatcher(webhook_queue(database, destination, lease, LEASE), sender, clock, pace, outages)
         for destination, sender in http.items()
     }
 
@@ -86,12 +90,15 @@ def create_app(
             closing.push_async_callback(database.close)
             for sender in http.values():
                 closing.push_async_callback(sender.close)
+            await clock.read()
+            reading = tasks.start("read the clock", clock.run())
             for dispatcher in dispatchers:
                 dispatcher.start(tasks)
             try:
                 yield
             finally:
                 await asyncio.gather(*(dispatcher.close() for dispatcher in dispatchers))
+                await tasks.stop([reading])
 
     provided = {
         "settings": settings,
@@ -106,6 +113,7 @@ def create_app(
         "tasks": tasks,
         "write_probe": WriteProbe(database.connection, VERSION_TABLE, unavailable=DatabaseUnavailable),
         "metrics": metrics,
+        "clock": clock,
     }
     bearer = bearer_guard(settings.bearer_token)
     webhook_bearer = bearer_guard(settings.webhook_token, status=403)
@@ -135,12 +143,16 @@ def create_app(
     return app
 
 
-def _http_senders(settings: CrmSettings) -> dict[Destination, WebhookSender]:
+def _http_senders(settings: CrmSettings, clock: DatabaseClock) -> dict[Destination, WebhookSender]:
     senders = {}
     if settings.forward:
-        senders[Destination.TRANSITIONS] = WebhookSender("Forward", settings.forward.url, settings.forward.token)
+        senders[Destination.TRANSITIONS] = WebhookSender(
+            "Forward", settings.forward.url, settings.forward.token, now=clock.now
+        )
     if settings.payments:
-        senders[Destination.PAYMENT] = WebhookSender("Payment report", settings.payments.url, settings.payments.token)
+        senders[Destination.PAYMENT] = WebhookSender(
+            "Payment report", settings.payments.url, settings.payments.token, now=clock.now
+        )
     return senders
 
 

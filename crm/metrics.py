@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
@@ -62,7 +63,7 @@ class Metrics:
             self._dropped.labels(reason).inc(lines - self._counted_lines[reason])
             self._counted_lines[reason] = lines
 
-    async def exposition(self, database: Database) -> bytes:
+    async def exposition(self, database: Database, clock_difference: timedelta | None) -> bytes:
         """While the database is unreachable: the counters, and `0` for its reachability."""
         rows: Sequence[asyncpg.Record] | None = None
         try:
@@ -70,9 +71,16 @@ class Metrics:
                 rows = await connection.fetch(_WAITING)
         except DatabaseUnavailable:
             pass
-        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(self._families(rows)))
+        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(self._families(rows, clock_difference)))
 
-    def _families(self, rows: Sequence[asyncpg.Record] | None) -> Iterator[Metric]:
+    def _families(self, rows: Sequence[asyncpg.Record] | None, clock_difference: timedelta | None) -> Iterator[Metric]:
+        if clock_difference is not None:
+            yield GaugeMetricFamily(
+                "convene_crm_clock_difference_seconds",
+                "Seconds by which the clock of the CRM's machine is ahead of its database's, which decides what is due."
+                " Absent until the process has read the database's clock.",
+                clock_difference.total_seconds(),
+            )
         yield GaugeMetricFamily(
             "convene_crm_database_up", "1 while the CRM's PostgreSQL is reachable, otherwise 0.", int(rows is not None)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +17,7 @@ from crm.database import Database, DatabaseUnavailable
 from crm.metrics import Metrics
 from crm.notifications import Moment
 from crm.schema_version import SCHEMA_VERSION
+from servicekit.clock import DatabaseClock
 from servicekit.probes import EXPOSITION
 from servicekit.tasks import LongLivedTasks
 from servicekit.write_probe import WriteProbe
@@ -31,13 +31,13 @@ class Health(msgspec.Struct):
 
 
 @get("/", operation_id="crmHealth")
-async def health(database: NamedDependency[Database]) -> Health:
+async def health(database: NamedDependency[Database], clock: NamedDependency[DatabaseClock]) -> Health:
     """Reports that the service runs; `degraded` while its database is unreachable."""
     answers = await database.answers()
     return Health(
         message="CRM Service is running!",
         status="healthy" if answers else "degraded",
-        timestamp=datetime.now(UTC),
+        timestamp=clock.now(),
         database="reachable" if answers else "unreachable",
     )
 
@@ -80,9 +80,11 @@ async def ready(database: NamedDependency[Database], write_probe: NamedDependenc
 
 
 @get("/metrics", operation_id="crmMetrics", include_in_schema=False)
-async def show_metrics(metrics: NamedDependency[Metrics], database: NamedDependency[Database]) -> Response[bytes]:
+async def show_metrics(
+    metrics: NamedDependency[Metrics], database: NamedDependency[Database], clock: NamedDependency[DatabaseClock]
+) -> Response[bytes]:
     """Metrics for Prometheus."""
-    exposition = await metrics.exposition(database)
+    exposition = await metrics.exposition(database, clock.difference)
     return Response(exposition, media_type=MediaType.TEXT, headers={"Content-Type": EXPOSITION})
 
 

@@ -16,6 +16,7 @@ from crm.email.content import NotificationEmailWriter
 from crm.notifications import InvalidFields, MissingFields, field_error
 from crm.settings import CrmSettings
 from servicekit import json_values
+from servicekit.clock import DatabaseClock
 from servicekit.mail_transport import LoginRefused, MailNotSent, MailTransport, SmtpTransport
 from servicekit.mailboxes import UnusableAddress, mailbox, new_address
 
@@ -47,6 +48,7 @@ class LoginAccepted(msgspec.Struct):
 async def send_test_email(
     request: Request[Any, Any, Any],
     writer: NamedDependency[NotificationEmailWriter],
+    clock: NamedDependency[DatabaseClock],
     transport: NamedDependency[MailTransport],
     settings: NamedDependency[CrmSettings],
 ) -> TestMailSent:
@@ -56,7 +58,7 @@ async def send_test_email(
     """
     body, _ = await read_json_object(request)
     mail = _read(body, smtputf8=settings.mail_smtputf8)
-    message = writer.test(mail.to_email, mail.subject, mail.html_content)
+    message = writer.test(mail.to_email, mail.subject, mail.html_content, clock.now())
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await transport.send(message)

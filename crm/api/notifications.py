@@ -29,6 +29,7 @@ from crm.delivery.dispatcher import Dispatcher
 from crm.notification_store import Item, MailClaim, NotificationStore
 from crm.notifications import read_notification
 from crm.settings import CrmSettings
+from servicekit.clock import DatabaseClock
 
 log = structlog.stdlib.get_logger("crm.notifications")
 
@@ -67,6 +68,7 @@ async def notify(
     store: NamedDependency[NotificationStore],
     mail_dispatcher: NamedDependency[Dispatcher[MailClaim]],
     settings: NamedDependency[CrmSettings],
+    clock: NamedDependency[DatabaseClock],
 ) -> Notified:
     """Stores a notification and sends an e-mail to its facilitator.
 
@@ -79,7 +81,7 @@ async def notify(
     does for appointments.
     """
     body, text = await read_json_object(request)
-    verify_signature(request, await request.body(), settings.signing_secrets)
+    verify_signature(request, await request.body(), settings.signing_secrets, clock.now())
     notification = read_notification(body)
     recorded = await store.record(notification, text, message_id(request), claim=mail_dispatcher.claims_at_once)
     email_sent = await mail_dispatcher.wait_until_sent(recorded.id, recorded.status, recorded.claim)

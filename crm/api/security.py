@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from litestar import Request
@@ -34,12 +35,12 @@ def invalid_token(status: int) -> ErrorResponse:
     return ErrorResponse(status, "invalid_token", MESSAGES[401], headers=challenge)
 
 
-def verify_signature(request: Request[Any, Any, Any], body: bytes, keys: Sequence[bytes]) -> None:
-    """Check the Standard Webhooks headers against any of `keys`; raises ErrorResponse (401). Without keys: no check."""
+def verify_signature(request: Request[Any, Any, Any], body: bytes, keys: Sequence[bytes], now: datetime) -> None:
+    """Checks the Standard Webhooks headers against any of `keys`, if there are some. Raises ErrorResponse (401)."""
     if not keys:
         return
     try:
-        verify(request.headers, body, keys)
+        verify(request.headers, body, keys, now)
     except InvalidSignature as error:
         raise invalid_signature(str(error)) from None
 

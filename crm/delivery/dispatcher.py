@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from random import uniform
 from typing import Generic, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ import structlog
 from crm.database import DatabaseUnavailable
 from crm.delivery.failures import Deferred, DeliveryError, DestinationUnavailable, Refused, Unsendable
 from crm.delivery.queue import C, Claim, Queue, Status
+from servicekit.clock import DatabaseClock
 from servicekit.lease_queue import OutageLog, QueueConsumer
 from servicekit.tasks import LongLivedTasks
 
@@ -71,11 +72,13 @@ class Dispatcher(Generic[C]):
         self,
         queue: Queue[C],
         sender: Sender[C],
+        clock: DatabaseClock,
         pace: Pace = Pace(),  # noqa: B008
         outages: OutageLog | None = None,
     ) -> None:
         self._queue = queue
         self._sender = sender
+        self._clock = clock
         self._pace = pace
         self._unavailable = False
         self._pause = pace.poll_every
@@ -169,7 +172,7 @@ class Dispatcher(Generic[C]):
         except Exception:
             log.exception("delivery_error", kind=kind, row=claim.id)
             delay, reason = _back_off(claim), "an unexpected error, see the log"
-        if datetime.now(UTC) - claim.received_at > GIVE_UP_AFTER:
+        if self._clock.is_read and self._clock.now() - claim.received_at > GIVE_UP_AFTER:
             return Result(Status.FAILED, f"{kind} given up: {reason}")
         return Result(Status.PENDING, f"{kind} not sent yet: {reason}", delay)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from crm.delivery.failures import Deferred, DestinationUnavailable, Refused
 from crm.webhook_store import WebhookDelivery
+from servicekit.clock import machine_time
 from servicekit.http_sender import HttpSender, NoAnswer
 
 SHOWN_OF_AN_ANSWER = 500
@@ -15,9 +17,11 @@ SHOWN_OF_AN_ANSWER = 500
 class WebhookSender:
     """Posts each delivery with its crm_booking id as Idempotency-Key. `seconds` bounds a whole exchange."""
 
-    def __init__(self, kind: str, url: str, token: str, *, seconds: float = 15) -> None:
+    def __init__(
+        self, kind: str, url: str, token: str, *, seconds: float = 15, now: Callable[[], datetime] = machine_time
+    ) -> None:
         self.kind = kind
-        self._sender = HttpSender(url, token, user_agent="Convene-CRM", seconds=seconds)
+        self._sender = HttpSender(url, token, user_agent="Convene-CRM", seconds=seconds, now=now)
 
     async def deliver(self, claim: WebhookDelivery) -> str:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -106,13 +106,13 @@ class NotificationEmailWriter:
         message.add_alternative(self._templates.get_template("notification.html").render(context), subtype="html")
         return message
 
-    def test(self, to_email: str, subject_line: str, html: str) -> EmailMessage:
+    def test(self, to_email: str, subject_line: str, html: str, now: datetime) -> EmailMessage:
         """A test mail with `html` unchanged."""
         message = EmailMessage(policy=MAIL_POLICY)
         message["From"] = self._sender
         message["To"] = self._mailbox(None, to_email)
         message["Subject"] = subject_line
-        message["Date"] = format_datetime(datetime.now(UTC))
+        message["Date"] = format_datetime(now)
         message["Message-ID"] = f"<{uuid4()}@{self._sender.domain}>"
         message.set_content(html, subtype="html")
         return message

@@ -1,8 +1,7 @@
 """HTTP sender: posts JSON to one server, signed, bounded in time and size, without redirects and proxies."""
 
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -11,6 +10,7 @@ from types import MappingProxyType
 
 import httpx
 
+from servicekit.clock import machine_time
 from servicekit.signatures import Signer
 
 MOST_OF_AN_ANSWER = 20_000
@@ -52,7 +52,7 @@ class HttpSender:
     """Posts to one address with a bearer token. Connections are reused; `close` closes them.
 
     `seconds` bounds a whole exchange, from the connection to the end of the response. `transport` replaces the
-    connection pool of httpx.
+    connection pool of httpx. `now` is the time of the signatures.
     """
 
     def __init__(
@@ -64,8 +64,10 @@ class HttpSender:
         keys: Sequence[bytes] = (),
         seconds: float = 15,
         transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime] = machine_time,
     ) -> None:
         self._url = url
+        self._now = now
         self._signer = Signer(keys)
         self._seconds = seconds
         self._client = httpx.AsyncClient(
@@ -91,7 +93,7 @@ class HttpSender:
 
     async def post(self, body: bytes, message_id: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
         """Posts `body`, with the message id as `Idempotency-Key`. Raises `NoAnswer`."""
-        signature = self._signer.headers(message_id, int(time.time()), body)
+        signature = self._signer.headers(message_id, int(self._now().timestamp()), body)
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(body, {"Idempotency-Key": message_id, **signature, **headers})
@@ -106,28 +108,28 @@ class HttpSender:
     async def _exchange(self, body: bytes, headers: dict[str, str]) -> Answer:
         async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
             beginning = await _first_bytes(response)
-        wait = retry_after(response.headers.get("Retry-After"), _time_there(response))
+        wait = retry_after(response.headers.get("Retry-After"), date_of(response.headers) or self._now())
         return Answer(response.status_code, response.reason_phrase, beginning, wait)
 
 
-def retry_after(header: str | None, now: datetime) -> timedelta | None:
+def retry_after(header: str | None, now: datetime | None) -> timedelta | None:
     """The delay of Retry-After: seconds or an HTTP date (RFC 9110, 10.2.3), at most 24 h. None if it is missing,
-    invalid or in the past."""
+    invalid, in the past, or a date without `now`."""
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
         # Longer numbers exceed the limit; Python refuses to parse thousands of digits.
         wait = timedelta(seconds=int(text[:9])) if len(text) <= 9 else LONGEST_RETRY_AFTER
     else:
         moment = _date(text)
-        if moment is None:
+        if moment is None or now is None:
             return None
         wait = moment - now
     return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
 
 
-def _time_there(response: httpx.Response) -> datetime:
-    """The clock of the server, which its Retry-After dates refer to; ours if it sends no Date."""
-    return _date(response.headers.get("Date", "")) or datetime.now(UTC)
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """The clock of the server, which its Retry-After dates refer to."""
+    return _date(headers.get("Date", ""))
 
 
 def _date(text: str) -> datetime | None:

@@ -24,13 +24,13 @@ from domain.outbox import (
     Outcome,
     routes_for,
 )
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 from infrastructure.postgres.unit_of_work import UnitsOfWork
+from tests.support.machine_clock import SystemClock
 from tests.support.memory.claims import MemoryCircuitBreakers, MemoryDeadLetters, MemoryOutboxClaims
 from tests.support.memory.delivery_statistics import MemoryDeliveryStatistics
 from tests.support.memory.store import SettableClock, Store

@@ -15,7 +15,8 @@ from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
 from tests.support.memory.store import SettableClock
 
 MINUTE = timedelta(minutes=1)
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime(2031, 3, 5, 12, tzinfo=UTC)
+"""Far from the clock of the machine, which decides nothing."""
 """The product's tokens are verified by the system's clock."""
 
 
@@ -47,7 +48,9 @@ async def test_present_hash_needs_no_rehash(hasher: PasswordHasher) -> None:
 def tokens(request: pytest.FixtureRequest) -> Tokens:
     if request.param == "memory":
         return ReadableTokens(SettableClock(NOW), access_for=15 * MINUTE, refresh_for=60 * MINUTE)
-    return JsonWebTokens("a key of 32 bytes for these tests", access_for=15 * MINUTE, refresh_for=60 * MINUTE)
+    return JsonWebTokens(
+        "a key of 32 bytes for these tests", SettableClock(NOW), access_for=15 * MINUTE, refresh_for=60 * MINUTE
+    )
 
 
 @pytest.fixture
@@ -76,6 +79,13 @@ def test_token_is_accepted_for_its_purpose_only(tokens: Tokens, claims: AccessCl
         tokens.read_refresh(tokens.issue_access(claims, NOW))
     with pytest.raises(Unauthenticated):
         tokens.read_access(tokens.issue_refresh(claims.login_id, NOW)[0])
+
+
+def test_token_is_valid_until_its_expiry(tokens: Tokens, claims: AccessClaims) -> None:
+    second = timedelta(seconds=1)
+    assert tokens.read_access(tokens.issue_access(claims, NOW - 15 * MINUTE + second)) == claims
+    token, _ = tokens.issue_refresh(claims.login_id, NOW - 60 * MINUTE + second)
+    assert tokens.read_refresh(token) == claims.login_id
 
 
 def test_expired_token_is_rejected(tokens: Tokens, claims: AccessClaims) -> None:

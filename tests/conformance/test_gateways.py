@@ -39,6 +39,7 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.sandbox import SandboxGateway
 from infrastructure.gateways.stripe.gateway import StripeGateway
 from tests.support import razorpay_server, stripe_server
+from tests.support.machine_clock import SystemClock
 from tests.support.memory.gateway import Behaviour, MemoryGateway
 from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 from tests.support.stripe_server import FakeStripe, fake_stripe
@@ -183,13 +184,13 @@ async def kind(
     elif kind_of_gateway == "stripe":
         async with fake_stripe() as server:
             keys = (stripe_server.SECRET_KEY, stripe_server.WEBHOOK_SECRET)
-            stripe = StripeGateway(*keys, base_url=server.receiver.url, returns=RETURNS)
+            stripe = StripeGateway(*keys, base_url=server.receiver.url, returns=RETURNS, clock=SystemClock())
             yield Kind(stripe, StripeWorld(server))
             await stripe.close()
     else:
         async with fake_razorpay() as server_:
             secrets = (razorpay_server.KEY_ID, razorpay_server.KEY_SECRET, razorpay_server.WEBHOOK_SECRET)
-            razorpay = RazorpayGateway(*secrets, base_url=server_.receiver.url, returns=RETURNS)
+            razorpay = RazorpayGateway(*secrets, base_url=server_.receiver.url, returns=RETURNS, clock=SystemClock())
             yield Kind(razorpay, RazorpayWorld(server_))
             await razorpay.close()
 

@@ -21,10 +21,10 @@ from application.idempotency import (
 )
 from application.unit_of_work import OpenUnitOfWork
 from domain.outbox import ALWAYS_SERVED, routes_for
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.unit_of_work import UnitsOfWork
+from tests.support.machine_clock import SystemClock
 from tests.support.memory.idempotency import MemoryIdempotencyKeys, request_under
 from tests.support.memory.store import SettableClock, Store
 from tests.support.memory.unit_of_work import MemoryUnitsOfWork

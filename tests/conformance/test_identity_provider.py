@@ -11,6 +11,7 @@ from domain.external_identity import ExternalIdentity, IdentityNotProven, Identi
 from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.oauth import WELL_KNOWN, AuthorizationServer, ProviderConnection
 from tests.support.google import CALLBACK, CLIENT_ID, CLIENT_SECRET, FakeGoogle, as_json, fake_google, query_of
+from tests.support.machine_clock import SystemClock
 from tests.support.memory.credentials import MemoryIdentityProvider
 
 ADA = ExternalIdentity("google", "108204268033311374519", "ada@gmail.com", True, "Ada", "https://p.example/ada")
@@ -83,7 +84,7 @@ async def google() -> AsyncIterator[Case]:
         server = AuthorizationServer(
             connection, google.discovery_url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, redirect_uri=CALLBACK
         )
-        client = GoogleOidc(server, connection)
+        client = GoogleOidc(server, connection, SystemClock())
         yield Case(client, AtGoogle(google))
         await client.close()
 

@@ -12,8 +12,8 @@ from domain.outbox import (
     MessageType,
     Outcome,
 )
-from infrastructure.clock import SystemClock
 from tests.conformance.outbox_adapters import EMAIL, FAULT, LONG, NONE, Outbox
+from tests.support.machine_clock import SystemClock
 
 # Claims
 

@@ -14,12 +14,12 @@ from domain.accounts import User
 from domain.errors import Unauthenticated
 from domain.external_identity import ExternalIdentity
 from infrastructure import container
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresUsers
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from servicekit.logging import current_request_id
+from tests.support.machine_clock import SystemClock
 from tests.support.without_locks import PAUSE, units_with, unlocked
 
 AT_ONCE = 10

@@ -22,10 +22,10 @@ from domain.money import Money
 from domain.outbox import ALWAYS_SERVED, routes_for
 from domain.refunds import RefundPolicy
 from domain.time import Interval
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.support.load import many_users
+from tests.support.machine_clock import SystemClock
 
 HOUR = timedelta(hours=1)
 DESTINATIONS = ["crm", "email", "email", "realtime"]

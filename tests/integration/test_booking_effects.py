@@ -20,11 +20,11 @@ from domain.events import EventId
 from domain.ids import BookingId
 from domain.money import Money
 from domain.outbox import ALWAYS_SERVED, routes_for
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.domain_events import UnrecordedChange
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.support.load import many_users
+from tests.support.machine_clock import SystemClock
 
 MONEY = Money.from_minor_units(3000, "INR")
 NOW = SystemClock().now().replace(microsecond=0)

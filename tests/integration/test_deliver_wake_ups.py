@@ -72,6 +72,15 @@ async def test_many_wake_ups_are_coalesced_and_an_unread_queue_stays_short(
     await client.aclose()
 
 
+async def test_wake_up_is_due_by_the_clock_of_every_worker(redis: EmbeddedRedis, wake_ups: RedisWakeUps) -> None:
+    """arq runs a job when the time of its score has come on the machine of the worker."""
+    wake_ups.notify()
+    client = Redis.from_url(redis.url)
+    await until(lambda: client.zcard(QUEUE))
+    assert {score for _, score in await client.zrange(QUEUE, 0, -1, withscores=True)} == {1000}
+    await client.aclose()
+
+
 async def test_wake_ups_continue_after_a_restart_of_redis(
     redis: EmbeddedRedis, wake_ups: RedisWakeUps, woken: asyncio.Event
 ) -> None:

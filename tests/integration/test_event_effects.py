@@ -18,12 +18,12 @@ from domain.events import EventDetails, EventId, EventStatus
 from domain.money import Money
 from domain.outbox import ALWAYS_SERVED, routes_for
 from domain.time import Interval
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.domain_events import UnrecordedChange
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.domain.test_event_changes import POLICY
 from tests.support.load import many_users
+from tests.support.machine_clock import SystemClock
 
 NOW = SystemClock().now().replace(microsecond=0)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

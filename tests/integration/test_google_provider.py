@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -36,6 +37,7 @@ from tests.support.google import (
     public_key,
     query_of,
 )
+from tests.support.machine_clock import SystemClock
 from tests.support.receivers import answer
 
 NONCE = "the nonce of this sign-in"
@@ -47,12 +49,14 @@ async def google() -> AsyncIterator[FakeGoogle]:
         yield google
 
 
-def client_of(google: FakeGoogle, *, client_secret: str = CLIENT_SECRET, seconds: float = 5) -> GoogleOidc:
+def client_of(
+    google: FakeGoogle, *, client_secret: str = CLIENT_SECRET, seconds: float = 5, ahead: timedelta = timedelta(0)
+) -> GoogleOidc:
     connection = ProviderConnection(seconds=seconds)
     server = AuthorizationServer(
         connection, google.discovery_url, client_id=CLIENT_ID, client_secret=client_secret, redirect_uri=CALLBACK
     )
-    return GoogleOidc(server, connection)
+    return GoogleOidc(server, connection, SystemClock(ahead))
 
 
 @pytest.fixture
@@ -192,6 +196,14 @@ async def test_token_with_a_wrong_claim_is_rejected(
     token = jwt.PyJWS().encode(jwt.PyJWT()._encode_payload(claims), key, algorithm="ES256", headers={"kid": "first"})
     with pytest.raises(IdentityNotProven):
         await oidc.verify(token)
+
+
+@pytest.mark.parametrize(("hours", "accepted"), [(0, True), (-2, False), (2, False)])
+async def test_token_is_valid_by_the_clock_port(google: FakeGoogle, hours: int, accepted: bool) -> None:
+    oidc = client_of(google, ahead=timedelta(hours=hours))
+    with contextlib.nullcontext() if accepted else pytest.raises(IdentityNotProven):
+        await oidc.verify(google.id_token())
+    await oidc.close()
 
 
 @pytest.mark.parametrize("changes", [{"nonce": "of another sign-in"}, {"nonce": None}, {"nonce": 7}, {"nonce": "é"}])
@@ -383,7 +395,7 @@ async def test_unreachable_google_is_unavailable() -> None:
         connection, f"http://127.0.0.1:1{WELL_KNOWN}", client_id="c", client_secret="s", redirect_uri=CALLBACK
     )
     with pytest.raises(IdentityProviderUnavailable):
-        await GoogleOidc(server, connection).consent_url(state="s", nonce="n", verifier="v")
+        await GoogleOidc(server, connection, SystemClock()).consent_url(state="s", nonce="n", verifier="v")
     await connection.close()
 
 

@@ -17,7 +17,6 @@ from domain.accounts import UserId
 from domain.events import EventId
 from domain.outbox import ALWAYS_SERVED, routes_for
 from infrastructure import container
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
@@ -27,6 +26,7 @@ from interfaces.http.app import assemble
 from tests.support.description_checks import as_described
 from tests.support.http import serving
 from tests.support.load import many_users, some_events
+from tests.support.machine_clock import SystemClock
 from tests.support.people import PASSWORD, People, Person, event
 
 REUSED = "This Idempotency-Key was used for another request"

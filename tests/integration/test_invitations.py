@@ -28,7 +28,6 @@ from domain.invitations import InvitationId, InvitationNotFound
 from domain.outbox import Destination, MessageId, MessageType
 from infrastructure import container
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
-from infrastructure.clock import SystemClock
 from infrastructure.container.foundation import invitation_tokens
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.invitation_mail import InvitationLinks
@@ -37,6 +36,7 @@ from infrastructure.postgres.tables import EventRow
 from infrastructure.settings import Settings
 from interfaces.http.log_redaction import shown
 from tests.support.invariants import broken_invariants
+from tests.support.machine_clock import SystemClock
 from tests.support.messages import a_message
 from tests.support.people import PASSWORD, People, Person
 from tests.support.rows import stored_row

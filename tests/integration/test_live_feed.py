@@ -17,6 +17,7 @@ from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import Address
 from tests.support.followers import LiveUpdatePublisher, a_publisher, a_socket, a_stream, closed_with, next_update
 from tests.support.load import Member, many_users
+from tests.support.machine_clock import SystemClock
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.settings import JWT_SECRET_KEY
 
@@ -211,7 +212,7 @@ async def test_expired_token_closes_the_connection(
     address: Address, john: Member, shared_database: asyncpg.Connection
 ) -> None:
     login = await shared_database.fetchval("SELECT id FROM logins WHERE user_id = $1", john.id)
-    tokens = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
+    tokens = JsonWebTokens(JWT_SECRET_KEY, SystemClock(), access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
     # The clock may differ by 5 s, so this one has 2 s left.
     issued = datetime.now(UTC) - timedelta(hours=1) - timedelta(seconds=3)
     token = tokens.issue_access(AccessClaims(UserId(john.id), LoginId(login), 1), issued)

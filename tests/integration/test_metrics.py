@@ -44,6 +44,7 @@ NAMES = {
     "convene_refusals": {"code"},
     "convene_database_wait_seconds": {"le"},
     "convene_database_connections_in_use": set(),
+    "convene_clock_difference_seconds": set(),
     "convene_database_up": set(),
     "convene_log_lines_dropped": {"reason"},
     "convene_outbox_pending": {"destination"},

@@ -9,10 +9,10 @@ import pytest
 
 from application.notifications.payment_links import MailWithPaymentLinks
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageType, Outcome
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from tests.support.app_harness import AppHarness, Sold
 from tests.support.appointment_harness import AppointmentHarness
+from tests.support.machine_clock import SystemClock
 from tests.support.rows import stored_row
 
 TRIES = 16

@@ -24,12 +24,15 @@ from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from interfaces.http.web.payment_return import RELOADS, page_of
 from interfaces.http.web.sandbox import time_left
+from tests.support.machine_clock import SystemClock
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, sign
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 PAYMENT = PaymentId(UUID("01a1f97a-60f0-7e70-ad8a-19a2ec06577d"))
 ADDRESSES = SignedReturnAddresses("https://book.example.org", b"a key of the tests")
-RAZORPAY = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=ADDRESSES)
+RAZORPAY = RazorpayGateway(
+    KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=ADDRESSES, clock=SystemClock()
+)
 FRONT_END = "https://app.example.com/paid?lang=en#/done"
 OTHER_FRONT_END = "https://shop.example/thanks"
 

@@ -16,12 +16,12 @@ from sqlalchemy import Select, TextClause, text
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import UnitOfWork
 from domain.outbox import ALWAYS_SERVED, routes_for
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.payments.gateway_harness import PAID
 from tests.payments.razorpay_harness import GatewayHarness
 from tests.support.gateway_server import Entity
 from tests.support.load import many_users
+from tests.support.machine_clock import SystemClock
 from tests.support.process_harness import LONG_RUN
 from tests.support.razorpay_server import FakeRazorpay, Webhook
 

@@ -25,6 +25,7 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
 from tests.payments.razorpay_harness import GatewayHarness
 from tests.support.gateway_server import Kind
+from tests.support.machine_clock import SystemClock
 from tests.support.process_harness import LONG_RUN
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request
@@ -48,7 +49,9 @@ async def razorpay() -> AsyncIterator[FakeRazorpay]:
 def impatient(razorpay: FakeRazorpay) -> Any:
     """A client that gives up after one second, so that a hanging answer is soon an error."""
     url = razorpay.receiver.url
-    gateway: Any = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, returns=RETURNS, seconds=1)
+    gateway: Any = RazorpayGateway(
+        KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, returns=RETURNS, clock=SystemClock(), seconds=1
+    )
     gateway.aclose = gateway.close
     return aclosing(gateway)
 
@@ -191,7 +194,9 @@ async def test_slow_answer_times_out(razorpay: FakeRazorpay) -> None:
 
 
 async def test_refusal_states_the_reason_without_the_key(razorpay: FakeRazorpay) -> None:
-    wrong = RazorpayGateway(KEY_ID, "a wrong secret", WEBHOOK_SECRET, base_url=razorpay.receiver.url, returns=RETURNS)
+    wrong = RazorpayGateway(
+        KEY_ID, "a wrong secret", WEBHOOK_SECRET, base_url=razorpay.receiver.url, returns=RETURNS, clock=SystemClock()
+    )
     with pytest.raises(GatewayRefused, match=r"^Razorpay refused \(401\): Authentication failed$"):
         await wrong.open_checkout(a_request())
     await wrong.close()

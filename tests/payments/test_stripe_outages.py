@@ -20,6 +20,7 @@ from infrastructure.gateways.stripe.gateway import StripeGateway
 from tests.payments.gateway_harness import PAID, PENDING, REFUNDED
 from tests.payments.stripe_harness import GatewayHarness
 from tests.support.gateway_server import Kind
+from tests.support.machine_clock import SystemClock
 from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 
 SESSIONS, REFUNDS = "POST /v1/checkout/sessions", "POST /v1/refunds"
@@ -52,7 +53,9 @@ async def gateway(stripe: FakeStripe) -> AsyncIterator[StripeGateway]:
 
 
 def a_gateway(stripe: FakeStripe, *, key: str = SECRET_KEY, seconds: float = 10) -> StripeGateway:
-    return StripeGateway(key, WEBHOOK_SECRET, base_url=stripe.receiver.url, returns=RETURNS, seconds=seconds)
+    return StripeGateway(
+        key, WEBHOOK_SECRET, base_url=stripe.receiver.url, returns=RETURNS, clock=SystemClock(), seconds=seconds
+    )
 
 
 def a_request(title: str = "Morning Yoga") -> PaymentRequest:
@@ -97,7 +100,9 @@ async def test_any_fault_of_stripe_means_unavailable(stripe: FakeStripe, kind: K
 
 
 async def test_unreachable_server_means_unavailable(stripe: FakeStripe) -> None:
-    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
+    gateway = StripeGateway(
+        SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS, clock=SystemClock()
+    )
     with pytest.raises(GatewayUnavailable):
         await gateway.look_up(a_payment("cs_test_1"))
     await gateway.close()

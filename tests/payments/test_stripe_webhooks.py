@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.payments.gateway_harness import FAILED, PAID, PENDING
 from tests.payments.stripe_harness import GatewayHarness, open_gateway_harness
 from tests.support.gateway_server import Entity
 from tests.support.http import serving
+from tests.support.machine_clock import SystemClock
+from tests.support.memory.store import SettableClock
 from tests.support.process_harness import LONG_RUN
 from tests.support.stripe_server import (
     SECRET_KEY,
@@ -106,11 +109,11 @@ async def test_correctly_signed_webhook_is_accepted(
     assert await gateway_harness.state(booked) == PAID
 
 
-async def test_timestamp_tolerance_is_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timestamp_tolerance_is_five_minutes_by_the_clock_port() -> None:
     """Read at one moment: over HTTP a second may pass."""
-    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
-    now = int(time.time())
-    monkeypatch.setattr(time, "time", lambda: float(now))
+    now = 1_700_000_000
+    clock = SettableClock(datetime.fromtimestamp(now, UTC))
+    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS, clock=clock)
     body = b'{"id": "evt_1", "object": "event", "type": "payout.paid", "data": {"object": {}}}'
 
     def is_taken(seconds_ahead: int) -> bool:
@@ -125,7 +128,9 @@ async def test_timestamp_tolerance_is_five_minutes(monkeypatch: pytest.MonkeyPat
 
 
 async def test_body_that_is_not_text_has_an_invalid_signature() -> None:
-    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
+    gateway = StripeGateway(
+        SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS, clock=SystemClock()
+    )
     with pytest.raises(InvalidSignature):
         gateway.read_webhook(b"\xff\xfe", {"stripe-signature": signed(b"\xff\xfe")})
     await gateway.close()

@@ -12,13 +12,13 @@ from application.bookings.reservation import NewBooking
 from domain.accounts import UserId
 from domain.events import EventId
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.bookings.seats import RESERVE, UNDER_LIMIT, PostgresSeatInventory
 from infrastructure.settings import Settings
 from tests.support.app_harness import AppHarness, open_app_harness
 from tests.support.appointment_harness import AppointmentHarness, at
 from tests.support.local_gateway import running_local_gateway
+from tests.support.machine_clock import SystemClock
 from tests.support.without_locks import PAUSE, units_with
 
 # Counts in the snapshot of the whole statement, without waiting for the account's other requests.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from servicekit.clock import machine_time
 from servicekit.http_sender import MOST_OF_AN_ANSWER, Answer, HttpSender, NoAnswer, retry_after
 from servicekit.signatures import verify
 from tests.support.receivers import Behaviour, Receiver, Request, answer, receiving
@@ -40,7 +41,7 @@ async def test_request_is_authenticated_identified_and_signed(server: Receiver) 
     assert request.headers["user-agent"] == "Tests"
     assert request.headers["idempotency-key"] == request.headers["webhook-id"] == "id-1"
     assert request.headers["x-request-id"] == "req-1"
-    verify(request.headers, request.body, [KEY])
+    verify(request.headers, request.body, [KEY], machine_time())
 
 
 @pytest.mark.parametrize(

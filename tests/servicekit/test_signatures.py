@@ -3,12 +3,14 @@
 import base64
 import hmac
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
+from servicekit.clock import machine_time
 from servicekit.signatures import InvalidSignature, Signer, key_of, verify
 
 OLD, NEW, BODY = b"o" * 32, b"n" * 24, '{"name": "Łukasz"}'.encode()
@@ -31,7 +33,7 @@ def test_signature_is_the_specified_hmac_with_each_key(body: bytes, message_id: 
         "webhook-signature": " ".join(f"v1,{each}" for each in expected),
     }
     for key in keys:
-        verify(headers, body, [b"another", key])
+        verify(headers, body, [b"another", key], machine_time())
         Webhook(f"whsec_{base64.b64encode(key).decode()}").verify(body, headers, json_parse=False)
 
 
@@ -43,10 +45,10 @@ def test_without_keys_requests_are_not_signed() -> None:
 def test_either_key_verifies_during_a_rotation(held: list[bytes], accepted: bool) -> None:
     headers = signed(NEW, OLD)
     if accepted:
-        verify(headers, BODY, held)
+        verify(headers, BODY, held, machine_time())
         return
     with pytest.raises(InvalidSignature, match="does not match"):
-        verify(headers, BODY, held)
+        verify(headers, BODY, held, machine_time())
 
 
 ODD = ["v2,aGVsbG8=", "v1", "v1,", "v1,%%%", "v1,a,b", "garbage", "v1,ünïcode", "v1a,x"]
@@ -55,9 +57,11 @@ ODD = ["v2,aGVsbG8=", "v1", "v1,", "v1,%%%", "v1,a,b", "garbage", "v1,ünïcode"
 @pytest.mark.parametrize("odd", ODD)
 def test_malformed_entry_is_ignored_beside_a_valid_signature(odd: str) -> None:
     headers = signed(NEW)
-    verify({**headers, "webhook-signature": f"{odd}  {headers['webhook-signature']} {odd}"}, BODY, [NEW])
+    verify(
+        {**headers, "webhook-signature": f"{odd}  {headers['webhook-signature']} {odd}"}, BODY, [NEW], machine_time()
+    )
     with pytest.raises(InvalidSignature, match="does not match"):
-        verify({**headers, "webhook-signature": odd}, BODY, [NEW])
+        verify({**headers, "webhook-signature": odd}, BODY, [NEW], machine_time())
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=60), st.binary(max_size=20))
@@ -65,23 +69,31 @@ def test_other_headers_and_body_are_rejected(message_id: str, timestamp: str, si
     for moment in (timestamp, str(int(time.time()))):
         headers = {"webhook-id": message_id, "webhook-timestamp": moment, "webhook-signature": signature}
         with pytest.raises(InvalidSignature):
-            verify(headers, body, [NEW])
+            verify(headers, body, [NEW], machine_time())
 
 
 @pytest.mark.parametrize("timestamp", ["", "now", "-1", "1.5", "1e9", "nan", "²", "1" * 400])
 def test_timestamp_must_consist_of_digits(timestamp: str) -> None:
     with pytest.raises(InvalidSignature, match="headers are needed"):
-        verify({**signed(NEW), "webhook-timestamp": timestamp}, BODY, [NEW])
+        verify({**signed(NEW), "webhook-timestamp": timestamp}, BODY, [NEW], machine_time())
 
 
 @pytest.mark.parametrize(("seconds_ago", "accepted"), [(240, True), (-240, True), (360, False), (-360, False)])
 def test_signature_is_valid_for_five_minutes(seconds_ago: int, accepted: bool) -> None:
     headers = signed(NEW, seconds_ago=seconds_ago)
     if accepted:
-        verify(headers, BODY, [NEW])
+        verify(headers, BODY, [NEW], machine_time())
         return
     with pytest.raises(InvalidSignature, match="five minutes off"):
-        verify(headers, BODY, [NEW])
+        verify(headers, BODY, [NEW], machine_time())
+
+
+def test_signature_is_valid_by_the_given_time() -> None:
+    now = datetime(2031, 3, 5, 12, tzinfo=UTC)
+    headers = Signer([NEW]).headers("msg_1", int(now.timestamp()), BODY)
+    verify(headers, BODY, [NEW], now)
+    with pytest.raises(InvalidSignature, match="five minutes off"):
+        verify(headers, BODY, [NEW], machine_time())
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "no base64 at all", "whsec_abc", "a" * 33])

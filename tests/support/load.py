@@ -10,9 +10,10 @@ from application.accounts.ports import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import request
+from tests.support.machine_clock import SystemClock
 from tests.support.settings import JWT_SECRET_KEY
 
-_TOKENS = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=6), refresh_for=timedelta(days=1))
+_TOKENS = JsonWebTokens(JWT_SECRET_KEY, SystemClock(), access_for=timedelta(hours=6), refresh_for=timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from application.accounts.ports import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.passwords import Argon2Passwords
+from tests.support.machine_clock import SystemClock
 from tests.support.settings import JWT_SECRET_KEY
 
 PASSWORD = "password123"
 _numbers = itertools.count(1)
-_TOKENS = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
+_TOKENS = JsonWebTokens(JWT_SECRET_KEY, SystemClock(), access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
 _ADD = """WITH person AS (
         INSERT INTO users (email, name, role, password_hash) VALUES ($1, $2, $3, $4) RETURNING id
     ), profile AS (

@@ -7,6 +7,7 @@ probed from the settings classes. The help text, the type and the labels of a me
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
@@ -99,7 +100,7 @@ def _range(name: str, services: Iterable[str]) -> list[str]:
 
 def metrics() -> str:
     """The page of all metrics, by name."""
-    families = sorted([*_counted(), *_families(_figures()), *_of_crm()], key=lambda family: family.name)
+    families = sorted([*_counted(), *_families(_figures(), timedelta(0)), *_of_crm()], key=lambda family: family.name)
     text = METRICS_INTRODUCTION + "\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n"
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -125,7 +126,7 @@ def _of_crm() -> Iterable[Metric]:
     metrics = CrmMetrics(CRM_DESTINATIONS)
     for status in (200, 301, 404, 500, 0):
         metrics.request("GET", status)
-    return [*metrics._registry.collect(), *metrics._families([])]
+    return [*metrics._registry.collect(), *metrics._families([], timedelta(0))]
 
 
 def _figures() -> OperationalStatistics:

@@ -10,6 +10,7 @@ import jwt
 import msgspec
 import structlog
 
+from application.ports import Clock
 from domain.external_identity import ExternalIdentity, IdentityNotProven, IdentityProviderUnavailable, SignInRefused
 from infrastructure.auth.oauth import (
     AuthorizationServer,
@@ -18,6 +19,7 @@ from infrastructure.auth.oauth import (
     ProviderUnavailable,
     Remembered,
 )
+from infrastructure.auth.token_times import UNCHECKED, check_times
 from servicekit.mailboxes import UnusableAddress, same_spelling
 
 _log = structlog.get_logger()
@@ -44,8 +46,9 @@ class _KeySet(msgspec.Struct, frozen=True):
 class GoogleOidc:
     """The port `IdentityProvider` for Google. `close` ends its connections."""
 
-    def __init__(self, server: AuthorizationServer, connection: ProviderConnection) -> None:
+    def __init__(self, server: AuthorizationServer, connection: ProviderConnection, clock: Clock) -> None:
         self._server = server
+        self._clock = clock
         self._connection = connection
         self._keys = Remembered(self._fetch_keys, seconds=KEYS_SECONDS)
 
@@ -89,9 +92,13 @@ class GoogleOidc:
                 algorithms=[key.algorithm_name],
                 audience=client_id,
                 issuer=_spellings(metadata.issuer),
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["iss", "sub", "aud", "exp", "iat"], "enforce_minimum_key_length": True},
+                options={
+                    "require": ["iss", "sub", "aud", "exp", "iat"],
+                    "enforce_minimum_key_length": True,
+                    **UNCHECKED,
+                },
             )
+            check_times(claims, self._clock.now(), LEEWAY_SECONDS)
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise _not_proven(f"{type(error).__name__}: {error}") from None
         audience = claims["aud"]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -19,7 +18,7 @@ from infrastructure.auth.oauth import (
     ProviderUnavailable,
     decoded,
 )
-from servicekit.http_sender import retry_after
+from servicekit.http_sender import date_of, retry_after
 from servicekit.links import is_web_address
 
 _log = structlog.get_logger()
@@ -103,7 +102,7 @@ class CalendarApi:
             return TokenRejected(f"{self._provider.label} does not accept this access token")
         too_often = answer.status == 403 and not _ASKED_TOO_OFTEN.isdisjoint(said_why)
         if too_often or answer.status in _PASSING or answer.status >= 500:
-            wait = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+            wait = retry_after(answer.headers.get("Retry-After"), date_of(answer.headers))
             return CalendarUnavailable(said, retry_after=int(wait.total_seconds()) if wait else 5)
         if answer.status < 400:
             return self._not_understood(said)

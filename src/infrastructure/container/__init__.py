@@ -85,6 +85,7 @@ from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.retries import repeating
 from infrastructure.settings import Settings
+from servicekit.clock import DatabaseClock
 from servicekit.logging import current_request_id
 from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
@@ -168,6 +169,7 @@ class Container:
     traces: Traces
     live_update_listeners: RedisLiveUpdateListeners
     tasks: LongLivedTasks
+    database_clock: DatabaseClock
 
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -192,7 +194,6 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     """Opens no connections: they are opened on first use. `tasks` supervises the tasks that run until the end."""
     tasks = tasks or LongLivedTasks()
     use_newest_time_zones()
-    clock = substitutes.clock
     metrics = Metrics()
     database = Database(
         settings.database_url,
@@ -201,12 +202,14 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         pooler=settings.pooler,
         watch=metrics,
     )
+    database_clock = DatabaseClock(database.connection)
+    clock = substitutes.clock or database_clock
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url, tasks=tasks)
     live_update_listeners = RedisLiveUpdateListeners(settings.redis_url, tasks=tasks)
     routes = routes_for(served(settings))
-    open_work = units_of_work(settings, database, routes, substitutes)
-    gateways, sandbox = build_gateways(settings, database, substitutes.gateway)
+    open_work = units_of_work(settings, database, routes, clock, substitutes)
+    gateways, sandbox = build_gateways(settings, database, clock, substitutes.gateway)
     to_reserve, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
     seats = PostgresSeatInventory(
         database,
@@ -229,6 +232,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()
     tokens = JsonWebTokens(
         settings.jwt_secret_key,
+        clock,
         access_for=timedelta(hours=settings.jwt_expires_hours),
         refresh_for=timedelta(days=settings.refresh_token_days),
     )
@@ -246,7 +250,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
     start_login = StartLogin(tokens, known_networks, clock)
     log_in = LogIn(open_work, hasher, guesses, start_login)
-    google = _google(settings)
+    google = _google(settings, clock)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
     sign_in_with_identity = SignInWithIdentity(open_work, start_login, clock, smtputf8=settings.mail_smtputf8)
     use_cases = UseCases(
@@ -333,6 +337,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         traces,
         live_update_listeners,
         tasks,
+        database_clock,
     )
 
 
@@ -340,7 +345,7 @@ def _answer_once(settings: Settings, database: Database, limiter: RateLimiter) -
     return AnswerOnce(PostgresIdempotencyKeys(database), derived_key(settings, b"idempotency keys"), limiter)
 
 
-def _google(settings: Settings) -> GoogleOidc | None:
+def _google(settings: Settings, clock: Clock) -> GoogleOidc | None:
     if settings.google_client_id is None or settings.google_client_secret is None:
         return None
     connection = ProviderConnection()
@@ -351,4 +356,4 @@ def _google(settings: Settings) -> GoogleOidc | None:
         client_secret=settings.google_client_secret,
         redirect_uri=f"{settings.public_url}/auth/google/callback",
     )
-    return GoogleOidc(server, connection)
+    return GoogleOidc(server, connection, clock)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -13,6 +14,7 @@ from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
 from application.outbox.delivery import DeliverMessages
 from application.outbox.ports import Sender
+from application.ports import Clock
 from domain.outbox import Destination, RetrySchedule, routes_for
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import Calendars, build_calendars
@@ -43,6 +45,7 @@ from infrastructure.postgres.reminders.repository import PostgresReminderResults
 from infrastructure.postgres.statistics import DeliveryCounts
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
+from servicekit.clock import DatabaseClock
 from servicekit.log_errors import error_text
 from servicekit.mail_transport import mail_transport
 from servicekit.time_zones import use_newest_time_zones
@@ -72,6 +75,7 @@ class DeliveryParts:
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
     metrics: Metrics
+    database_clock: DatabaseClock
 
     async def close(self) -> None:
         await self.traces.close()
@@ -96,17 +100,18 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         watch=metrics,
     )
     routes = routes_for(served(settings))
-    clock = substitutes.clock
+    database_clock = DatabaseClock(database.connection)
+    clock = substitutes.clock or database_clock
     wake_ups = RedisWakeUps(settings.redis_url)
-    open_work = units_of_work(settings, database, routes, substitutes)
-    gateways, sandbox = build_gateways(settings, database, substitutes.gateway)
+    open_work = units_of_work(settings, database, routes, clock, substitutes)
+    gateways, sandbox = build_gateways(settings, database, clock, substitutes.gateway)
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     live_updates = PostgresLiveUpdates(database)
     live_feed = LiveUpdateSender(
         live_updates, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     )
-    outside = _senders(settings)
+    outside = _senders(settings, clock)
     senders = outside | {
         Destination.EMAIL: MailWithReminders(
             MailWithPaymentLinks(
@@ -155,12 +160,14 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         calendar_identity=PostgresCalendarIdentity(database, uid_host(settings.public_url)),
         traces=traces,
         metrics=metrics,
+        database_clock=database_clock,
     )
 
 
-def _senders(settings: Settings) -> dict[Destination, Sender]:
+def _senders(settings: Settings, clock: Clock) -> dict[Destination, Sender]:
     """Senders to external services."""
-    token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
+    token = settings.backend_service_token
+    signed: dict[str, Any] = {"signing_secrets": settings.delivery_signing_secrets, "now": clock.now}
     composer = MailComposer(
         mail_from=settings.mail_from,
         public_url=settings.public_url,
@@ -169,16 +176,14 @@ def _senders(settings: Settings) -> dict[Destination, Sender]:
         booking_url_template=settings.booking_url_template,
     )
     senders: dict[Destination, Sender] = {
-        Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)
+        Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, **signed)
     }
     if settings.email_service_url:
-        senders[Destination.EMAIL] = EmailServiceSender(
-            composer, settings.email_service_url, token, signing_secrets=secrets
-        )
+        senders[Destination.EMAIL] = EmailServiceSender(composer, settings.email_service_url, token, **signed)
     else:
         senders[Destination.EMAIL] = EmailSender(composer, mail_transport(settings.smtp_url, settings.convene_data))
     if settings.notification_service_url:
         senders[Destination.NOTIFICATION] = NotificationServiceSender(
-            settings.notification_service_url, token, signing_secrets=secrets
+            settings.notification_service_url, token, **signed
         )
     return senders

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from application.bookings.ports import InvitationTokens
 from application.payments.ports.gateways import PaymentGateway
@@ -11,7 +11,6 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.outbox import ALWAYS_SERVED, Destination, Routes
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.auth.token_encryption import SecretBox
-from infrastructure.clock import SystemClock
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
@@ -38,7 +37,8 @@ def invitation_tokens(settings: Settings) -> InvitationTokens:
 class Substitutes:
     """Adapters that replace the production ones."""
 
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock | None = None
+    """By default the clock of the database."""
     gateway: PaymentGateway | None = None
     """Added to the configured gateways and chosen for new payments."""
     units_of_work: type[UnitsOfWork] = UnitsOfWork
@@ -48,11 +48,13 @@ PRODUCTION = Substitutes()
 """Nothing is replaced."""
 
 
-def units_of_work(settings: Settings, database: Database, routes: Routes, substitutes: Substitutes) -> OpenUnitOfWork:
+def units_of_work(
+    settings: Settings, database: Database, routes: Routes, clock: Clock, substitutes: Substitutes
+) -> OpenUnitOfWork:
     return substitutes.units_of_work(
         database,
         routes,
-        substitutes.clock,
+        clock,
         current_request_id,
         default_currency=settings.default_currency,
         reminder_offsets=settings.reminder_offsets,

@@ -35,6 +35,7 @@ from infrastructure.postgres.payments.checkouts import PostgresCheckouts
 from infrastructure.postgres.payments.mismatches import PostgresMismatches
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
+from servicekit.clock import DatabaseClock
 
 SECOND_LOOK_AFTER = timedelta(seconds=2)
 """Within it a payment or webhook in transit arrives, as a rule."""
@@ -64,7 +65,7 @@ class Money:
 
 
 def build_gateways(
-    settings: Settings, database: Database, added: PaymentGateway | None = None
+    settings: Settings, database: Database, clock: Clock, added: PaymentGateway | None = None
 ) -> tuple[GatewayRegistry, SandboxGateway]:
     """The gateways that have keys. New payments use PAYMENT_PROVIDER, or `added` if given."""
     returns = _return_addresses(settings)
@@ -80,6 +81,7 @@ def build_gateways(
                 settings.stripe_webhook_secret,
                 base_url=settings.stripe_api_base,
                 returns=returns,
+                clock=clock,
             )
         )
     if settings.razorpay_key_id and settings.razorpay_key_secret and settings.razorpay_webhook_secret:
@@ -90,6 +92,7 @@ def build_gateways(
                 settings.razorpay_webhook_secret,
                 base_url=settings.razorpay_api_base,
                 returns=returns,
+                clock=clock,
             )
         )
     if added is not None:
@@ -177,7 +180,7 @@ def build_audit(settings: Settings) -> AuditParts:
     database = Database(
         settings.database_url, pool_size=2, timeout=settings.database_timeout_seconds, pooler=settings.pooler
     )
-    gateways, _ = build_gateways(settings, database)
+    gateways, _ = build_gateways(settings, database, DatabaseClock(database.connection))
     audit = PostgresPaymentAudit(database)
     audit_payments = AuditPayments(audit, gateways, SECOND_LOOK_AFTER)
     return AuditParts(database, gateways, audit, PostgresMismatches(database), audit_payments)

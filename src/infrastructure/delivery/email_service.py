@@ -2,7 +2,6 @@
 has none."""
 
 import base64
-from collections.abc import Sequence
 from email.message import EmailMessage
 from typing import Any
 
@@ -13,13 +12,13 @@ from infrastructure.email.content import Unmailable
 
 
 class EmailServiceSender(MessageSender):
-    def __init__(
-        self, composer: MailComposer, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15
-    ) -> None:
+    """`options` are those of `MessageSender`."""
+
+    def __init__(self, composer: MailComposer, url: str, token: str, **options: Any) -> None:
         def to_body(message: Message) -> dict[str, Any]:
             return _to_request(composer.compose(message))
 
-        super().__init__(endpoint(url, "/send"), token, to_body, signing_secrets=signing_secrets, seconds=seconds)
+        super().__init__(endpoint(url, "/send"), token, to_body, **options)
 
     async def deliver(self, message: Message) -> Outcome:
         try:

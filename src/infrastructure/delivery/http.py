@@ -1,6 +1,7 @@
 """HTTP sender of messages: JSON bodies, the connection pool, classification of responses."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -11,6 +12,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from domain.outbox import Delivered, Failed, Message, Outcome
 from infrastructure.observability.tracing import traceparent
+from servicekit.clock import machine_time
 from servicekit.http_sender import KEEPALIVE_SECONDS, HttpSender, NoAnswer
 from servicekit.signatures import key_of
 
@@ -19,7 +21,8 @@ _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class MessageSender:
-    """Posts the result of `to_body` as JSON. `deliver` raises the exceptions of `to_body`."""
+    """Posts the result of `to_body` as JSON. `deliver` raises the exceptions of `to_body`. `now` is the time of the
+    signatures."""
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class MessageSender:
         *,
         signing_secrets: Sequence[str] = (),
         seconds: float = 15,
+        now: Callable[[], datetime] = machine_time,
     ) -> None:
         self._to_body = to_body
         self._sender = HttpSender(
@@ -38,6 +42,7 @@ class MessageSender:
             keys=[key_of(secret) for secret in signing_secrets],
             seconds=seconds,
             transport=AiohttpTransport(client=_session),
+            now=now,
         )
 
     async def deliver(self, message: Message) -> Outcome:

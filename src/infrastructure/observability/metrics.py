@@ -7,6 +7,7 @@ A scrape reaches one of several processes behind an address. They therefore coun
 import os
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -95,7 +96,7 @@ class Metrics:
     def in_use(self, connections: int) -> None:
         self._in_use.set(connections)
 
-    async def exposition(self, database: Database) -> bytes:
+    async def exposition(self, database: Database, clock_difference: timedelta | None) -> bytes:
         """The metrics in the text format of Prometheus. While the database is unreachable they contain the counters and
         `0` for its reachability."""
         try:
@@ -103,12 +104,12 @@ class Metrics:
         except Unavailable:
             statistics = None
         self._count_dropped_lines()
-        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_families(statistics)))
+        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_families(statistics, clock_difference)))
 
-    def of_process(self) -> bytes:
+    def of_process(self, clock_difference: timedelta | None) -> bytes:
         """What this process has counted, without the statistics of the database, in the text format of Prometheus."""
         self._count_dropped_lines()
-        return generate_latest(self._counted())
+        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_clock(clock_difference)))
 
     def _count_dropped_lines(self) -> None:
         """Each process counts with its requests, because a scrape reaches one of them."""
@@ -132,7 +133,8 @@ class _ReadMetrics(Collector):
         return self._families
 
 
-def _families(statistics: OperationalStatistics | None) -> Iterator[Metric]:
+def _families(statistics: OperationalStatistics | None, clock_difference: timedelta | None) -> Iterator[Metric]:
+    yield from _clock(clock_difference)
     yield GaugeMetricFamily(
         "convene_database_up", "1 while PostgreSQL is reachable, otherwise 0.", 0 if statistics is None else 1
     )
@@ -158,6 +160,16 @@ def _families(statistics: OperationalStatistics | None) -> Iterator[Metric]:
         "Recorded mismatches between a gateway and the payments of the database. See `convene payments check`.",
         statistics.payment_differences,
     )
+
+
+def _clock(difference: timedelta | None) -> Iterator[Metric]:
+    if difference is not None:
+        yield GaugeMetricFamily(
+            "convene_clock_difference_seconds",
+            "Seconds by which the clock of an API's or worker's machine is ahead of the database's, which decides what"
+            " is due. Absent until the process has read the database's clock.",
+            difference.total_seconds(),
+        )
 
 
 def _outbox(statistics: OperationalStatistics) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ Redis may be unavailable, restarted or emptied at any time.
 import asyncio
 import contextlib
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import structlog
@@ -22,6 +23,10 @@ QUEUE = "convene:wake-ups"
 # arq drops a job whose id is still queued or running. Rotating ids bound the queue while no worker runs, and a wake-up
 # during the execution of another one is not dropped.
 _JOB_IDS = tuple(f"{WAKE}-{number}" for number in range(16))
+
+_LONG_AGO = datetime.fromtimestamp(1, UTC)
+"""When each job is due. arq compares it with the clock of the worker's machine, which may be behind that of ours."""
+_EXPIRES = timedelta(days=1)
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +78,9 @@ class RedisWakeUps:
             await self._requested.wait()
             self._requested.clear()
             try:
-                await self._redis.enqueue_job(WAKE, _job_id=next(self._job_ids))
+                await self._redis.enqueue_job(
+                    WAKE, _job_id=next(self._job_ids), _defer_until=_LONG_AGO, _expires=_EXPIRES
+                )
             except (RedisError, OSError) as error:
                 if not self._redis_unavailable:
                     _log.warning("redis_unavailable", part="wake_ups", error=str(error) or type(error).__name__)

@@ -4,7 +4,6 @@ import asyncio
 import http.client
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from infrastructure.settings import Settings, load_crm_pool_size
 from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
+from servicekit.clock import MOST_DIFFERENCE
 
 LATE_SECONDS = 60
 SKEW_SECONDS = 2
@@ -87,25 +87,18 @@ def connections(settings: Settings, processes: Processes = Processes()) -> Findi
 
 
 def clock(settings: Settings) -> Findings:
-    """Compares the clocks: tokens and holds use this machine's clock, leases the database's."""
+    """Compares the clocks: the database's decides, this machine's is in logs and traces."""
     from infrastructure.postgres.engine import Database
+    from interfaces.cli.clocks import machine_ahead_by
 
-    async def ahead() -> float:
-        database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
-        try:
-            async with database.connection() as connection:
-                before = datetime.now(UTC)
-                there: datetime = await connection.fetchval("SELECT clock_timestamp()")
-                return (before + (datetime.now(UTC) - before) / 2 - there).total_seconds()
-        finally:
-            await database.close()
-
-    seconds = asyncio.run(ahead())
-    if abs(seconds) <= SKEW_SECONDS:
-        yield _ok(f"this machine and PostgreSQL agree to {abs(seconds):.1f} s")
-    else:
-        way = "ahead of" if seconds > 0 else "behind"
-        yield _fail(f"this machine is {abs(seconds):.0f} s {way} PostgreSQL: let both follow a time server (NTP)")
+    database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
+    seconds = machine_ahead_by(database).total_seconds()
+    off, way = abs(seconds), "ahead of" if seconds > 0 else "behind"
+    if off <= SKEW_SECONDS:
+        yield _ok(f"this machine and PostgreSQL agree to {off:.1f} s")
+        return
+    kind = _warn if off <= MOST_DIFFERENCE.total_seconds() else _fail
+    yield kind(f"this machine is {off:.0f} s {way} PostgreSQL: let both follow a time server (NTP)")
 
 
 def time_zones(_settings: Settings) -> Findings:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from application.outbox.ports import (
 from application.ports import Page, PageRequest
 from domain.outbox import REPLAY_RATE, SENT_AGAIN, Destination, MessageStatus
 from domain.time import as_utc
+from interfaces.cli.clocks import database_time
 from interfaces.cli.environment import command_database
 from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
@@ -57,7 +58,7 @@ class Since(click.ParamType[datetime]):
         number, unit = value[:-1], value[-1:]
         try:
             if unit in _UNITS and number.isascii() and number.isdecimal():
-                return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
+                return database_time() - timedelta(**{_UNITS[unit]: int(number)})
             return as_utc(datetime.fromisoformat(value))
         except (ValueError, OverflowError):
             self.fail(

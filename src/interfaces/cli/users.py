@@ -147,6 +147,7 @@ def _run(work: "Callable[[UseCases], Awaitable[Answer]]") -> Answer:
     async def run() -> Answer:
         parts = container.build(settings)
         try:
+            await parts.database_clock.read()
             return await work(parts.use_cases)
         finally:
             await parts.close()

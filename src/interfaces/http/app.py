@@ -111,9 +111,13 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
 
     @contextlib.asynccontextmanager
     async def closing(_app: Litestar) -> AsyncIterator[None]:
+        # Before the first request, so that a hold does not begin by a wrong clock; without a database at once.
+        await parts.database_clock.read()
+        reading = parts.tasks.start("read the clock", parts.database_clock.run())
         try:
             yield
         finally:
+            await parts.tasks.stop([reading])
             await followers.close()
             await parts.close()
 
@@ -158,7 +162,7 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
         (SocketOrigins, origins),
         (service.ServiceToken, settings.backend_service_token),
         (ops.MetricsToken | None, settings.metrics_token),
-        (ops.Exposition, functools.partial(parts.metrics.exposition, parts.database)),
+        (ops.Exposition, functools.partial(_exposition, parts)),
         (ops.Draining, draining),
         (ops.SchemaProblem, functools.partial(SCHEMA_VERSION.problem, parts.database.connection, Unavailable)),
         (LongLivedTasks, parts.tasks),
@@ -172,6 +176,10 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     providers.add_of_request(Viewer, viewer)
     providers.add_of_request(ClientAddress, client_address)
     return providers
+
+
+async def _exposition(parts: container.Container) -> bytes:
+    return await parts.metrics.exposition(parts.database, parts.database_clock.difference)
 
 
 def _origin(url: str) -> str:

@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import structlog
 import uvloop
@@ -20,7 +21,7 @@ from interfaces.workers.arq_worker import ArqWorker
 from interfaces.workers.delivery import Deliveries
 from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask
 from servicekit.probes import ProcessMetrics, serve_probes
-from servicekit.tasks import LongLivedTasks, end_process, exit_status
+from servicekit.tasks import LongLivedTasks, cancel, end_process, exit_status
 
 _log = structlog.get_logger(__name__)
 
@@ -42,17 +43,30 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
     arq_worker = ArqWorker(
         lambda: connect(settings.redis_url, seconds=5), deliveries.notify, job=WAKE, queue=QUEUE, cron_tasks=pruning
     )
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        deliveries.close()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
-    periodic = [*periodic_tasks(parts), *(task.overdue() for task in pruning)]
+        asyncio.get_running_loop().add_signal_handler(signum, stop)
     background = [
+        tasks.start("read the clock", parts.database_clock.run()),
         tasks.start("arq worker", arq_worker.run()),
-        *(tasks.start(task.name, task.run()) for task in periodic),
     ]
+
+    def expose() -> bytes:
+        return parts.metrics.of_process(parts.database_clock.difference)
+
     try:
-        await _serve_probes(settings, tasks, ProcessMetrics(settings.metrics_token, parts.metrics.of_process))
+        await _serve_probes(settings, tasks, ProcessMetrics(settings.metrics_token, expose))
         await _require_schema(parts.database)
-        _log.info("worker_started")
+        # By the machine's clock holds and reminders could be due too early. Without the database nothing can be done.
+        if await _first(parts.database_clock.first_reading(), stopped.wait()):
+            _log.info("worker_started")
+            periodic = [*periodic_tasks(parts), *(task.overdue() for task in pruning)]
+            background += [tasks.start(task.name, task.run()) for task in periodic]
         await deliveries.serve(tasks)
     finally:
         await tasks.stop(background)
@@ -97,6 +111,16 @@ def pruning_tasks(parts: container.DeliveryParts) -> list[PruningTask]:
         PruningTask("prune_live_updates", parts.live_updates.prune, seconds=30),
         PruningTask("prune_idempotency_keys", parts.prune_idempotency_keys, seconds=50),
     ]
+
+
+async def _first(one: Coroutine[Any, Any, Any], other: Coroutine[Any, Any, Any]) -> bool:
+    """Whether `one` is done before `other`."""
+    both = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return both[0].done()
+    finally:
+        await cancel(both)
 
 
 async def _require_schema(database: Database) -> None:

@@ -22,6 +22,7 @@ from infrastructure.email.content import Unmailable
 from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.icalendar.feeds import IcsWriter
 from servicekit import json_values
+from servicekit.clock import machine_time
 from tests.crm.parts import a_message as a_notification
 from tests.support.golden.cases import account_messages, messages, sent_to
 
@@ -53,7 +54,7 @@ def booking_api() -> dict[str, Any]:
 
 def crm() -> dict[str, Any]:
     writer = NotificationEmailWriter("Convene <no-reply@convene.example>")
-    mails = {"test": writer.test("ada@example.com", "Test", "<p>Test</p>")}
+    mails = {"test": writer.test("ada@example.com", "Test", "<p>Test</p>", machine_time())}
     for action in (None, *sent_to(Destination.CRM), "something_new"):
         for variant in ("", "without the person's address"):
             mails[", ".join(filter(None, (action or "no action", variant)))] = writer.compose(_claim(action, variant))

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +28,7 @@ from application.payments.ports.gateways import (
     RefundRequest,
     ReturnAddresses,
 )
+from application.ports import Clock
 from domain.checkout_return import Outcome
 from domain.errors import Invalid
 from domain.money import Money, exponent
@@ -97,8 +97,10 @@ class RazorpayGateway:
         *,
         base_url: str,
         returns: ReturnAddresses,
+        clock: Clock,
         seconds: float = 10,
     ) -> None:
+        self._clock = clock
         self._returns = returns
         self._key_secret = key_secret.encode()
         self._webhook_secret = webhook_secret.encode()
@@ -155,7 +157,9 @@ class RazorpayGateway:
                     "callback_method": "get",
                 }
                 if request.until is not None:
-                    what["expire_by"] = max(int(request.until.timestamp()), int(time.time()) + SHORTEST_LINK)
+                    what["expire_by"] = max(
+                        int(request.until.timestamp()), int(self._clock.now().timestamp()) + SHORTEST_LINK
+                    )
                 link = await self._ask("POST", "/v1/payment_links", LinkEntity, json=asked | what)
         return Checkout(order.id, link.short_url)
 
