@@ -11,7 +11,6 @@ from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from infrastructure.settings import Settings, load_crm_pool_size
 from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
-from servicekit.clock import MOST_DIFFERENCE
 
 LATE_SECONDS = 60
 SKEW_SECONDS = 2
@@ -90,6 +89,7 @@ def clock(settings: Settings) -> Findings:
     """Compares the clocks: the database's decides, this machine's is in logs and traces."""
     from infrastructure.postgres.engine import Database
     from interfaces.cli.clocks import machine_ahead_by
+    from servicekit.clock import MOST_DIFFERENCE
 
     database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
     seconds = machine_ahead_by(database).total_seconds()
