@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
+from application.outbox.ports import KeptMessages
 from domain.errors import Invalid
 from domain.outbox import Destination, Failed, MessageId, MessageNotDead, MessageNotFound, MessageStatus
 from tests.application.deliveries import CRM, EMAIL, MINUTE, SECOND, Deliveries
@@ -185,3 +186,16 @@ async def test_more_delivered_messages_than_the_limit_are_refused(replays: Repla
         await replays.replayed(destination=CRM, since=since)
     assert list(refused.value.details) == ["since"]
     assert replays.statuses() == [MessageStatus.DELIVERED] * 6
+
+
+async def test_replay_without_a_match_says_which_messages_are_kept(replays: Replays) -> None:
+    moment = replays.clock.moment
+    assert (await replays.replay_all(destination=CRM, since=None)).kept == []
+    await replays.has_delivered("booking:1")
+    await replays.has_dead(destination=EMAIL)
+    found = await replays.replay_all(destination=CRM, since=None)
+    assert found.kept == [
+        KeptMessages(CRM, MessageStatus.DELIVERED, moment, moment),
+        KeptMessages(EMAIL, MessageStatus.DEAD, moment, moment),
+    ]
+    assert (await replays.replay_all(destination=EMAIL, since=None)).kept == ()

@@ -1,6 +1,6 @@
 """Replay of dead and of delivered messages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -38,6 +38,7 @@ class ReplayMessages:
       were delivered since then. The messages keep their ids and their order, and a rate limits them.
     - In all other cases only dead messages are sent again. A repeated call sends nothing twice.
     - More than `most` delivered messages are refused.
+    - If no message matches, the result says which destinations and statuses have messages, and since when.
     """
 
     raises: ClassVar[Errors] = ()
@@ -59,4 +60,4 @@ class ReplayMessages:
         else:
             replay = Replay(await self.dead_letters.replay_all(destination=destination, since=since), 0)
         self.wake_ups.notify()
-        return replay
+        return replay if replay.messages else replace(replay, kept=await self.dead_letters.kept())

@@ -162,14 +162,6 @@ class StoredMessageDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """`messages`: how many are sent again. `last`: the greatest sequence number of them, 0 for none."""
-
-    messages: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
 class KeptMessages:
     """The stored messages of one destination and status, by the times when they happened."""
 
@@ -177,6 +169,16 @@ class KeptMessages:
     status: MessageStatus
     oldest: datetime
     newest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """`messages`: how many are sent again. `last`: the greatest sequence number of them, 0 for none. `kept`: what there
+    is instead, if a use case found no message."""
+
+    messages: int
+    last: int
+    kept: Sequence[KeptMessages] = ()
 
 
 class DeadLetters(Protocol):

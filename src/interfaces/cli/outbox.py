@@ -14,7 +14,6 @@ from application.outbox.dead_letters import ReplayMessages
 from application.outbox.ports import (
     CircuitBreaker,
     DestinationStatistics,
-    KeptMessages,
     MessageFilter,
     Replay,
     StoredMessage,
@@ -179,18 +178,16 @@ def replay(
     wanted = _destination(destination)
     again = wanted in SENT_AGAIN and since is not None
 
-    async def start(operations: OutboxOperations) -> tuple[Replay, Sequence[KeptMessages]]:
+    async def start(operations: OutboxOperations) -> Replay:
         letters = operations.dead_letters
         if everything:
-            done = Replay(await letters.replay_all(destination=None, since=None), 0)
-        else:
-            replay_messages = ReplayMessages(letters, Polling(), most=MOST_REPLAYED)
-            done = await replay_messages(destination=wanted, since=since, per_second=rate)
-        return done, () if done.messages else await letters.kept()
+            return Replay(await letters.replay_all(destination=None, since=None), 0, await letters.kept())
+        replay_messages = ReplayMessages(letters, Polling(), most=MOST_REPLAYED)
+        return await replay_messages(destination=wanted, since=since, per_second=rate)
 
-    started, kept = _run(start)
+    started = _run(start)
     if not started.messages:
-        click.echo(no_match(kept, "messages" if again else "dead messages"))
+        click.echo(no_match(started.kept, "messages" if again else "dead messages"))
         return
     click.echo(f"{_count(started.messages)} will be sent again{f', {rate} a second' if again else ''}")
     if wanted and started.last and not no_wait:

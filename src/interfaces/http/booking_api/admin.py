@@ -7,7 +7,7 @@ from uuid import UUID
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, MessageFilter, StoredMessage
@@ -68,8 +68,18 @@ class ReplayOrder(Struct):
     since: Annotated[str | None, Meta(extra_json_schema={"format": "date-time"})] = None
 
 
-class Replayed(Struct):
+class KeptOutboxMessages(Struct):
+    destination: Annotated[str, one_of(Destination)]
+    status: MessageStatus
+    oldest: datetime
+    newest: datetime
+
+
+class Replayed(Struct, omit_defaults=True):
+    """`kept`: which messages there are, if none matched."""
+
     replayed: int
+    kept: list[KeptOutboxMessages] | UnsetType = UNSET
 
 
 _DESTINATION = member_of(Destination, "Only messages to this destination.", "Must be {}")
@@ -164,10 +174,15 @@ async def replay_outbox_message(
 @post("/admin/outbox/replay", operation_id="replayOutbox", tags=TAGS, status_code=200, guards=[admins])
 async def replay_outbox(data: JSONBody[ReplayOrder], replay_messages: Inject[ReplayMessages]) -> Replayed:
     """Sends messages again that could not be delivered. With the destination `crm` and a time (`since`) it also sends
-    those again that were delivered since then, with the same ids, in order, 100 a second and at most 20,000."""
+    those again that were delivered since then, with the same ids, in order, 100 a second and at most 20,000. If no
+    message matches, `kept` shows which destinations and statuses have messages, by the times when they happened."""
     destination = None if data.destination is None else _DESTINATION.convert("destination", data.destination)
     since = None if data.since is None else _since("since", data.since)
-    return Replayed((await replay_messages(destination=destination, since=since)).messages)
+    replay = await replay_messages(destination=destination, since=since)
+    if replay.messages:
+        return Replayed(replay.messages)
+    kept = [KeptOutboxMessages(each.destination, each.status, each.oldest, each.newest) for each in replay.kept]
+    return Replayed(0, kept)
 
 
 ROUTES = [list_outbox, show_outbox_message, replay_outbox_message, replay_outbox]

@@ -158,6 +158,7 @@ NAMES: Mapping[type, str] = {
     admin.OpenedMessage: "OutboxMessageDetails",
     admin.ReplayOrder: "ReplayRequest",
     admin.Replayed: "MessagesReplayed",
+    admin.KeptOutboxMessages: "KeptMessages",
     health.Running: "ServiceStatus",
     health.Healthy: "Health",
     # Values
