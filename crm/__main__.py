@@ -36,7 +36,7 @@ from crm.settings import CrmSettings, SettingsError, load_direct_database_url, l
 from servicekit.http_server import prepare, server_options
 from servicekit.logging import configure_logging
 from servicekit.migrations import MigrationBlocked
-from servicekit.pooler import ANY_POOLER
+from servicekit.pooler import ANY_POOLER, Pooler
 from servicekit.schema_version import SchemaVersion
 from servicekit.settings_reader import load_env_file
 from servicekit.tasks import LongLivedTasks, end_process, exit_status
@@ -162,7 +162,7 @@ def _openapi(output: Path | None) -> None:
 
 
 def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
-    asyncio.run(_check_server(settings.database_url, schema=SCHEMA_VERSION))
+    asyncio.run(_check_server(settings.database_url, schema=SCHEMA_VERSION, pooler=settings.pooler))
     listener = _listener(options)
     prepare(listener, settings.http)
     config = uvicorn.Config(
@@ -215,11 +215,17 @@ def _listener(options: argparse.Namespace) -> socket.socket:
     return listener
 
 
-async def _check_server(dsn: str, schema: SchemaVersion | None = None) -> None:
-    """Raises StartError unless a new enough PostgreSQL answers, with a schema this code can use where one is given."""
+async def _check_server(dsn: str, schema: SchemaVersion | None = None, pooler: Pooler = ANY_POOLER) -> None:
+    """Raises StartError unless a new enough PostgreSQL answers, reached as `pooler` says, with a schema this code can
+    use where one is given."""
     connect: Any = asyncpg.connect
+    options = Pooler(pooler.transactions, prepared_statements=False).connect_options({"lock_timeout": "5s"})
     try:
-        connection = await connect(dsn, timeout=5, **ANY_POOLER.connect_options({}))
+        connection = await connect(dsn, timeout=5, **options)
+    except asyncpg.ProtocolViolationError as error:
+        raise StartError(
+            f"CRM_DATABASE_URL leads to a pooler ({_one_line(error)}): set DATABASE_POOLER=transaction"
+        ) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, InterfaceError, ValueError) as error:
         raise StartError(
             f"cannot reach the database of CRM_DATABASE_URL ({_one_line(error)}): start it, or correct the setting"

@@ -8,6 +8,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from infrastructure.embedded.errors import Unusable
+from servicekit.pooler import ANY_POOLER, Pooler
 
 _PATIENCE = 5.0
 """Seconds for one connection."""
@@ -27,9 +28,10 @@ def ensure_database(dsn: str, setting: str) -> None:
         asyncio.run(_create_database(dsn, setting))
 
 
-def check_database(dsn: str, setting: str, *, seconds: float = _PATIENCE) -> None:
-    """Raises `Unusable`, naming `setting`, if the database does not respond in time, does not exist or is too old."""
-    if not asyncio.run(_exists(dsn, setting, seconds)):
+def check_database(dsn: str, setting: str, *, seconds: float = _PATIENCE, pooler: Pooler = ANY_POOLER) -> None:
+    """Raises `Unusable`, naming `setting`, if the database does not respond in time, does not exist, is too old, or is
+    not reached as `pooler` says."""
+    if not asyncio.run(_exists(dsn, setting, seconds, pooler)):
         raise Unusable(f"the database {_database_name(dsn)} of {setting} does not exist: run `convene migrate`")
 
 
@@ -42,11 +44,14 @@ def check_redis(url: str) -> None:
         raise Unusable(f"Redis does not answer ({_short(error)}): start it, or correct REDIS_URL") from None
 
 
-async def _exists(dsn: str, setting: str, seconds: float = _PATIENCE) -> bool:
+async def _exists(dsn: str, setting: str, seconds: float = _PATIENCE, pooler: Pooler = ANY_POOLER) -> bool:
+    options = pooler.connect_options({"lock_timeout": f"{seconds * 1000:.0f}ms"})
     try:
-        connection = await asyncpg.connect(dsn, timeout=seconds)
+        connection = await asyncpg.connect(dsn, timeout=seconds, **options)
     except asyncpg.InvalidCatalogNameError:
         return False
+    except asyncpg.ProtocolViolationError as error:
+        raise Unusable(f"{setting} leads to a pooler ({_short(error)}): set DATABASE_POOLER=transaction") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise Unusable(_error_response(urlsplit(dsn).hostname, error, setting)) from None
     try:

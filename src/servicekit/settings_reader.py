@@ -161,8 +161,8 @@ class SettingsReader:
         direct = self.optional_database_url(direct_name)
         if direct is None and self.pooler().transactions:
             raise SettingsError(
-                f"{direct_name} is not set, but DATABASE_POOLER is transaction: migrations need a session of their own,"
-                " give the address of PostgreSQL itself"
+                f"{direct_name} is not set, but DATABASE_POOLER is transaction: this command needs a session of its"
+                " own, give the address of PostgreSQL itself"
             )
         return direct or self.database_url(name)
 

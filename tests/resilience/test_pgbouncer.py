@@ -18,7 +18,7 @@ from domain.errors import Unavailable
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
-from interfaces.cli import checks
+from interfaces.cli import checks, doctor
 from servicekit.pooler import ANY_POOLER, Pooler
 from tests.crm.parts import TOKEN
 from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
@@ -193,9 +193,22 @@ def test_doctor_says_which_setting_is_missing(
     settings: dict[str, str],
     problem: str | None,
 ) -> None:
-    [finding] = checks.database(make_settings(database_url=pgbouncer.in_front_of(database_url), **settings))
+    given = make_settings(database_url=pgbouncer.in_front_of(database_url), **settings)
+    [finding] = doctor._findings(checks.database, given, set())
     assert (finding.level == checks.Level.OK) is (problem is None)
     assert problem is None or problem in finding.text
+
+
+def test_crm_without_the_setting_says_so_at_its_start(pgbouncer: PgBouncer, database_url: str, tmp_path: Path) -> None:
+    environ = server_environ(database_url, "redis://localhost", tmp_path) | {
+        "CRM_DATABASE_URL": pgbouncer.in_front_of(database_url)
+    }
+    serve = [sys.executable, "-P", "-m", "crm", "serve", "--port", "0"]
+    done = subprocess.run(serve, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "crm: CRM_DATABASE_URL leads to a pooler (unsupported startup parameter: lock_timeout)"
+    )
 
 
 def test_migration_through_the_pooler_is_refused(tmp_path: Path) -> None:

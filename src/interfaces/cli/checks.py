@@ -61,7 +61,7 @@ def settings_check(settings: Settings) -> Findings:
 def database(settings: Settings) -> Findings:
     from infrastructure.external_servers import check_database
 
-    check_database(settings.database_url, "DATABASE_URL")
+    check_database(settings.database_url, "DATABASE_URL", pooler=settings.pooler)
     from interfaces.cli.connection_checks import pooler_problem
 
     problem = pooler_problem(settings)

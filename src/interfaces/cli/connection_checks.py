@@ -87,14 +87,9 @@ async def _limits(settings: Settings) -> tuple[int, int, int]:
 
 
 async def _pooler_problem(settings: Settings) -> str | None:
-    try:
-        async with _opened(settings) as database, database.connection() as connection:
-            found = await connection.fetchval("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")
-            expected = database.timeouts.session_settings["lock_timeout"].removesuffix("ms")
-    except Unavailable as error:
-        if isinstance(error.__cause__, asyncpg.ProtocolViolationError):
-            return f"DATABASE_URL leads to a pooler ({error.__cause__}): set DATABASE_POOLER=transaction"
-        raise
+    async with _opened(settings) as database, database.connection() as connection:
+        found = await connection.fetchval("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")
+        expected = database.timeouts.session_settings["lock_timeout"].removesuffix("ms")
     if found != expected:
         return "DATABASE_URL leads to a pooler that ignores settings of a session: set DATABASE_POOLER=transaction"
     if settings.pooler.transactions and settings.pooler.prepared_statements and not await _keeps_statements(settings):

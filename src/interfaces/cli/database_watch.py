@@ -8,19 +8,20 @@ from collections.abc import Callable
 import click
 
 from infrastructure.embedded.errors import Unusable
+from servicekit.pooler import Pooler
 
 PAUSE_SECONDS = 1.0
 FIRST_SECONDS = 0.7
 """Seconds for the first attempt: an unreachable server is reported within a second."""
 
 
-def start_database_watch(dsn: str) -> None:
+def start_database_watch(dsn: str, pooler: Pooler) -> None:
     """Reports in the background, on stderr; ends when the database answers and has a schema that this version uses."""
 
     def check(seconds: float) -> None:
         from infrastructure.external_servers import check_database
 
-        check_database(dsn, "DATABASE_URL", seconds=seconds)
+        check_database(dsn, "DATABASE_URL", seconds=seconds, pooler=pooler)
 
     def watch() -> None:
         report_until_usable(check)

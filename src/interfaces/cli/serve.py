@@ -31,7 +31,7 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
     settings = load_settings(environ)
     listener = listen(host, port, "--port") if fd is None else adopt(fd)
     if fd is None:
-        start_database_watch(settings.database_url)
+        start_database_watch(settings.database_url, settings.pooler)
     if workers > 1:
         _serve_with_processes(listener.fileno(), workers, environ)
         return
