@@ -64,6 +64,22 @@ async def test_conflict_is_repeated_without_a_second_message(
     assert set(added.values()) == {1}
 
 
+async def test_conflict_under_an_idempotency_key_is_repeated(
+    people: People, database: asyncpg.Connection, faults: DatabaseFaults
+) -> None:
+    john, ada = await people.facilitator(), await people.user()
+    async with faults.injected("40001", times=TRIES - 1):
+        created = await john.post("/events", json=event(), key="event")
+    event_id = created.json()["event"]["id"]
+    async with faults.injected("40001", at_commit=True, times=TRIES - 1):
+        booked = await ada.post("/bookings", json={"event_id": event_id}, key="booking")
+    again = await ada.post("/bookings", json={"event_id": event_id}, key="booking")
+    assert (created.status_code, booked.status_code) == (201, 201)
+    assert again.json() == booked.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert await database.fetchval("SELECT count(*) FROM bookings") == 1
+
+
 async def test_conflict_without_end_is_an_outage(faults: DatabaseFaults, request_of_a_write: Request) -> None:
     async with faults.injected("40001"):
         response = await request_of_a_write()

@@ -6,6 +6,9 @@ from domain.errors import DomainError, Invalid, Unavailable
 from infrastructure.embedded.errors import Unusable
 from infrastructure.settings import SettingsError
 
+_UNDEFINED = frozenset({"42P01", "42703"})
+"""SQLSTATEs of a table and of a column that do not exist."""
+
 
 class Problem(click.ClickException):
     """A command fails. The message is one line: the problem and what to do."""
@@ -33,6 +36,14 @@ def _outage(error: Exception) -> str | None:
     if origin == "redis":
         return f"Redis is unavailable ({_short(error)}): check REDIS_URL, or run `convene doctor`"
     if origin in {"asyncpg", "sqlalchemy"}:
+        from infrastructure.postgres.engine import driver_error
+        from servicekit.sqlstates import is_outage
+
+        sqlstate = getattr(driver_error(error), "sqlstate", None)
+        if sqlstate in _UNDEFINED:
+            return f"the database does not have the tables of this version ({_short(error)}): run `convene migrate`"
+        if sqlstate is not None and not is_outage(sqlstate):
+            return None
         return f"the database is unavailable ({_short(error)}): check DATABASE_URL, or run `convene doctor`"
     if isinstance(error, OSError):
         return f"{_short(error)}: run `convene doctor` to see what is missing"
