@@ -35,6 +35,7 @@ async def test_late_payment_reserves_a_free_time_again(app: AppointmentApplicati
     assert await app.receive(appointment_id) is Settled.REINSTATED, "the hours are not checked again"
     assert app.states(appointment_id) == ["confirmed, completed"]
     assert [change for change, _ in await app.changes(appointment_id)] == ["created", "cancelled", "reinstated"]
+    assert {each.changed_at for each in (await app.history(appointment_id))[1:]} == {app.clock.now()}
     assert app.stored(appointment_id).cancel_reason is None
     assert app.refunded() == []
 

@@ -111,3 +111,15 @@ async def test_webhooks_in_any_order_have_the_same_result(app: BookingApplicatio
     outcomes = [row.outcome for row in app.store.tables.of("gateway_events").values()]
     assert outcomes == ["received", "old_news", "old_news"]
     assert app.booking(booking.id).payment_status is PaymentStatus.COMPLETED
+
+
+async def test_payment_that_a_refund_names_counts_from_the_arrival_of_the_refund(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event(starts_in=HOUR))).reserved
+    payment = app.gateway.pay(app.payment_id(booking.id))
+    assert payment.gateway_id is not None
+    await receive(app, RefundUpdate("refund-outside", payment.gateway_id, inr(10), succeeded=True, payment=payment))
+    app.clock.advance(HOUR)
+    await app.work()
+    stored = app.booking(booking.id)
+    assert (stored.status, stored.payment_status) == (BookingStatus.CONFIRMED, PaymentStatus.REFUNDED)
+    assert app.refunded() == [(inr(10), AT_THE_GATEWAY)]

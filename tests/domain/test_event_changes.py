@@ -150,3 +150,9 @@ def test_versions_count_the_changes(change: dict[str, Any], counted: tuple[int, 
 def test_capacity_is_at_most_a_million() -> None:
     assert MAX_CAPACITY == 1_000_000
     assert an_event(capacity=MAX_CAPACITY).details.capacity == MAX_CAPACITY
+
+
+def test_recorded_changes_have_no_changes_of_their_own() -> None:
+    """Each would hold all changes before it."""
+    event = an_event().with_details(replace(an_event().details, title="Other"), NOW).cancelled(NOW, by=FACILITATOR)
+    assert [(each.before.events, each.after.events) for each in event.events] == [((), ())] * 2

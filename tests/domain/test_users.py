@@ -59,6 +59,7 @@ def test_other_lengths_are_rejected(length: int) -> None:
         "ada lovelace 1815",
         "ada@example.com!!",
         "conveneconvene2026",
+        "wxyzvbnmwxyzvbn",
     ],
 )
 def test_strict_policy_rejects_easily_guessed_passwords(password: str) -> None:
@@ -71,6 +72,13 @@ def test_strict_policy_rejects_easily_guessed_passwords(password: str) -> None:
 )
 def test_strict_policy_accepts_other_passwords(password: str) -> None:
     assert acceptable_password(password, STRICT, context=("Ada Lovelace", "ada@example.com")) == password
+
+
+def test_part_of_a_name_with_two_letters_is_no_word() -> None:
+    password = "alalalalalxkvmq"
+    assert acceptable_password(password, STRICT, context=("Al Bo",)) == password
+    with pytest.raises(Invalid):
+        acceptable_password("alfalfalfalfxkq", STRICT, context=("Alf Bo",))
 
 
 MARKS = "a" + "\u0301" * 15_800 + "\u0316" * 15_800
