@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
-from application.payments.audit import Audit, AuditPayments
-from application.payments.ports.gateways import RefundRequest
+from application.payments.audit import Audit, AuditPayments, mismatch_reason
+from application.payments.ports.gateways import GatewayRecord, RefundRequest
 from application.payments.ports.reconciliation import BookedPayment
+from domain.accounts import Role
 from domain.ids import BookingId
+from domain.money import Money
 from domain.outbox import MessageStatus
 from domain.payments import OFFLINE, PaymentId, RefundUpdate
 from domain.refunds import RefundId
@@ -59,6 +62,28 @@ async def test_refund_at_the_gateway_is_between_processed_and_requested_refunds(
     refund_outside(app, booking_id, 1)
     found = await audit(app)
     assert [each.why for each in found.mismatches] == ["given back 30.00 INR here, 31.00 INR at the gateway"]
+
+
+async def test_refund_in_another_currency_is_a_mismatch(app: BookingApplication) -> None:
+    booking_id = await app.paid(await app.event())
+    await app.refund_booking(await app.person(Role.ADMIN), booking_id, None)
+    booked = BookedPayment(app.payment(booking_id), "BK1", app.clock.now(), inr(0))
+    update = app.gateway.update(booked.payment.id)
+    euros = GatewayRecord(update, inr(100), Money(Decimal(30), "EUR"))
+    assert mismatch_reason(booked, euros) == "given back 0.00 INR here, 30.00 EUR at the gateway"
+    assert mismatch_reason(booked, replace(euros, refunded=inr(30))) is None
+    assert mismatch_reason(booked, replace(euros, refunded=Money(Decimal(0), "EUR"))) is None
+
+
+async def test_refund_that_was_processed_and_is_not_at_the_gateway_is_a_mismatch(app: BookingApplication) -> None:
+    booking_id = await app.paid(await app.event())
+    await app.refund_booking(await app.person(Role.ADMIN), booking_id, Decimal(30))
+    await app.work()
+    app.gateway.refunds.clear()
+    refund_outside(app, booking_id, 29)
+    assert [each.why for each in (await audit(app)).mismatches] == [
+        "given back 30.00 INR here, 29.00 INR at the gateway"
+    ]
 
 
 async def test_payment_that_failed_at_the_gateway_is_a_mismatch(app: BookingApplication) -> None:

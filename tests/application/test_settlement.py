@@ -175,6 +175,7 @@ async def test_payment_after_its_hold_expired_reserves_the_seat_again(app: Booki
     assert (booking.cancelled_at, booking.cancel_reason) == (None, None)
     assert app.stored_event(event.id).booked == 1
     assert app.refunded() == []
+    assert {each.payload["money"] for each in app.messages(MessageType.PAYMENT_COMPLETED)} == {inr(100)}
 
 
 async def test_payment_after_its_hold_expired_is_refunded_if_the_seat_is_gone(app: BookingApplication) -> None:

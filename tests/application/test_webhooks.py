@@ -6,6 +6,7 @@ import pytest
 
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.refunds import AT_THE_GATEWAY
+from application.payments.settlement import Settled
 from domain.bookings import BookingStatus
 from domain.outbox import Delivered, MessageType
 from domain.payments import (
@@ -123,3 +124,13 @@ async def test_payment_that_a_refund_names_counts_from_the_arrival_of_the_refund
     stored = app.booking(booking.id)
     assert (stored.status, stored.payment_status) == (BookingStatus.CONFIRMED, PaymentStatus.REFUNDED)
     assert app.refunded() == [(inr(10), AT_THE_GATEWAY)]
+
+
+async def test_payment_that_is_looked_up_counts_from_its_webhook_that_names_the_order_only(
+    app: BookingApplication,
+) -> None:
+    booking = (await app.book(await app.event(starts_in=HOUR))).reserved
+    update = app.gateway.pay(app.payment_id(booking.id))
+    await receive(app, replace(update, payment_id=None))
+    app.clock.advance(HOUR)
+    assert await app.settle("gateway", update) is Settled.RECEIVED

@@ -33,7 +33,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 TARGETS = ("src/domain", "src/application/payments")
 RULES = ("tests/domain", "tests/application")
 LEAST = 0.9
-CPU_SECONDS = 20
+CPU_SECONDS = 10
 """For the tests of one mutant, in addition to what they need without it: an endless loop is noticed."""
 
 # Tests that list the methods of a class also see the mutants.

@@ -119,7 +119,8 @@ def mismatch_reason(booked: BookedPayment, entry: GatewayRecord) -> str | None:
     if not _same(booked.received, entry.received):
         return f"received {booked.received} here, {entry.received} at the gateway"
     least, most, there = booked.given_back, booked.payment.refunded, entry.refunded
-    if not (_same(there, least) or _same(there, most) or least.amount <= there.amount <= most.amount):
+    is_comparable = there.is_zero or there.currency == most.currency
+    if not (is_comparable and least.amount <= there.amount <= most.amount):
         return f"given back {least} here, {there} at the gateway"
     if booked.payment.status is PaymentStatus.PENDING and entry.report.report is PaymentUpdate.FAILED:
         return "waited for here, failed at the gateway"
