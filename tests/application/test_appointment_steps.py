@@ -206,7 +206,7 @@ class AppointmentSteps(PaymentSteps[AppointmentApplication]):
         assert sorted(sent) == sorted(f"coaching:{each.id}" for each in self.app.all_appointments())
 
 
-FEW, MANY = 8, 1_000
+FEW, MANY = 6, 1_000
 EXAMPLES = settings(max_examples=MANY if os.environ.get("LONG_RUN") else FEW, stateful_step_count=40, deadline=None)
 
 

@@ -154,7 +154,7 @@ class BookingSteps(PaymentSteps[BookingApplication]):
             assert is_refunded == (PaymentStatus.REFUNDED in statuses and PaymentStatus.COMPLETED not in statuses)
 
 
-FEW, MANY = 8, 1_000
+FEW, MANY = 6, 1_000
 EXAMPLES = settings(max_examples=MANY if os.environ.get("LONG_RUN") else FEW, stateful_step_count=40, deadline=None)
 
 

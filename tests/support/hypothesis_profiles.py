@@ -14,8 +14,8 @@ from hypothesis.internal.intervalsets import IntervalSet
 
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("random", settings.get_profile("any speed"), max_examples=100)
-settings.register_profile("same", settings.get_profile("any speed"), max_examples=15, derandomize=True)
-settings.register_profile("few", settings.get_profile("same"), max_examples=10)
+settings.register_profile("same", settings.get_profile("any speed"), max_examples=10, derandomize=True)
+settings.register_profile("few", settings.get_profile("same"), max_examples=8)
 settings.register_profile("branches", settings.get_profile("same"), max_examples=5)
 settings.load_profile("random" if os.environ.get("LONG_RUN") else "same")
 
