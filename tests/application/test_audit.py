@@ -158,3 +158,5 @@ async def test_mismatches_stuck_refunds_and_dead_letters_are_listed(app: Booking
     failed = RefundUpdate("refund", "any", inr(30), succeeded=False, refund_id=refund.id)
     await app.refunds.settle_update("gateway", failed)
     assert [each.failed for each in (await audit(app)).stuck] == [True]
+    later = await audit(app, since=app.clock.now() + HOUR)
+    assert (later.stuck, later.dead) == ([], [])

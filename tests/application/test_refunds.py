@@ -84,9 +84,7 @@ async def test_refund_of_a_payment_on_site_is_processed_without_a_gateway() -> N
 async def test_unavailable_gateway_delays_a_refund(app: BookingApplication) -> None:
     await requested(app)
     app.gateway.behaviour = Behaviour.UNAVAILABLE
-    (outcome,) = await app.work()
-    assert isinstance(outcome, Failed)
-    assert not outcome.permanent
+    assert await app.work() == [Failed("The payment gateway cannot be reached. Please try again shortly")]
     app.gateway.behaviour = Behaviour.ACCEPTS
     (row,) = app.stored_refunds()
     await app.refunds.pay(row.refund.id)
@@ -96,9 +94,7 @@ async def test_unavailable_gateway_delays_a_refund(app: BookingApplication) -> N
 async def test_refused_refund_goes_to_the_dead_letters(app: BookingApplication) -> None:
     await requested(app)
     app.gateway.behaviour = Behaviour.REFUSES
-    (outcome,) = await app.work()
-    assert isinstance(outcome, Failed)
-    assert outcome.permanent
+    assert await app.work() == [Failed("The payment gateway refused", permanent=True)]
     assert app.stored_refunds()[0].refund.succeeded is None
 
 

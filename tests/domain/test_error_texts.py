@@ -107,6 +107,30 @@ def test_invalid_value_is_named_with_the_reason(act: Callable[[], object], field
     assert refused.value.details == {field: text}
 
 
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "bounds"),
+    [
+        ("buffer_before", "buffer_before_minutes", (0, 1440)),
+        ("buffer_after", "buffer_after_minutes", (0, 1440)),
+        ("minimum_notice", "minimum_notice_minutes", (0, 527040)),
+        ("slot_step", "slot_step_minutes", (5, 1440)),
+        ("bookable_ahead", "bookable_days_ahead", (1440, 5270400)),
+    ],
+)
+def test_setting_of_a_coach_is_named_with_its_bounds(setting: str, field: str, bounds: tuple[int, int]) -> None:
+    least, most = bounds
+    for inside in bounds:
+        given = Availability(**{setting: inside * MINUTE})  # type: ignore[arg-type]
+        assert getattr(given, setting) == inside * MINUTE
+    for outside in (least - 1, most + 1):
+        with pytest.raises(Invalid) as refused:
+            Availability(**{setting: outside * MINUTE})  # type: ignore[arg-type]
+        assert refused.value.details == {field: f"Must be between {least} and {most} minutes"}
+
+
 @pytest.mark.parametrize(
     ("act", "text"),
     [
