@@ -1,12 +1,15 @@
 """What an operator sees of the outbox and does about it, from the command line."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -16,6 +19,7 @@ from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox import replays
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
@@ -157,6 +161,55 @@ async def test_replay_by_destination_and_time_selects_dead_messages_only(
     assert await dead_letters.replay_all(destination=Destination.CRM, since=None) == 1
     states = [await status_of(emptied_database, each) for each in (dead, mailed, pending)]
     assert states == ["pending", "dead", "pending"]
+
+
+async def seen_during_replay(
+    replaying: Database, database: asyncpg.Connection, patched: pytest.MonkeyPatch
+) -> set[int]:
+    """How many messages of one ordering key others see pending while three delivered ones and a newer one are replayed,
+    one in a statement."""
+    for _ in range(3):
+        await add_message(database, ordering_key="booking:12")
+    await database.execute("UPDATE outbox SET status = 'delivered', settled_at = now()")
+    await add_message(database, ordering_key="booking:12")
+    slow = "WHERE outbox.id = chosen.id AND pg_sleep(0.1) IS NOT NULL"
+    patched.setattr(replays, "_AT_ONCE", 1)
+    patched.setattr(replays, "_DELIVERED", replays._DELIVERED.replace("WHERE outbox.id = chosen.id", slow))
+    since = datetime.now(UTC) - timedelta(hours=1)
+    replay = asyncio.create_task(replays.replay_since(replaying, Destination.CRM, since, per_second=100, most=10))
+    seen = set()
+    while not replay.done():
+        seen.add(await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'pending'"))
+        await asyncio.sleep(0.01)
+    assert (await replay).messages == 3
+    return seen | {await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'pending'")}
+
+
+async def test_messages_of_a_key_are_replayed_together(
+    emptied_database: asyncpg.Connection, own: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a newer message could be delivered between them."""
+    assert await seen_during_replay(own, emptied_database, monkeypatch) == {1, 4}
+
+
+class WithoutTransactions(Database):
+    """The connection of a replay commits each statement."""
+
+    @contextlib.asynccontextmanager
+    async def connection_for(self, seconds: float) -> AsyncIterator[Any]:
+        async with super().connection_for(seconds) as connection:
+            yield SimpleNamespace(
+                fetch=connection.fetch, fetchval=connection.fetchval, transaction=contextlib.nullcontext
+            )
+
+
+async def test_without_a_transaction_messages_of_a_key_are_replayed_one_by_one(
+    emptied_database: asyncpg.Connection, shared_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control."""
+    database = WithoutTransactions(shared_database_url)
+    assert await seen_during_replay(database, emptied_database, monkeypatch) > {1, 4}
+    await database.close()
 
 
 async def test_unknown_or_not_dead_message_is_rejected(emptied_database: asyncpg.Connection, own: Database) -> None:
