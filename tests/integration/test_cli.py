@@ -4,6 +4,7 @@ import http.client
 import os
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from infrastructure.embedded.errors import Unusable
 from interfaces.cli import COMMANDS
 from interfaces.cli.database_watch import report_until_usable
-from tests.support.command import CONVENE, bare_environ, convene
+from servicekit.migrations import MigrationBlocked
+from tests.support.command import CONVENE, bare_environ, convene, convene_here
 from tests.support.servers import free_port, running_postgres, temporary_directory
 from tests.support.waiting import eventually
 
@@ -162,6 +164,21 @@ def test_migrate_creates_missing_databases_and_can_be_repeated(tmp_path: Path) -
             assert "CRM database: up to date" in done.stdout
         assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh")) > 3
         assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh_crm")) > 1
+
+
+def test_migrate_reports_in_one_line_what_it_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def upgrade(_dsn: str, *, report: Callable[[str], None]) -> None:
+        report("waiting for another migration of this database, process 7")
+        raise MigrationBlocked("process 7 has migrated this database for 1800 s: wait")
+
+    monkeypatch.setattr("infrastructure.postgres.migrations.upgrade", upgrade)
+    monkeypatch.setattr("infrastructure.external_servers.ensure_database", lambda _dsn, _setting: None)
+    done = convene_here("migrate", cwd=tmp_path, environ=bare_environ(**COMPLETE))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "convene: waiting for another migration of this database, process 7",
+        "convene: process 7 has migrated this database for 1800 s: wait",
+    ]
 
 
 def test_migrate_reports_a_missing_right_to_create_a_database(tmp_path: Path) -> None:
