@@ -171,7 +171,11 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
 
 async def test_worker_survives_a_restart_of_postgresql(own_postgres: EmbeddedPostgres, start: Start) -> None:
     worker = await start(own_postgres.dsn("convene"))
-    await until(lambda: worker.said("worker_started"))
+    database = await asyncpg.connect(own_postgres.dsn("convene"))
+    first_id = await add_message(database)
+    # Its destinations have made their first claims then: of those in flight some would succeed during the shutdown.
+    await until(lambda: is_delivered(database, first_id))
+    await database.close()
     own_postgres.stop()
     await until(lambda: worker.said("database_unavailable"))
     own_postgres.start()
@@ -182,6 +186,15 @@ async def test_worker_survives_a_restart_of_postgresql(own_postgres: EmbeddedPos
     events = [line["event"] for line in await worker.stop()]
     assert events.count("database_unavailable") == 1
     assert events.count("database_recovered") == 1
+
+
+async def test_worker_without_a_database_waits_for_its_clock_until_it_is_stopped(start: Start) -> None:
+    worker = await start("postgresql://convene@127.0.0.1:1/convene")
+    await until(lambda: worker.said("clock.not_read"))
+    events = [line["event"] for line in await worker.stop()]
+    assert events.count("clock.not_read") == 1
+    assert "worker_started" not in events
+    assert events[-1] == "worker_stopped"
 
 
 async def test_database_without_tables_is_reported_in_one_line(postgres: EmbeddedPostgres, start: Start) -> None:
