@@ -10,6 +10,7 @@ from domain.outbox import MessageType
 from domain.payments import OFFLINE, PaymentStatus
 from domain.refunds import PAID_TWICE
 from tests.application.booking_application import BookingApplication, delivered, inr
+from tests.support.memory.gateway import Behaviour
 
 
 @pytest.fixture
@@ -79,6 +80,15 @@ async def test_open_checkout_of_a_booking_paid_on_site_is_closed(app: BookingApp
     assert (on_the_spot.payment.gateway, on_the_spot.payment.status) == (OFFLINE, PaymentStatus.COMPLETED)
     assert delivered(await app.work())
     assert app.gateway.orders[online.payment.id].is_closed
+
+
+async def test_booking_that_got_no_checkout_can_be_paid_on_site(app: BookingApplication) -> None:
+    event = await app.event()
+    app.gateway.behaviour = Behaviour.UNAVAILABLE
+    booking = (await app.book(event)).reserved
+    assert app.payment(booking.id).order_id is None
+    await app.record_offline.by_facilitator(app.facilitator(event), BookingRef(booking.id))
+    assert app.messages(MessageType.CHECKOUT_ENDED) == []
 
 
 async def test_online_payment_beside_one_on_site_is_refunded(app: BookingApplication) -> None:
