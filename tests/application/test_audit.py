@@ -1,8 +1,12 @@
 """Rules of the comparison of all payments with the gateways' records."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
+
+import pytest
 
 from application.payments.audit import Audit, AuditPayments, mismatch_reason
 from application.payments.ports.gateways import GatewayRecord, RefundRequest
@@ -160,3 +164,20 @@ async def test_mismatches_stuck_refunds_and_dead_letters_are_listed(app: Booking
     assert [each.failed for each in (await audit(app)).stuck] == [True]
     later = await audit(app, since=app.clock.now() + HOUR)
     assert (later.stuck, later.dead) == ([], [])
+
+
+async def test_payments_are_read_in_pages(app: BookingApplication, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = await app.event()
+    for _ in range(5):
+        await app.paid(event)
+    read, sizes = MemoryPaymentAudit.payments, []
+
+    async def counted(self: MemoryPaymentAudit, **more: Any) -> Sequence[BookedPayment]:
+        page = await read(self, **more)
+        sizes.append(len(page))
+        return page
+
+    monkeypatch.setattr(MemoryPaymentAudit, "payments", counted)
+    monkeypatch.setattr("application.payments.audit.PAGE", 2)
+    assert (await audit(app)).compared == 5
+    assert sizes == [2, 2, 1, 0]

@@ -18,6 +18,7 @@ from domain.appointments import (
     HasBegun,
     NotReschedulable,
     PricedLengthFixed,
+    session,
 )
 from domain.ids import AppointmentId
 from domain.money import Money
@@ -150,3 +151,8 @@ def test_cancelled_appointment_has_no_hold(by: AppointmentCancelReason) -> None:
 )
 def test_cancellation_reason_states_who_cancelled(user_id: int, role: Role, reason: AppointmentCancelReason) -> None:
     assert an_appointment().reason_of_cancellation(a_user(user_id, role)) is reason
+
+
+def test_session_begins_at_a_second_and_lasts_whole_minutes() -> None:
+    booked = session(NOW + timedelta(microseconds=1), timedelta(minutes=30, seconds=59))
+    assert booked == Interval(NOW, NOW + timedelta(minutes=30))

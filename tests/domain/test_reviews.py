@@ -33,8 +33,9 @@ def test_others_cannot_review(
 
 @pytest.mark.parametrize("rating", [0, 6, -1])
 def test_rating_outside_1_to_5_is_rejected(rating: int) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as rejected:
         Review(EventId(1), UserId(1), rating, None, NOW)
+    assert rejected.value.details == {"rating": "Must be a whole number from 1 to 5"}
 
 
 def test_blank_comment_is_stored_as_none() -> None:
