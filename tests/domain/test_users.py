@@ -81,6 +81,11 @@ def test_part_of_a_name_with_two_letters_is_no_word() -> None:
         acceptable_password("alfalfalfalfxkq", STRICT, context=("Alf Bo",))
 
 
+def test_longest_words_are_removed_first() -> None:
+    with pytest.raises(Invalid):
+        acceptable_password("hannoverhannove", STRICT, context=("Ann Hannover",))
+
+
 MARKS = "a" + "\u0301" * 15_800 + "\u0316" * 15_800
 
 
