@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 IN_MEMORY = [Path(__file__).parent / name for name in ("domain", "application", "mails")]
 """Directories of tests that start nothing: they have no fixtures of servers."""
 
+# What is imported and collected stays.
+gc.disable()
+
 # Expected local times are those of the services, which read the newest database.
 use_newest_time_zones()
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: the garbage collector need not look at it again for each application."""
+    """The garbage collector need not look at what was imported again for each application."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -2,11 +2,15 @@
 
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.assertion.rewrite import PYC_TAIL
+
+from tests.support.compile import rewrite
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("ruff", "lint-imports", "mypy", "python")
@@ -70,6 +74,35 @@ def test_arguments_are_those_of_pytest(checkout: Path) -> None:
     assert (checkout / "called").read_text() == "python -m pytest tests/domain -q\n"
     (checkout / "failing" / "python").touch()
     assert run(checkout, "tests/domain").returncode == 1
+
+
+def test_pytest_reads_what_is_compiled_for_it(tmp_path: Path) -> None:
+    module = tmp_path / "test_sums.py"
+    module.write_text("def test_sum():\n    assert 1 + 1 == 3\n")
+    rewrite(module)
+    compiled = tmp_path / "__pycache__" / f"test_sums{PYC_TAIL}"
+    written = compiled.stat().st_mtime_ns
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            tmp_path,
+            "-c",
+            "/dev/null",
+            module,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "assert (1 + 1) == 3" in done.stdout
+    assert compiled.stat().st_mtime_ns == written
 
 
 def test_mypy_checks_every_package_strictly() -> None:
