@@ -35,6 +35,7 @@ def answers(url: str) -> bool:
 
 
 # Takes 20 s: three pauses before restarts, and six interpreters that import everything.
+@pytest.mark.timeout(300)
 def test_up_is_ready_restarts_its_children_and_stops_cleanly() -> None:
     with temporary_directory() as directory:
         data = directory / "var"
