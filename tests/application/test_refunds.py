@@ -179,6 +179,7 @@ async def test_mismatch_of_a_refund_without_an_order_names_the_payment(app: Book
     await app.refunds.settle_update("gateway", outside(app, booking_id, 101))
     (mismatch,) = app.stored_mismatches()
     assert (mismatch.order_id, mismatch.payment_id) == ("", app.payment_id(booking_id))
+    assert mismatch.report.payment_id == mismatch.payment_id
 
 
 async def test_refund_of_the_dashboard_that_exceeds_what_is_left_is_kept_as_a_mismatch(

@@ -143,7 +143,7 @@ class MemoryPayments:
     async def record_mismatch(
         self, gateway: str, report: GatewayUpdate, payment_id: PaymentId | None, why: str
     ) -> None:
-        row = StoredMismatch(gateway, report.order_id or "", why, payment_id)
+        row = StoredMismatch(gateway, report.order_id or "", why, payment_id, report)
         self._transaction.tables.of("mismatches").setdefault((gateway, row.order_id, why), row)
 
     def _row(self, payment_id: PaymentId) -> StoredPayment:

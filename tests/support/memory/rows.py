@@ -59,6 +59,7 @@ class StoredMismatch:
     order_id: str
     why: str
     payment_id: PaymentId | None
+    report: GatewayUpdate
 
 
 @dataclass(frozen=True, slots=True)
