@@ -38,6 +38,7 @@ async def test_late_payment_reserves_a_free_time_again(app: AppointmentApplicati
     assert {each.changed_at for each in (await app.history(appointment_id))[1:]} == {app.clock.now()}
     assert app.stored(appointment_id).cancel_reason is None
     assert app.refunded() == []
+    assert {each.payload["money"] for each in app.messages(MessageType.PAYMENT_COMPLETED)} == {inr(30)}
 
 
 async def by_another_session(app: AppointmentApplication, coach: User) -> None:
@@ -149,6 +150,7 @@ async def test_declined_payment_can_be_paid_later(app: AppointmentApplication) -
     appointment_id = await app.appointment()
     await app.settle("gateway", app.gateway.decline(app.payment_of(appointment_id).id))
     assert app.states(appointment_id) == ["pending, failed"]
+    assert {each.payload["money"] for each in app.messages(MessageType.PAYMENT_FAILED)} == {inr(30)}
     assert [key for key, to in app.sent(MessageType.PAYMENT_FAILED) if to is Destination.EMAIL] == [
         f"coaching:{appointment_id}:client"
     ]

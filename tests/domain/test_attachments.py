@@ -95,3 +95,7 @@ def test_uploader_coach_and_admins_delete_an_attachment() -> None:
         attachment.require_deletable(user, appointment)
     with pytest.raises(AttachmentForbidden):
         attachment.require_deletable(a_user(3), appointment)
+
+
+def test_only_points_and_blanks_are_removed_from_the_start_of_a_filename() -> None:
+    assert clean_filename(". X-ray.txt") == "X-ray.txt"

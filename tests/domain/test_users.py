@@ -60,6 +60,7 @@ def test_other_lengths_are_rejected(length: int) -> None:
         "ada@example.com!!",
         "conveneconvene2026",
         "wxyzvbnmwxyzvbn",
+        "abcdefghijxkqv7",
     ],
 )
 def test_strict_policy_rejects_easily_guessed_passwords(password: str) -> None:
