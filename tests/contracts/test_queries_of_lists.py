@@ -53,10 +53,9 @@ LISTS = {
     "/api/bookings/my": 2,
     "/api/facilitator/bookings": 3,
     "/api/facilitator/sessions": 3,
-    # The event too, to see whose it is.
-    "/api/facilitator/sessions/{id}/bookings": 3,
-    # The key figures and the last ten bookings.
-    "/api/facilitator/dashboard": 4,
+    "/api/facilitator/sessions/{id}/bookings": 2,
+    # The key figures and the last ten bookings, in a transaction: its begin and end count, too.
+    "/api/facilitator/dashboard": 6,
 }
 
 
@@ -69,7 +68,8 @@ async def test_number_of_queries_does_not_depend_on_the_number_of_rows(
     more = await some_events(database, john.id, 59, capacity=1000)
     await fill(database, john, first, more, 59)
     counted[60] = await count(statements, john, first, rows=60)
-    assert counted == {1: LISTS, 60: LISTS}
+    assert counted[1] == LISTS
+    assert counted[60] == LISTS
 
 
 async def fill(database: asyncpg.Connection, john: Person, first: int, booked_by_john: list[int], users: int) -> None:

@@ -16,7 +16,6 @@ from domain.accounts import User, UserId
 from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
 from domain.coaches import Coach
-from domain.errors import Unavailable
 from domain.events import Event, EventDetails, EventId
 from domain.ids import AppointmentId
 from domain.money import Money
@@ -26,7 +25,9 @@ from infrastructure.postgres.appointments.coaches import PostgresCoaches
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.unit_of_work import UnitsOfWork
+from infrastructure.retries import TransactionConflict
 from infrastructure.settings import Settings
+from servicekit import conflicts
 from tests.support.app_harness import AppHarness, NewSession, open_app_harness
 from tests.support.appointment_harness import HOUR, AppointmentHarness, at
 from tests.support.local_gateway import running_local_gateway
@@ -220,17 +221,19 @@ class OutOfTurn(PostgresAppointments):
 
 @pytest.mark.parametrize(
     ("units", "loser"),
-    [(UnitsOfWork, SlotUnavailable), (units_with(appointments=OutOfTurn), Unavailable)],
+    [(UnitsOfWork, SlotUnavailable), (units_with(appointments=OutOfTurn), TransactionConflict)],
     ids=["", "twin"],
 )
 async def test_of_two_waiting_for_one_time_one_gets_it_and_one_gets_unavailable(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
     units: type[UnitsOfWork],
     loser: type[Exception],
 ) -> None:
-    """The negative control ends in a deadlock, and one caller gets a 503."""
+    """The negative control ends in a deadlock, and one caller gets a 503 where nothing is repeated."""
+    monkeypatch.setattr(conflicts, "TRIES", 1)
     async with a_scene(make_settings(), database, units) as scene:
         two = [await scene.books(hour) for hour in (1, 2)]
         third = await asyncpg.connect(database_url)
