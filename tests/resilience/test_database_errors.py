@@ -29,7 +29,7 @@ def _is_outage(response: httpx.Response) -> None:
     assert response.json() == body_of(error_response(Unavailable()), ERROR_FORMATS.of(path), request_id)
 
 
-# Takes 8 s: every operation of the API is called, those that write four times.
+# Takes 8 s: every operation of the API is called, those that write three times.
 async def test_every_write_of_the_booking_api_answers_503(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -122,4 +122,4 @@ class FaultyRecorder(Recorder):
         """All SQLSTATEs at both moments in a long run, otherwise those that are next."""
         if LONG_RUN:
             return [(state, at_commit) for at_commit in (False, True) for state in (*CONFLICTS, *OUTAGES)]
-        return [(next(self._states), False), (next(self._states), False), (next(self._states), True)]
+        return [(next(self._states), False), (next(self._states), True)]
