@@ -18,6 +18,7 @@ import yaml
 from infrastructure.settings import Settings
 from interfaces.cli import COMMANDS, convene
 from tests.architecture.test_settings_listed import crm_names
+from tests.support.tools import fetched
 
 ROOT = Path(__file__).parents[2]
 SECRETS = (
@@ -72,8 +73,8 @@ def check_command(line: list[str]) -> None:
 
 def parsed_by_compose(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """The result of `docker compose config`: of the program that script/tools fetched, else of the installed Docker."""
-    fetched = Path(sys.prefix) / "tools" / "docker-compose"
-    program = [str(fetched)] if fetched.exists() else ["docker", "compose"]
+    parser = fetched("docker-compose")
+    program = [str(parser)] if parser.exists() else ["docker", "compose"]
     (directory / "docker-compose.yml").write_text(text)
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory), **dict.fromkeys(SECRETS, "secret")}
     return subprocess.run(

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import yaml
 
 from interfaces.cli import convene
 from tests.architecture.test_compose import SETTINGS, UniqueKeyLoader, check_command
+from tests.support.tools import fetched
 
 ROOT = Path(__file__).parents[2]
 OPS = ROOT / "ops"
@@ -42,7 +42,7 @@ def metric_of(sample: str) -> str:
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("promtool", path=f"{Path(sys.prefix) / 'tools'}:/usr/bin:/usr/local/bin")
+    program = shutil.which("promtool", path=f"{fetched('promtool').parent}:/usr/bin:/usr/local/bin")
     if program is None:
         pytest.fail("no promtool: install it, on Debian and Ubuntu with: apt install prometheus", pytrace=False)
     return subprocess.run(

