@@ -1,6 +1,7 @@
 """Random steps of payments: what a gateway, its clients and the worker do, whatever is paid for."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -48,8 +49,9 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
         with suppress(DomainError):
             self.run(coroutine)
 
+    @abstractmethod
     async def periodic_tasks(self) -> None:
-        raise NotImplementedError
+        """The tasks of a worker that are due without a message."""
 
     def order(self, which: int) -> Order:
         orders = list(self.app.gateway.orders.values())
