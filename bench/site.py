@@ -49,7 +49,7 @@ async def open_site(apis: int) -> AsyncIterator[Site]:
         dsn = postgres.dsn("convene")
         await asyncio.to_thread(migrations.upgrade, dsn)
         # As for pgbench: paid on the spot, so that both do the same work.
-        environ = server_environ(dsn, redis.url, directory, payment_provider="offline")
+        environ = server_environ(dsn, redis.url, directory, payment_provider="offline", request_queue_ms="500")
         running = stack.enter_context(running_apis(apis, environ, directory))
         database = await asyncpg.connect(dsn)
         try:

@@ -225,6 +225,7 @@ async def _running() -> AsyncIterator[tuple[System, Disk | None]]:
             payment_provider="sandbox",
             payment_hold_minutes=str(HOLD_MINUTES),
             database_timeout_seconds="4",
+            request_queue_ms="500",
         )
         services: list[ServiceProcess] = []
         stack.callback(_stop, services)

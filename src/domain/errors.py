@@ -8,6 +8,7 @@
     ├── Unauthenticated   no valid login
     ├── TooManyRequests   too many requests; `retry_after` in seconds
     └── Unavailable       a required service is unavailable; `retry_after` in seconds, None if waiting does not help
+        └── Overloaded    there are more requests than the service can answer in time
 
 `interfaces/http/errors.py` maps each class to an HTTP status.
 """
@@ -77,3 +78,8 @@ class Unavailable(DomainError):
     def __init__(self, message: str | None = None, retry_after: int | None = 2) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    message = "The service has too many requests at the moment. Please try again in a few seconds"

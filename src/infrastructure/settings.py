@@ -107,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_body_seconds: int
     http_idle_seconds: int
     otel_exporter_otlp_endpoint: str | None
+    request_queue_ms: int
     database_pool_size: int
     worker_database_pool_size: int
     database_timeout_seconds: int
@@ -235,6 +236,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         http_body_seconds=read.whole("HTTP_BODY_SECONDS", "20", 1, 3600),
         http_idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
         otel_exporter_otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", schemes=("http", "https")) or None,
+        request_queue_ms=read.whole("REQUEST_QUEUE_MS", "500", 10, 60_000),
         database_pool_size=pool_size,
         # A worker serves every destination at the same time.
         worker_database_pool_size=read.whole("WORKER_DATABASE_POOL_SIZE", str(3 * pool_size), 1, 300),

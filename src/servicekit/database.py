@@ -5,7 +5,7 @@ import functools
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -144,8 +144,8 @@ class ConnectionPool:
     """Opened by its first use, so that a process starts while its database is unreachable.
 
     Raises `unavailable` for an outage. `server_settings`: parameters of each session, besides those of `timeouts`.
-    `prepare` sets up a new connection. `waited` receives the wait for each connection in seconds, `released` is called
-    after each release, `wrote` after each transaction that may have written.
+    `prepare` sets up a new connection. `waiting` surrounds each wait for a connection, `waited` receives its seconds,
+    `released` is called after each release, `wrote` after each transaction that may have written.
     """
 
     def __init__(
@@ -158,6 +158,7 @@ class ConnectionPool:
         timeouts: Timeouts,
         pooler: Pooler = DIRECT,
         prepare: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
         waited: Callable[[float], None] = _ignore,
         released: Callable[[], None] = lambda: None,
         wrote: Callable[[], None] = lambda: None,
@@ -169,6 +170,7 @@ class ConnectionPool:
         connection_class = type("PooledConnection", (RepeatingConnection,), {"wrote": lambda _self: wrote()})
         self._options = pooler.connect_options(timeouts.session_settings | dict(server_settings), connection_class)
         self._prepare = prepare
+        self._waiting = waiting
         self._waited = waited
         self._released = released
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -186,7 +188,8 @@ class ConnectionPool:
                 pool = self._pool or await self._open()
                 began = time.perf_counter()
                 try:
-                    connection = await pool.acquire(timeout=self.timeouts.connect)
+                    with self._waiting():
+                        connection = await pool.acquire(timeout=self.timeouts.connect)
                 finally:
                     self._waited(time.perf_counter() - began)
                 try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller, request
 from tests.support.command import bare_environ
-from tests.support.settings import DATABASE_TIMEOUT_SECONDS, JWT_SECRET_KEY
+from tests.support.settings import DATABASE_TIMEOUT_SECONDS, JWT_SECRET_KEY, REQUEST_QUEUE_MS
 
 API = ("interfaces.cli", "api", "--fd")
 CRM = ("crm", "serve", "--fd")
@@ -31,6 +31,7 @@ def server_environ(database_url: str, redis_url: str, data: Path, **settings: st
         BACKEND_SERVICE_TOKEN="a-service-token-of-the-tests",
         DRAIN_SECONDS="0",
         DATABASE_TIMEOUT_SECONDS=DATABASE_TIMEOUT_SECONDS,
+        REQUEST_QUEUE_MS=REQUEST_QUEUE_MS,
     ) | {name.upper(): value for name, value in settings.items()}
 
 

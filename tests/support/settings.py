@@ -10,6 +10,8 @@ JWT_SECRET_KEY = "a key of the tests, 32 bytes long."
 TOKEN_KEY = "t" * 32
 DATABASE_TIMEOUT_SECONDS = "30"
 """Longer than by default: a busy machine is no outage. Tests of outages set their own."""
+REQUEST_QUEUE_MS = "30000"
+"""Longer than by default: a busy machine is no overload. Tests of overload set their own."""
 
 
 def reached_directly(database_url: str) -> str:
@@ -38,5 +40,6 @@ def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: st
         "PAYMENT_PROVIDER": "offline",
         "LOG_LEVEL": "warning",
         "DATABASE_TIMEOUT_SECONDS": DATABASE_TIMEOUT_SECONDS,
+        "REQUEST_QUEUE_MS": REQUEST_QUEUE_MS,
     } | Reached.settings
     return load_settings(environ | {name.upper(): value for name, value in changes.items()})

@@ -85,6 +85,7 @@ from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.retries import repeating
 from infrastructure.settings import Settings
+from servicekit.admission import Admission
 from servicekit.clock import DatabaseClock
 from servicekit.logging import current_request_id
 from servicekit.tasks import LongLivedTasks
@@ -165,6 +166,7 @@ class Container:
     appointment: Appointment
     feeds: CalendarFeeds
     calendars: Calendars
+    admission: Admission
     metrics: Metrics
     traces: Traces
     live_update_listeners: RedisLiveUpdateListeners
@@ -195,12 +197,15 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     tasks = tasks or LongLivedTasks()
     use_newest_time_zones()
     metrics = Metrics()
+    # Two uses wait for each connection: it is never idle, and the queue of a use stays short.
+    admission = Admission(database_waits=2 * settings.database_pool_size, seconds=settings.request_queue_ms / 1000)
     database = Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout=settings.database_timeout_seconds,
         pooler=settings.pooler,
         watch=metrics,
+        waiting=admission.database_wait,
     )
     database_clock = DatabaseClock(database.connection)
     clock = substitutes.clock or database_clock
@@ -333,6 +338,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         repeating(appointment),
         repeating(feeds),
         repeating(calendars),
+        admission,
         metrics,
         traces,
         live_update_listeners,

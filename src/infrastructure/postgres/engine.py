@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
 import asyncpg
@@ -108,9 +108,12 @@ class Database:
         timeout: float = 4,
         pooler: Pooler = DIRECT,
         watch: PoolWatch | None = None,
+        waiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
+        """`waiting` surrounds each wait for a connection."""
         self.timeouts = timeouts = Timeouts(timeout)
         self._watch = watch
+        self._waiting = waiting
         self._pool = ConnectionPool(
             dsn,
             size=pool_size,
@@ -119,6 +122,7 @@ class Database:
             timeouts=timeouts,
             pooler=pooler,
             prepare=_decode_json,
+            waiting=waiting,
             waited=self._waited,
             released=self._report,
             wrote=make_final,
@@ -188,7 +192,8 @@ class Database:
             def connect(self) -> PooledConnection:
                 began = time.perf_counter()
                 try:
-                    return super().connect()
+                    with database._waiting():
+                        return super().connect()
                 finally:
                     database._waited(time.perf_counter() - began)
 

@@ -12,6 +12,7 @@ import msgspec
 import uvicorn
 
 from infrastructure.settings import Settings
+from interfaces.http.entrance import PROBES
 from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import ErrorResponse, body_of
 from interfaces.http.middleware import SECURITY_HEADERS
@@ -40,7 +41,7 @@ def http_limits(settings: Settings) -> HttpLimits:
         head_seconds=settings.http_head_seconds,
         body_seconds=settings.http_body_seconds,
         idle_seconds=settings.http_idle_seconds,
-        operator_paths=frozenset({"/health", "/health/live", "/health/ready", "/metrics"}),
+        operator_paths=PROBES,
         stream_paths=frozenset({"/facilitator/feed"}),
     )
 

@@ -33,6 +33,7 @@ from interfaces.http.booking_api import (
     reviews,
     stripe,
 )
+from interfaces.http.entrance import Entrance
 from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import CountError, ErrorFormats, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
@@ -100,7 +101,13 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
     app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     authenticate = parts.use_cases.authenticate
     middleware = RequestMiddleware(
-        app, ERROR_FORMATS, parts.answered, uploads=coaching_api.UPLOADS, authenticate=authenticate, draining=draining
+        app,
+        ERROR_FORMATS,
+        parts.answered,
+        uploads=coaching_api.UPLOADS,
+        authenticate=authenticate,
+        entrance=Entrance(parts.admission, parts.metrics.refused),
+        draining=draining,
     )
     return BrowserPages(middleware, "Convene", LINKS)
 

@@ -17,7 +17,7 @@ import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
-from domain.errors import DomainError
+from domain.errors import DomainError, Overloaded
 from interfaces.http.authentication import token_in
 from interfaces.http.errors import ErrorFormat, ErrorFormats, ErrorResponse, body_of, error_response, framework_response
 from interfaces.http.log_redaction import shown
@@ -65,6 +65,12 @@ class Count(Protocol):
     ) -> None: ...
 
 
+class Entrance(Protocol):
+    """Called with the path before each request. Returns what is called at its end. Raises `Overloaded`."""
+
+    async def __call__(self, path: str) -> Callable[[], None]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A path whose authenticated POSTs upload a file as a form, in a body of at most `largest` bytes."""
@@ -84,15 +90,17 @@ class RequestMiddleware:
         *,
         uploads: Sequence[Upload] = (),
         authenticate: Callable[[str], Awaitable[object]] | None = None,
+        entrance: Entrance | None = None,
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`uploads` need `authenticate`, which raises `Unauthenticated` for an invalid token. Answers while the process
-        is `draining` close the connection."""
+        """`uploads` need `authenticate`, which raises `Unauthenticated` for an invalid token. Requests pass the
+        `entrance` first. Answers while the process is `draining` close the connection."""
         self._app = app
         self._error_formats = error_formats
         self._count = count
         self._uploads = uploads
         self._authenticate = authenticate
+        self._entrance = entrance
         self._draining = draining
 
     def _upload(self, scope: HTTPScope) -> Upload | None:
@@ -125,7 +133,10 @@ class RequestMiddleware:
         started = time.perf_counter()
         # A HEAD is handled as a GET; the server omits the body (RFC 9110, 9.3.2).
         asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
+        left: Callable[[], None] | None = None
         try:
+            if self._entrance is not None:
+                left = await self._entrance(scope["path"])
             upload = self._upload(scope)
             if upload is not None:
                 await self._require_uploader(headers)
@@ -133,9 +144,13 @@ class RequestMiddleware:
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.response, self._error_formats.of(scope["path"]))
+        except Overloaded as error:
+            await answer.refuse(error_response(error), self._error_formats.of(scope["path"]))
         except _ClientLeft:
             pass  # counted and logged with status 0
         finally:
+            if left is not None:
+                left()
             # A stream lasts as long as its client stays connected, so its start counts as the answer.
             seconds = (answer.streaming_since or time.perf_counter()) - started
             method = scope["method"]
