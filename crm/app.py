@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -36,12 +37,14 @@ from crm.email.content import NotificationEmailWriter
 from crm.facilitator_events import FacilitatorEvents
 from crm.metrics import Metrics
 from crm.notification_store import NotificationStore, mail_queue
+from crm.retention import Retention
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
 from servicekit.clock import DatabaseClock
 from servicekit.lease_queue import OutageLog
-from servicekit.mail_transport import mail_transport
+from servicekit.mail_transport import mail_directory, mail_transport
+from servicekit.retention import MailFiles
 from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
 from servicekit.write_probe import WriteProbe
@@ -73,6 +76,10 @@ def create_app(
     transport = mail_transport(settings.smtp, settings.data)
     outages = OutageLog()
     metrics = Metrics(DESTINATIONS)
+    files = MailFiles(
+        mail_directory(settings.data), timedelta(days=settings.mail_file_retention_days), clock.now, metrics.pruned
+    )
+    retention = Retention(settings, database, metrics.pruned, files)
     mail_dispatcher = Dispatcher(
         mail_queue(database, lease, LEASE), EmailSender(writer, transport), clock, pace, outages
     )
@@ -91,14 +98,14 @@ def create_app(
             for sender in http.values():
                 closing.push_async_callback(sender.close)
             await clock.read()
-            reading = tasks.start("read the clock", clock.run())
+            running = [tasks.start("read the clock", clock.run()), tasks.start("prune", retention.run())]
             for dispatcher in dispatchers:
                 dispatcher.start(tasks)
             try:
                 yield
             finally:
                 await asyncio.gather(*(dispatcher.close() for dispatcher in dispatchers))
-                await tasks.stop([reading])
+                await tasks.stop(running)
 
     provided = {
         "settings": settings,

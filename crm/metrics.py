@@ -1,26 +1,18 @@
-"""Metrics of the CRM in the text format of Prometheus: counters of its processes, and what waits in its database.
-
-A scrape reaches one of several processes. They count into common files then (`PROMETHEUS_MULTIPROC_DIR`, set by the
-process that starts them), and each of them returns the sum.
-"""
+"""Metrics of the CRM: counters of its processes, and what waits in its database. `servicekit.exposition` says how the
+processes behind an address count together."""
 
 from __future__ import annotations
 
-import os
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import asyncpg
-from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 from crm.database import Database, DatabaseUnavailable
-from servicekit.logging import dropped_lines
+from servicekit.exposition import METHODS, DroppedLines, exposition
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WAITING = """
 SELECT 'email' AS destination, count(*) AS pending, extract(epoch FROM now() - min(received_at))::float8 AS oldest
 FROM notifications WHERE status = 'pending'
@@ -29,18 +21,14 @@ SELECT destination, count(*), extract(epoch FROM now() - min(received_at))::floa
 FROM crm_booking_deliveries WHERE status = 'pending' GROUP BY destination
 """
 
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
 
 class Metrics:
     """`dropped_log_lines` returns the number of log lines that were not written, by reason."""
 
     def __init__(
-        self, destinations: Sequence[str], dropped_log_lines: Callable[[], Mapping[str, int]] = dropped_lines
+        self, destinations: Sequence[str], dropped_log_lines: Callable[[], Mapping[str, int]] | None = None
     ) -> None:
         self._destinations = destinations
-        self._dropped_log_lines = dropped_log_lines
-        self._counted_lines: Tally[str] = Tally()
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "convene_crm_http_requests",
@@ -48,20 +36,27 @@ class Metrics:
             ("method", "status"),
             registry=self._registry,
         )
-        self._dropped = Counter(
+        self._pruned = Counter(
+            "convene_crm_pruned_rows",
+            "Expired rows and mail files that the CRM deleted, by kind.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self._dropped = DroppedLines(
             "convene_crm_log_lines_dropped",
             "Log lines that the processes of the CRM did not write, by reason.",
-            ("reason",),
-            registry=self._registry,
+            self._registry,
+            dropped_log_lines,
         )
 
     def request(self, method: str, status: int) -> None:
         """`status` 0: the client disconnected before the response."""
-        method = method if method in _METHODS else "other"
+        method = method if method in METHODS else "other"
         self._requests.labels(method, f"{status // 100}xx" if status else "none").inc()
-        for reason, lines in self._dropped_log_lines().items():
-            self._dropped.labels(reason).inc(lines - self._counted_lines[reason])
-            self._counted_lines[reason] = lines
+        self._dropped.update()
+
+    def pruned(self, kind: str, number: int) -> None:
+        self._pruned.labels(kind).inc(number)
 
     async def exposition(self, database: Database, clock_difference: timedelta | None) -> bytes:
         """While the database is unreachable: the counters, and `0` for its reachability."""
@@ -71,7 +66,7 @@ class Metrics:
                 rows = await connection.fetch(_WAITING)
         except DatabaseUnavailable:
             pass
-        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(self._families(rows, clock_difference)))
+        return exposition(self._registry, self._families(rows, clock_difference))
 
     def _families(self, rows: Sequence[asyncpg.Record] | None, clock_difference: timedelta | None) -> Iterator[Metric]:
         if clock_difference is not None:
@@ -100,17 +95,3 @@ class Metrics:
             pending.add_metric((destination,), row["pending"] if row else 0)
             oldest.add_metric((destination,), row["oldest"] or 0 if row else 0)
         yield from (pending, oldest)
-
-    def _counted(self) -> Collector:
-        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if directory is None:
-            return self._registry
-        return MultiProcessCollector(CollectorRegistry(), directory)  # type: ignore[no-untyped-call]
-
-
-class _ReadMetrics(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families

@@ -64,6 +64,8 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: str = "Convene <convene@localhost>"
     mail_smtputf8: bool = False
     data: Path = Path("var")
+    retention_days: int = 400
+    mail_file_retention_days: int = 30
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
     metrics_token: str | None = None
@@ -101,6 +103,8 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         mail_smtputf8=read.switch("MAIL_SMTPUTF8", "false"),
         data=Path(read.text("CONVENE_DATA", "var")),
+        retention_days=read.days("CRM_RETENTION_DAYS", "400"),
+        mail_file_retention_days=read.days("MAIL_FILE_RETENTION_DAYS", "30"),
         notifications_shape=cast(
             Literal["list", "envelope"], read.choice("CRM_NOTIFICATIONS_SHAPE", "list", ("list", "envelope"))
         ),

@@ -95,6 +95,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery_signing_secrets: tuple[str, ...]
     reminder_offsets: tuple[timedelta, ...]
     delivered_retention_days: int
+    dead_letter_retention_days: int
+    reminder_retention_days: int
+    gateway_payload_retention_days: int
+    appointment_history_retention_days: int
+    sandbox_order_retention_days: int
+    login_retention_days: int
+    mail_file_retention_days: int
     trusted_proxies: tuple[str, ...]
     metrics_token: str | None
     drain_seconds: int
@@ -222,7 +229,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         razorpay_api_base=read.url("RAZORPAY_API_BASE", "https://api.razorpay.com", schemes=("http", "https")),
         delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", DEFAULT_RETRY_SCHEDULE),
         delivery_signing_secrets=read.signing_secrets("DELIVERY_SIGNING_SECRETS"),
-        delivered_retention_days=read.whole("DELIVERED_RETENTION_DAYS", "30", 1, 3650),
+        delivered_retention_days=read.days("DELIVERED_RETENTION_DAYS", "30"),
+        dead_letter_retention_days=read.days("DEAD_LETTER_RETENTION_DAYS", "365"),
+        reminder_retention_days=read.days("REMINDER_RETENTION_DAYS", "90"),
+        gateway_payload_retention_days=read.days("GATEWAY_PAYLOAD_RETENTION_DAYS", "90"),
+        appointment_history_retention_days=read.days("APPOINTMENT_HISTORY_RETENTION_DAYS", "730"),
+        sandbox_order_retention_days=read.days("SANDBOX_ORDER_RETENTION_DAYS", "365"),
+        login_retention_days=read.days("LOGIN_RETENTION_DAYS", "30"),
+        mail_file_retention_days=read.days("MAIL_FILE_RETENTION_DAYS", "30"),
         reminder_offsets=read.offsets("REMINDER_OFFSETS", "24h,1h"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),

@@ -163,8 +163,13 @@ class FileTransport:
 
 
 def mail_transport(server: SmtpServer | None, data: Path) -> MailTransport:
-    """SMTP where there is a server, files below `data`/mail where there is none."""
-    return SmtpTransport(server) if server else FileTransport(data / "mail")
+    """SMTP where there is a server, files where there is none."""
+    return SmtpTransport(server) if server else FileTransport(mail_directory(data))
+
+
+def mail_directory(data: Path) -> Path:
+    """Of the mail files."""
+    return data / "mail"
 
 
 def file_name(mail: EmailMessage) -> str:

@@ -87,6 +87,10 @@ class SettingsReader:
             raise SettingsError(f"{name} is {value!r}: give a whole number from {low} to {high}")
         return int(value)
 
+    def days(self, name: str, default: str) -> int:
+        """How long something is kept; 0 means for ever."""
+        return self.whole(name, default, 0, 3650)
+
     def switch(self, name: str, default: str) -> bool:
         value = self.text(name, default).lower()
         if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:

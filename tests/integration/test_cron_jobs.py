@@ -14,13 +14,8 @@ from arq import cron
 from arq.cron import CronJob
 from redis.asyncio import Redis
 
-from application.idempotency import PruneIdempotencyKeys
 from infrastructure import container
 from infrastructure.embedded import EmbeddedRedis
-from infrastructure.postgres.engine import Database
-from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
-from infrastructure.postgres.live_updates import PostgresLiveUpdates
-from infrastructure.postgres.outbox.retention import PostgresRetention
 from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings
 from interfaces.workers import arq_worker
@@ -154,15 +149,13 @@ async def test_cron_jobs_leave_little_in_redis(redis: EmbeddedRedis, monkeypatch
 
 
 async def test_rows_not_pruned_for_an_hour_are_pruned_by_every_worker(
-    database: asyncpg.Connection, database_url: str
+    database: asyncpg.Connection, make_settings: Callable[..., Settings]
 ) -> None:
     (facilitator,) = await many_users(database, 1, role="facilitator")
-    own = Database(database_url)
-    tasks = [
-        PruningTask("prune_messages", PostgresRetention(own, days=30).prune, 0),
-        PruningTask("prune_live_updates", PostgresLiveUpdates(own).prune, 0),
-        PruningTask("prune_idempotency_keys", PruneIdempotencyKeys(PostgresIdempotencyKeys(own)), 0),
-    ]
+    parts = container.build_deliveries(make_settings())
+    kinds = {"prune_messages", "prune_live_updates", "prune_idempotency_keys"}
+    tasks = [task for task in pruning_tasks(parts) if task.name in kinds]
+    assert len(tasks) == 3
     for late in (timedelta(minutes=1), OVERDUE + timedelta(minutes=1)):
         message_id = await add_message(database)
         await database.execute(
@@ -194,7 +187,7 @@ async def test_rows_not_pruned_for_an_hour_are_pruned_by_every_worker(
     for task in tasks:
         await task.run_once()
     assert await left() == [0, 0, 0]
-    await own.close()
+    await parts.close()
 
 
 async def test_tasks_that_keep_invariants_are_not_cron_jobs(make_settings: Callable[..., Settings]) -> None:
@@ -202,4 +195,5 @@ async def test_tasks_that_keep_invariants_are_not_cron_jobs(make_settings: Calla
     periodic = {task.name for task in periodic_tasks(parts)}
     assert {"expire_holds", "expire_appointment_holds", "expire_invitations", "queue_reminders", "reconcile"} < periodic
     assert not periodic & {task.name for task in pruning_tasks(parts)}
+    assert len({task.seconds for task in pruning_tasks(parts)}) == len(parts.pruning), "two at the same second"
     await parts.close()

@@ -6,7 +6,7 @@ PostgreSQL itself says what a page read: the plan of each statement that went th
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from domain.payments import PaymentStatus
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.payments.audit import PostgresPaymentAudit
+from tests.support.plans import nodes_of, rows_read
 from tests.support.process_harness import LONG_RUN
 
 MESSAGES = 300_000 if LONG_RUN else 60_000
@@ -117,23 +118,10 @@ class ExplainedDatabase(Database):
         async with super().connection() as connection:
             await connection.execute("SET plan_cache_mode = force_generic_plan")
             for query, values in asked:
-                said = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values)
-                plan = json.loads(said) if isinstance(said, str) else said
-                nodes = list(_nodes(plan[0]["Plan"]))
-                assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], json.dumps(plan, indent=1)
-                read += sum(_read(node) for node in nodes if "Index Name" in node)
+                nodes = nodes_of(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values))
+                assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], json.dumps(nodes[0], indent=1)
+                read += sum(rows_read(node) for node in nodes if "Index Name" in node)
         return read
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for below in plan.get("Plans", []):
-        yield from _nodes(below)
-
-
-def _read(node: dict[str, Any]) -> float:
-    dropped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-    return float((node["Actual Rows"] + dropped) * node["Actual Loops"])
 
 
 @pytest.fixture(scope="module")

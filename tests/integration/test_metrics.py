@@ -47,6 +47,7 @@ NAMES = {
     "convene_clock_difference_seconds": set(),
     "convene_database_up": set(),
     "convene_log_lines_dropped": {"reason"},
+    "convene_pruned_rows": set(),  # a worker's
     "convene_outbox_pending": {"destination"},
     "convene_outbox_oldest_seconds": {"destination"},
     "convene_outbox_late_seconds": {"destination"},

@@ -12,11 +12,17 @@ from domain.outbox import Delivered, Destination, Failed, Message
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
-from infrastructure.postgres.outbox.retention import PostgresRetention
+from infrastructure.postgres.outbox.retention import PRUNE_MESSAGES
+from servicekit.retention import Pruning, Rule
 from tests.support.messages import add_message
 
 LEASE = timedelta(seconds=10)
 HOUR = timedelta(hours=1)
+MESSAGES = Rule("messages", PRUNE_MESSAGES, timedelta(days=30))
+
+
+def pruning(own: Database, **limits: int) -> Pruning:
+    return Pruning(own, lambda *_: None, **limits)
 
 
 @pytest.fixture
@@ -52,34 +58,26 @@ async def test_old_delivered_or_discarded_messages_are_deleted_with_attempts(
     kept = {await settled(database, status, days_ago=29) for status in ("delivered", "discarded")}
     kept.add(await settled(database, "dead", days_ago=400))
     kept.add(await add_message(database))
-    assert await PostgresRetention(own, days=30).prune() == 2
+    assert await pruning(own).prune(MESSAGES) == 2
     assert await left(database) == kept
     assert await database.fetchval("SELECT count(*) FROM delivery_attempts") == 3
-    assert await PostgresRetention(own, days=30).prune() == 0
+    assert await pruning(own).prune(MESSAGES) == 0
 
 
 async def test_deletion_runs_in_limited_steps(database: asyncpg.Connection, own: Database) -> None:
     for _ in range(7):
         await settled(database, "delivered", days_ago=31)
-    retention = PostgresRetention(own, days=30, step=2, most_steps=3)
-    assert [await retention.prune() for _ in range(3)] == [6, 1, 0]
+    limited = pruning(own, step=2, most_steps=3)
+    assert [await limited.prune(MESSAGES) for _ in range(3)] == [6, 1, 0]
 
 
 async def test_concurrent_deletions_do_not_wait_or_count_twice(database: asyncpg.Connection, own: Database) -> None:
     for _ in range(40):
         await settled(database, "delivered", days_ago=31)
-    retention = PostgresRetention(own, days=30, step=5)
-    assert sum(await asyncio.gather(*(retention.prune() for _ in range(3)))) <= 40
-    await retention.prune()
+    limited = pruning(own, step=5)
+    assert sum(await asyncio.gather(*(limited.prune(MESSAGES) for _ in range(3)))) <= 40
+    await limited.prune(MESSAGES)
     assert await left(database) == set()
-
-
-async def test_old_counters_are_deleted(database: asyncpg.Connection, own: Database) -> None:
-    await database.execute(
-        """INSERT INTO destination_minutes VALUES ('crm', now() - interval '2 h', 0, 1, 1), ('crm', now(), 0, 1, 1)"""
-    )
-    await PostgresRetention(own, days=30).prune()
-    assert await database.fetchval("SELECT count(*) FROM destination_minutes") == 1
 
 
 async def claim(due: PostgresOutboxClaims, limit: int = 8) -> list[Message]:

@@ -18,7 +18,8 @@ from application.notifications.ports import EntryId
 from domain.accounts import UserId
 from infrastructure.embedded import EmbeddedRedis, processes
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.live_updates import RECORD, PostgresLiveUpdates
+from infrastructure.postgres.live_updates import PRUNE_LIVE_UPDATES, RECORD, RETENTION, PostgresLiveUpdates
+from servicekit.retention import Pruning, Rule
 from tests.support.callers import Caller
 from tests.support.followers import a_publisher, a_socket, a_stream, closed_with, next_update
 from tests.support.load import Member, many_users, some_events
@@ -176,8 +177,9 @@ async def test_entries_are_deleted_after_30_days(
     )
     await database.execute("UPDATE feed_entries SET recorded_at = now() - interval '29 days 23 hours' WHERE id = 1")
     try:
-        assert await PostgresLiveUpdates(own).prune() == 1200
-        assert await PostgresLiveUpdates(own).prune() == 0
+        pruning, rule = Pruning(own, lambda *_: None), Rule("live_updates", PRUNE_LIVE_UPDATES, RETENTION)
+        assert await pruning.prune(rule) == 1200
+        assert await pruning.prune(rule) == 0
     finally:
         await own.close()
     assert await database.fetchval("SELECT count(*) FROM feed_entries") == 3

@@ -1,6 +1,6 @@
 """Composition of the delivery of messages for the worker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
-from application.idempotency import PruneIdempotencyKeys
 from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
 from application.outbox.delivery import DeliverMessages
@@ -20,6 +19,7 @@ from infrastructure.container.appointments import Appointment, build_appointment
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.foundation import PRODUCTION, Substitutes, invitation_tokens, served, units_of_work
 from infrastructure.container.payments import Money, build_gateways, build_money
+from infrastructure.container.retention import Prune, build_pruning
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.delivery.email_service import EmailServiceSender
 from infrastructure.delivery.http import MessageSender
@@ -33,12 +33,10 @@ from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.backfill import FillFacilitatorActive
-from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
-from infrastructure.postgres.outbox.retention import PostgresRetention
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.postgres.reminders.repository import PostgresReminderResults
@@ -47,7 +45,8 @@ from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
 from servicekit.clock import DatabaseClock
 from servicekit.log_errors import error_text
-from servicekit.mail_transport import mail_transport
+from servicekit.mail_transport import mail_directory, mail_transport
+from servicekit.retention import MailFiles
 from servicekit.time_zones import use_newest_time_zones
 
 
@@ -59,7 +58,6 @@ class DeliveryParts:
     deliver_due: DeliverMessages
     http_senders: Sequence[MessageSender]
     money: Money
-    prune_idempotency_keys: PruneIdempotencyKeys
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
     fill_facilitator_active: FillFacilitatorActive
@@ -69,9 +67,9 @@ class DeliveryParts:
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
     ordering_keys: PostgresOrderingKeys
-    retention: PostgresRetention
+    pruning: Mapping[str, Prune]
+    mail_files: MailFiles
     live_feed: LiveUpdateSender
-    live_updates: PostgresLiveUpdates
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
     metrics: Metrics
@@ -107,9 +105,9 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
     gateways, sandbox = build_gateways(settings, database, clock, substitutes.gateway)
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    live_updates = PostgresLiveUpdates(database)
     live_feed = LiveUpdateSender(
-        live_updates, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
+        PostgresLiveUpdates(database),
+        Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5),
     )
     outside = _senders(settings, clock)
     senders = outside | {
@@ -142,7 +140,6 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         deliver_due=deliver_due,
         http_senders=[sender for sender in outside.values() if isinstance(sender, MessageSender)],
         money=money,
-        prune_idempotency_keys=PruneIdempotencyKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
         fill_facilitator_active=FillFacilitatorActive(database),
@@ -154,9 +151,14 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         wake_ups=wake_ups,
         counts=outbox.counts,
         ordering_keys=PostgresOrderingKeys(database),
-        retention=PostgresRetention(database, days=settings.delivered_retention_days),
+        pruning=build_pruning(settings, database, metrics.pruned),
+        mail_files=MailFiles(
+            mail_directory(settings.convene_data),
+            timedelta(days=settings.mail_file_retention_days),
+            clock.now,
+            metrics.pruned,
+        ),
         live_feed=live_feed,
-        live_updates=live_updates,
         calendar_identity=PostgresCalendarIdentity(database, uid_host(settings.public_url)),
         traces=traces,
         metrics=metrics,

@@ -27,6 +27,21 @@ from infrastructure.postgres.engine import Database
 
 SIGNATURE = "sandbox-signature"
 
+# An order is kept while its booking is ahead and may be refunded, and until its refunds are paid.
+PRUNE_SANDBOX_ORDERS = """
+DELETE FROM sandbox_orders WHERE id IN (
+    SELECT o.id FROM sandbox_orders o
+    WHERE o.created_at < now() - $1::interval AND NOT EXISTS (
+        SELECT FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
+            LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
+        WHERE p.id = o.payment_id AND (
+            b.status = 'confirmed' OR c.status IN ('pending', 'confirmed')
+            OR EXISTS (SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status <> 'processed')))
+    ORDER BY o.created_at LIMIT $2
+    FOR UPDATE OF o SKIP LOCKED)
+"""
+"""$1: age, $2: at most so many rows."""
+
 _REPORTS: dict[str, PaymentUpdate] = {
     "open": PaymentUpdate.OPEN,
     "paid": PaymentUpdate.RECEIVED,

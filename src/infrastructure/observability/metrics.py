@@ -1,43 +1,30 @@
-"""Prometheus metrics: counters of this process, and statistics of the database.
+"""Prometheus metrics: counters of this process, and statistics of the database. `servicekit.exposition` says how the
+processes behind an address count together."""
 
-A scrape reaches one of several processes behind an address. They therefore count into common files
-(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them), and each of them returns the sum.
-"""
-
-import os
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
 
 from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
-from servicekit.logging import dropped_lines
+from servicekit.exposition import METHODS, DroppedLines, exposition
 
 # Few buckets, because each one is a time series for every route.
 _REQUEST_SECONDS = (0.01, 0.05, 0.25, 1, 5)
 _WAIT_SECONDS = (0.001, 0.01, 0.1, 1, 3)
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ATTEMPTS = ("delivered", "failed", "dead")
 _STATES = (*CircuitBreaker, "paused", "halted")
 
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
 
 class Metrics:
-    """The metrics of one process; the module describes several processes. `dropped_log_lines` returns the number of log
-    lines that were not written, by reason."""
+    """The metrics of one process. `dropped_log_lines` returns the number of log lines that were not written, by
+    reason."""
 
-    def __init__(self, dropped_log_lines: Callable[[], Mapping[str, int]] = dropped_lines) -> None:
-        self._dropped_log_lines = dropped_log_lines
-        self._counted_lines: Tally[str] = Tally()
+    def __init__(self, dropped_log_lines: Callable[[], Mapping[str, int]] | None = None) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "convene_http_requests",
@@ -70,22 +57,28 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
-        self._dropped = Counter(
+        self._pruned = Counter(
+            "convene_pruned_rows",
+            "Expired rows and mail files that this worker deleted, by kind; of webhooks (gateway_payloads) those whose"
+            " content it deleted.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self._dropped = DroppedLines(
             "convene_log_lines_dropped",
             "Log lines that the processes did not write, by reason. full: the output took no more and the queue was"
             " full; no_space: the disk was full; closed: the output has no reader; failed: another error; repeated:"
             " more errors of one kind than are logged.",
-            ("reason",),
-            registry=self._registry,
+            self._registry,
+            dropped_log_lines,
         )
-        self._count_dropped_lines()
 
     def request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """`route` is a template, never the path itself. `status` 0: the client disconnected before the response."""
-        method = method if method in _METHODS else "other"
+        method = method if method in METHODS else "other"
         self._requests.labels(route, method, f"{status // 100}xx" if status else "none").inc()
         self._seconds.labels(route).observe(seconds)
-        self._count_dropped_lines()
+        self._dropped.update()
 
     def refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
@@ -96,6 +89,9 @@ class Metrics:
     def in_use(self, connections: int) -> None:
         self._in_use.set(connections)
 
+    def pruned(self, kind: str, number: int) -> None:
+        self._pruned.labels(kind).inc(number)
+
     async def exposition(self, database: Database, clock_difference: timedelta | None) -> bytes:
         """The metrics in the text format of Prometheus. While the database is unreachable they contain the counters and
         `0` for its reachability."""
@@ -103,34 +99,13 @@ class Metrics:
             statistics = await PostgresOperationalStatistics(database).read()
         except Unavailable:
             statistics = None
-        self._count_dropped_lines()
-        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_families(statistics, clock_difference)))
+        self._dropped.update()
+        return exposition(self._registry, _families(statistics, clock_difference))
 
     def of_process(self, clock_difference: timedelta | None) -> bytes:
         """What this process has counted, without the statistics of the database, in the text format of Prometheus."""
-        self._count_dropped_lines()
-        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_clock(clock_difference)))
-
-    def _count_dropped_lines(self) -> None:
-        """Each process counts with its requests, because a scrape reaches one of them."""
-        for reason, lines in self._dropped_log_lines().items():
-            self._dropped.labels(reason).inc(lines - self._counted_lines[reason])
-            self._counted_lines[reason] = lines
-
-    def _counted(self) -> Collector:
-        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if directory is None:
-            return self._registry
-        _remove_ended_processes(Path(directory))
-        return MultiProcessCollector(CollectorRegistry(), directory)  # type: ignore[no-untyped-call]
-
-
-class _ReadMetrics(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+        self._dropped.update()
+        return exposition(self._registry, _clock(clock_difference))
 
 
 def _families(statistics: OperationalStatistics | None, clock_difference: timedelta | None) -> Iterator[Metric]:
@@ -220,13 +195,3 @@ def _state(each: DestinationStatistics) -> str:
 
 def _by_destination(name: str, description: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, description, labels=("destination", *labels))
-
-
-def _remove_ended_processes(directory: Path) -> None:
-    """Removes the gauges of ended processes. Their counters stay."""
-    for file in directory.glob("gauge_live*_*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]

@@ -9,7 +9,6 @@ from domain.accounts import UserId
 from domain.outbox import Message
 from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.retention import delete_in_steps
 
 # One at a time for each facilitator: an entry with a smaller id must not become visible after one with a larger id,
 # because followers would miss it.
@@ -20,13 +19,13 @@ SELECT $2, $3, $4, $5, $6 FROM turn
 ON CONFLICT DO NOTHING
 """
 _OURS = 0x66656564  # "feed": locks of this kind only meet their own
-# In small steps, so that no lock is held for long.
-_PRUNE = """
+PRUNE_LIVE_UPDATES = """
 DELETE FROM feed_entries WHERE id IN (
     SELECT id FROM feed_entries WHERE recorded_at < now() - $1::interval
     ORDER BY recorded_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
+"""$1: age, $2: at most so many rows."""
 RETENTION = timedelta(days=30)
 LOOKED_FOR_SECONDS = 0.25
 
@@ -81,7 +80,3 @@ class PostgresLiveUpdates:
                 *([each[place] for each in asked] for place in (0, 1)),
             )
         return {(UserId(row["facilitator_id"]), EntryId(row["seen"])): True for row in rows}
-
-    async def prune(self, overdue: timedelta = timedelta(0)) -> int:
-        """Deletes entries that expired at least `overdue` ago, up to 10,000 a call; returns their number."""
-        return await delete_in_steps(self._database, _PRUNE, RETENTION + overdue)

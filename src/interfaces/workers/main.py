@@ -101,15 +101,15 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
         PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
         PeriodicTask("fill_facilitator_active", parts.fill_facilitator_active, every=300),
+        PeriodicTask("prune_mail_files", parts.mail_files.prune, every=600),
     ]
 
 
 def pruning_tasks(parts: container.DeliveryParts) -> list[PruningTask]:
     """What may wait while Redis is unavailable; docs/decisions/0009 says why."""
     return [
-        PruningTask("prune_messages", parts.retention.prune, seconds=10),
-        PruningTask("prune_live_updates", parts.live_updates.prune, seconds=30),
-        PruningTask("prune_idempotency_keys", parts.prune_idempotency_keys, seconds=50),
+        PruningTask(f"prune_{kind}", prune, seconds=(10 + place * 60 // len(parts.pruning)) % 60)
+        for place, (kind, prune) in enumerate(parts.pruning.items())
     ]
 
 

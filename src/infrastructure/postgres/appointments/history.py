@@ -4,6 +4,15 @@ from typing import Any
 
 from domain.appointments import Appointment, AppointmentChange, AppointmentEvent
 
+PRUNE_CHANGES = """
+DELETE FROM coaching_changes WHERE id IN (
+    SELECT c.id FROM coaching_changes c JOIN coaching_bookings b ON b.id = c.booking_id
+    WHERE c.changed_at < now() - $1::interval AND b.ends_at < now() - $1::interval
+    ORDER BY c.changed_at LIMIT $2
+    FOR UPDATE OF c SKIP LOCKED)
+"""
+"""$1: time since the change and since the end of the appointment, $2: at most so many rows."""
+
 
 def difference(event: AppointmentEvent) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """The changed fields before and after the change for its entry in the history, or the file."""

@@ -112,7 +112,10 @@ class AppointmentChangeRow(DefaultBase):
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     after: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
-    __table_args__ = (Index("ix_coaching_changes_booking_id", "booking_id", "id"),)
+    __table_args__ = (
+        Index("ix_coaching_changes_booking_id", "booking_id", "id"),
+        Index("ix_coaching_changes_changed_at", "changed_at"),
+    )
 
 
 class AppointmentAttachmentRow(DefaultBase):
@@ -126,4 +129,7 @@ class AppointmentAttachmentRow(DefaultBase):
     content: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
 
-    __table_args__ = (Index("ix_coaching_attachments_booking_id", "booking_id", "id"),)
+    __table_args__ = (
+        Index("ix_coaching_attachments_booking_id", "booking_id", "id"),
+        Index("ix_coaching_attachments_uploaded_by", "uploaded_by"),
+    )

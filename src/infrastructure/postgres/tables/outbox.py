@@ -47,6 +47,11 @@ class OutboxRow(DefaultBase):
         Index("ix_outbox_due", "destination", "due_at", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
+        Index(
+            "ix_outbox_dead_settled",
+            "settled_at",
+            postgresql_where=text("status = 'dead' AND destination <> 'payments'"),
+        ),
         Index("ix_outbox_listed", "destination", "status", "id"),
         Index("ix_outbox_settled", "settled_at", postgresql_where=text("status IN ('delivered', 'discarded')")),
     )

@@ -82,7 +82,7 @@ class RefundRow(DefaultBase):
 
 
 class GatewayEventRow(DefaultBase):
-    """The webhook inbox: each webhook is stored once and never deleted."""
+    """The webhook inbox: each webhook is stored once and never deleted; its `payload` is emptied after a time."""
 
     __tablename__ = "gateway_events"
 
@@ -98,6 +98,11 @@ class GatewayEventRow(DefaultBase):
     __table_args__ = (
         Index(
             "ix_gateway_events_unsettled", "gateway", postgresql_where=text("settled_at IS NULL AND report IS NOT NULL")
+        ),
+        Index(
+            "ix_gateway_events_payload",
+            text("coalesce(settled_at, received_at)"),
+            postgresql_where=text("payload <> '{}'::jsonb AND (settled_at IS NOT NULL OR report IS NULL)"),
         ),
     )
 
@@ -137,4 +142,7 @@ class SandboxOrderRow(DefaultBase):
     refunds: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(INSTANT)
 
-    __table_args__ = (CheckConstraint("state IN ('open', 'paid', 'declined', 'expired')", name="state"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'paid', 'declined', 'expired')", name="state"),
+        Index("ix_sandbox_orders_created_at", "created_at"),
+    )

@@ -42,6 +42,7 @@ class ReminderRow(DefaultBase):
             postgresql_nulls_not_distinct=True,
         ),
         Index("ix_reminders_due", "due_at", postgresql_where=text("status = 'planned'")),
+        Index("ix_reminders_starts_at", "starts_at", postgresql_where=text("status <> 'planned'")),
         Index(
             "ix_reminders_coaching_booking_id",
             "coaching_booking_id",
