@@ -2,10 +2,12 @@
 writes a line of JSON for each visit to stdout.
 
 A visit is a booking of one user for one event. Some are paid at the sandbox's page, some are cancelled afterwards. Each
-request is repeated with its idempotency key until it has an answer other than 409 (the key is in use), 429 or 503.
+request is repeated with its idempotency key until it has an answer other than 409 (the key is in use), 429 or 503. It
+pauses for twice as long each time, up to `LONGEST_PAUSE`, and at least for the seconds of `Retry-After`.
 """
 
 import asyncio
+import random
 import sys
 import time
 
@@ -14,6 +16,7 @@ import msgspec
 from tests.support.callers import Address, Answer, Caller, request
 
 ANSWER_SECONDS = 15
+LONGEST_PAUSE = 8
 AT_ONCE = 2_000
 """Visits under way; beyond it a visit is left out."""
 
@@ -103,8 +106,9 @@ class Clients:
             answer = await self._try(which, content)
             if answer and answer.status not in {429, 503} and not _in_progress(answer):
                 return answer
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 2)
+            asked = answer.header("Retry-After") if answer else None
+            await asyncio.sleep(max(pause, float(asked or 0)) * random.uniform(1, 1.5))
+            pause = min(2 * pause, LONGEST_PAUSE)
         raise Gone
 
     async def _try(self, which: int, content: bytes) -> Answer | None:

@@ -134,6 +134,7 @@ class RequestMiddleware:
         # A HEAD is handled as a GET; the server omits the body (RFC 9110, 9.3.2).
         asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
         left: Callable[[], None] | None = None
+        is_logged = True
         try:
             if self._entrance is not None:
                 left = await self._entrance(scope["path"])
@@ -145,6 +146,7 @@ class RequestMiddleware:
         except _Refused as refused:
             await answer.refuse(refused.response, self._error_formats.of(scope["path"]))
         except Overloaded as error:
+            is_logged = False  # the entrance logs their number: a line for each would be half of their cost
             await answer.refuse(error_response(error), self._error_formats.of(scope["path"]))
         except _ClientLeft:
             pass  # counted and logged with status 0
@@ -163,9 +165,9 @@ class RequestMiddleware:
                 request_id=request_id,
                 traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
             )
-            _log.info(
-                "request", method=method, path=shown(scope["path"]), status=answer.status, ms=round(seconds * 1000, 1)
-            )
+            if is_logged:
+                ms = round(seconds * 1000, 1)
+                _log.info("request", method=method, path=shown(scope["path"]), status=answer.status, ms=ms)
 
     async def _converse(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         request_id = _request_id(dict(scope["headers"]))
