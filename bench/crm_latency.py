@@ -4,54 +4,57 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-import msgspec
 
+from bench.draining import wake_up
+from bench.figures import percentile
 from bench.load import Load
-from bench.site import Site, running_deliveries
-from bench.throughput import generate, spread
+from bench.options import Options
+from bench.site import Site, generate, running_deliveries
+from bench.table import Line, at_most
 
-RATE = 100
+RATE = 200
+SECONDS = 15
 _WARM_UP = timedelta(seconds=2)
-_BEYOND_EVERY_OTHER = 15_000_000
+_SECONDS_TO_ARRIVE = 300
 
 
-class Latency(msgspec.Struct, frozen=True):
-    """ms from the booking's `created_at`, which the API takes just before the statement that commits it, to the CRM's
-    `received_at`, both from this machine's clock."""
-
-    bookings: int
-    p50: float
-    p99: float
-    most: float
-
-
-async def measure(site: Site, *, seconds: float) -> Latency:
-    """The outbox is emptied first, so that messages of other measurements are not delivered."""
-    await site.database.execute("TRUNCATE outbox, delivery_attempts")
-    async with running_deliveries(site) as crm_dsn:
+async def booking_to_crm(site: Site, options: Options) -> list[Line]:
+    """From the booking's `created_at`, which the API takes just before the statement that commits it, to the CRM's
+    `received_at`, both from this machine's clock. `--minutes 10` for the figure of the table."""
+    seconds = options.long(SECONDS)
+    async with running_deliveries(site) as deliveries:
         began = datetime.now(UTC)
-        await asyncio.to_thread(
-            generate,
+        await generate(
             Load(
                 ports=[site.apis[0].address[1]],
                 connections=64,
                 seconds=seconds + _WARM_UP.total_seconds(),
-                tokens=[member.token for member in site.members],
-                bookings=spread(site, _BEYOND_EVERY_OTHER, 10 * round(seconds * RATE)),
+                tokens=site.tokens,
+                bookings=site.spread(round((seconds + _WARM_UP.total_seconds()) * RATE)),
                 rate=RATE,
-            ),
+            )
         )
         made = await site.database.fetch("SELECT id, created_at FROM bookings WHERE created_at > $1", began + _WARM_UP)
-        received = await _received(crm_dsn, {row["id"] for row in made})
-    latencies = sorted(1000 * (received[row["id"]] - row["created_at"]).total_seconds() for row in made)
-    count = len(latencies)
-    return Latency(count, latencies[count // 2], latencies[count * 99 // 100], latencies[-1])
+        received = await _received(deliveries.crm_dsn, {row["id"] for row in made})
+    latencies = [1000 * (received[row["id"]] - row["created_at"]).total_seconds() for row in made]
+    p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
+    peer = await wake_up(site)
+    return [
+        Line(
+            f"booking to CRM at {RATE} a second for {seconds / 60:g} min",
+            f"p50 {p50:.0f}, p99 {p99:.0f}, most {max(latencies):.0f} ms",
+            f"procrastinate, idle, from adding to running: p50 {peer[0]:.1f}, p99 {peer[1]:.1f} ms"
+            if peer
+            else "procrastinate: could not be fetched",
+            (at_most(p50, 15, "ms p50"), at_most(p99, 100, "ms p99")),
+        )
+    ]
 
 
 async def _received(crm_dsn: str, bookings: set[int]) -> dict[int, datetime]:
     crm = await asyncpg.connect(crm_dsn)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(_SECONDS_TO_ARRIVE):
             while True:
                 rows = await crm.fetch("SELECT booking_id, received_at FROM notifications")
                 received = {row["booking_id"]: row["received_at"] for row in rows}

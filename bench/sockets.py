@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.throughput import resident_megabytes
+from bench.usage import cpu_seconds, resident_megabytes
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
 from tests.support.followers import a_publisher, a_socket
@@ -51,9 +51,9 @@ async def measure(
     for first in range(0, len(rooms), OPENED_AT_ONCE):
         sockets += await asyncio.gather(*(_entered(opened(room)) for room in rooms[first : first + OPENED_AT_ONCE]))
     memory = 1024 * (resident_megabytes(pid) - before) / len(sockets)
-    cpu, began = _cpu_seconds(pid), time.monotonic()
+    cpu, began = cpu_seconds(pid), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
-    idle = (_cpu_seconds(pid) - cpu) / (time.monotonic() - began)
+    idle = (cpu_seconds(pid) - cpu) / (time.monotonic() - began)
 
     published_at: dict[int, float] = {}
     latencies: list[float] = []
@@ -128,11 +128,6 @@ async def _facilitators(dsn: str) -> list[Member]:
 
 async def _entered(opening: connect) -> ClientConnection:
     return await opening
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def main() -> None:

@@ -1,158 +1,150 @@
-"""Bookings per second, spread over many events and on one, through HTTP and by pgbench, in alternating blocks."""
+"""Requests per second: bookings spread over many events beside a bare handler, bookings of one hot event beside
+pgbench, and a page of events beside a bare "hello"."""
 
-import contextlib
-import itertools
-import os
-import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 import msgspec
 
 from bench import pgbench
-from bench.load import Load, Result
-from bench.site import EVENTS, MEMBERS, Site
+from bench.figures import alternating, median_of, median_ratio
+from bench.load import Load
+from bench.options import Options
+from bench.site import EVENTS, MEMBERS, Site, generate
+from bench.table import Line, at_least, at_most
+from tests.support.processes import ApiProcess, running_apis
 
 CONNECTIONS = 32
-PGBENCH_SPREAD = (8, 16, 32)
 PGBENCH_HOT = (2, 8, 32)
-_AS_MANY_AS_A_SECOND_CAN_TAKE = 6_000
+PAGE = 20
+_AS_MANY_AS_A_SECOND_CAN_TAKE = 8_000
+_BARE = ("bench.peers.bare_api",)
 
 
-class Row(msgspec.Struct, frozen=True):
-    """The medians over the blocks. Latencies in ms; `cores` is what each part took of the processors."""
+class Rate(msgspec.Struct, frozen=True):
+    """Latencies in ms."""
 
-    name: str
     per_second: float
     p50: float
     p99: float
-    cores: dict[str, float]
+
+    @property
+    def text(self) -> str:
+        return f"{self.per_second:,.0f} (p50 {self.p50:.0f}, p99 {self.p99:.0f} ms)"
 
 
-class Measure:
-    def __init__(self, site: Site, seconds: float) -> None:
-        self._site = site
-        self._seconds = seconds
-        self._bases = itertools.count(0, 200_000)
-
-    def pgbench(self, clients: int, *, hot: bool) -> Row:
-        site = self._site
-        figures = pgbench.run(
-            site.postgres,
-            site.postgres.dsn("convene"),
-            hot=hot,
-            clients=clients,
-            seconds=self._seconds,
-            base=0 if hot else next(self._bases),
-            members=MEMBERS,
-            events=EVENTS,
-            first_person=site.members[0].id,
-            first_event=next(site.hot_events) if hot else site.events[0],
+async def spread(site: Site, options: Options) -> list[Line]:
+    """The bare handler reads the token with PyJWT and sends the same statement over a pool of the same size."""
+    with running_apis(1, site.environ, site.directory, _BARE) as (bare,):
+        await bare.ready()
+        await _book(site, [bare], 1)
+        await _book(site, site.apis[:1], 1)
+        figures = await alternating(
+            options.blocks,
+            {
+                "product": partial(_book, site, site.apis[:1], options.seconds),
+                "bare": partial(_book, site, [bare], options.seconds),
+            },
         )
-        return Row(f"pgbench, {clients} clients", figures.per_second, figures.p50, figures.p99, {})
+    ratio = median_ratio(figures["product"], figures["bare"], _per_second)
+    return [
+        Line(
+            f"bookings a second, spread over {EVENTS:,} events, {CONNECTIONS} connections, one API process",
+            f"{medians(figures['product']).text}: {ratio:.2f} of the limit",
+            f"Litestar with JWT and the same statement: {medians(figures['bare']).text}",
+            (at_least(ratio, 0.7, "of the limit"),),
+        )
+    ]
 
-    def http(self, apis: int, *, hot: bool) -> Row:
-        site = self._site
-        numbers = range(round(self._seconds * _AS_MANY_AS_A_SECOND_CAN_TAKE))
-        if hot:
-            event = next(site.hot_events)
-            bookings = [(number % MEMBERS, event) for number in numbers[:MEMBERS]]
-        else:
-            bookings = spread(site, next(self._bases), len(numbers))
-        used = site.apis[:apis]
-        pids = [api.pid for api in used]
-        before, before_postgres = _cpu_seconds(pids), _cpu_seconds(_backends(site.postgres.pid))
-        result = generate(
-            Load(
-                ports=[api.address[1] for api in used],
-                connections=CONNECTIONS,
-                seconds=self._seconds,
-                tokens=[member.token for member in site.members],
-                bookings=bookings,
+
+async def hot(site: Site, options: Options) -> list[Line]:
+    """All bookings are of one event; each block and each client count takes another event."""
+    await _book(site, site.apis, 1)
+    figures = await alternating(
+        options.blocks,
+        {f"{number} API": partial(_book_hot, site, site.apis[:number], options.seconds) for number in (1, 2)}
+        | {f"{clients} clients": partial(_pgbench, site, clients, options.seconds) for clients in PGBENCH_HOT},
+    )
+    best = max((f"{clients} clients" for clients in PGBENCH_HOT), key=lambda name: medians(figures[name]).per_second)
+    lines = []
+    for number in (1, 2):
+        mine = figures[f"{number} API"]
+        ratio, rate = median_ratio(mine, figures[best], _per_second), medians(mine)
+        lines.append(
+            Line(
+                f"bookings a second, one hot event, {CONNECTIONS} connections, API processes: {number}",
+                f"{rate.text}: {ratio:.2f} of the limit",
+                f"pgbench, {best}: {medians(figures[best]).text}",
+                (at_least(ratio, 1.5, "of the limit"), at_most(rate.p99, 60, "ms p99")),
             )
         )
-        if set(result.statuses) != {"201"}:
-            raise SystemExit(f"not every booking was made: {result.statuses}")
-        api = _cores(before, _cpu_seconds(pids), self._seconds)
-        postgres = _cores(before_postgres, _cpu_seconds(_backends(site.postgres.pid)), self._seconds)
-        return Row(
-            f"HTTP, {apis} process{'es' if apis > 1 else ''}",
-            result.per_second,
-            result.p50,
-            result.p99,
-            {"API": api, "PostgreSQL": postgres, "load": result.cpu},
+    return lines
+
+
+async def page(site: Site, options: Options) -> list[Line]:
+    path = f"/events?limit={PAGE}"
+    with running_apis(1, site.environ, site.directory, _BARE) as (bare,):
+        await bare.ready()
+        await _get(site.apis[:1], path, 1)
+        await _get([bare], "/hello", 1)
+        figures = await alternating(
+            options.blocks,
+            {
+                "product": partial(_get, site.apis[:1], path, options.seconds),
+                "hello": partial(_get, [bare], "/hello", options.seconds),
+            },
         )
-
-
-def measure(site: Site, *, blocks: int, seconds: float) -> tuple[list[Row], list[Row]]:
-    """Spread over the events, and on one hot event."""
-    measure = Measure(site, seconds)
-    measure.http(len(site.apis), hot=False)  # warms caches and pools; not counted
-    spread_blocks, hot_blocks = [], []
-    for _ in range(blocks):
-        spread_blocks.append(_block(measure, PGBENCH_SPREAD, len(site.apis), hot=False))
-        hot_blocks.append(_block(measure, PGBENCH_HOT, len(site.apis), hot=True))
-    return medians(spread_blocks), medians(hot_blocks)
-
-
-def _block(measure: Measure, clients: Sequence[int], apis: int, *, hot: bool) -> list[Row]:
-    rows = [measure.http(number, hot=hot) for number in range(1, apis + 1)]
-    return rows + [measure.pgbench(number, hot=hot) for number in clients]
-
-
-def medians(blocks: Sequence[Sequence[Row]]) -> list[Row]:
+    ratio = median_ratio(figures["product"], figures["hello"], _per_second)
     return [
-        Row(
-            rows[0].name,
-            per_second=statistics.median(row.per_second for row in rows),
-            p50=statistics.median(row.p50 for row in rows),
-            p99=statistics.median(row.p99 for row in rows),
-            cores={part: statistics.median(row.cores[part] for row in rows) for part in rows[0].cores},
+        Line(
+            f"pages of {PAGE} events a second, {CONNECTIONS} connections",
+            f"{medians(figures['product']).text}: {ratio:.2f} of the limit",
+            f'Litestar "hello" on uvicorn: {medians(figures["hello"]).text}',
+            (at_least(ratio, 0.5, "of the limit"),),
         )
-        for rows in zip(*blocks, strict=True)
     ]
 
 
-def spread(site: Site, base: int, number: int) -> list[tuple[int, int]]:
-    """Pairs of person and event from the `base`th on, each another; neighbours are of different events. pgbench's
-    script makes the same pairs."""
-    return [
-        ((base + n) % MEMBERS, site.events[((base + n) // MEMBERS + (base + n) % MEMBERS * 7) % EVENTS])
-        for n in range(number)
-    ]
-
-
-def generate(load: Load) -> Result:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.load"], input=msgspec.json.encode(load), stdout=subprocess.PIPE, check=False
+def medians(rates: Sequence[Rate]) -> Rate:
+    return Rate(
+        median_of(rates, _per_second), median_of(rates, lambda rate: rate.p50), median_of(rates, lambda rate: rate.p99)
     )
-    if done.returncode:
-        raise SystemExit("the load generator failed")
-    return msgspec.json.decode(done.stdout, type=Result)
 
 
-def resident_megabytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+async def _book(site: Site, apis: Sequence[ApiProcess], seconds: float) -> Rate:
+    return await _send(site, apis, seconds, site.spread(round(seconds * _AS_MANY_AS_A_SECOND_CAN_TAKE)))
 
 
-def _cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
-    """What each process has taken so far."""
-    taken = {}
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            taken[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return taken
+async def _book_hot(site: Site, apis: Sequence[ApiProcess], seconds: float) -> Rate:
+    event = next(site.hot_events)
+    return await _send(site, apis, seconds, [(member, event) for member in range(MEMBERS)])
 
 
-def _cores(before: dict[int, float], after: dict[int, float], seconds: float) -> float:
-    """A process that ended meanwhile (an autovacuum worker) counts for nothing."""
-    return sum(now - before.get(pid, 0) for pid, now in after.items()) / seconds
+async def _send(site: Site, apis: Sequence[ApiProcess], seconds: float, bookings: list[tuple[int, int]]) -> Rate:
+    ports = [api.address[1] for api in apis]
+    load = Load(ports=ports, connections=CONNECTIONS, seconds=seconds, tokens=site.tokens, bookings=bookings)
+    result = await generate(load)
+    return Rate(result.per_second, result.p50, result.p99)
 
 
-def _backends(postmaster: int | None) -> list[int]:
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()
-    return [int(pid) for pid in children.split()]
+async def _get(apis: Sequence[ApiProcess], path: str, seconds: float) -> Rate:
+    ports = [api.address[1] for api in apis]
+    result = await generate(Load(ports=ports, connections=CONNECTIONS, seconds=seconds, path=path))
+    return Rate(result.per_second, result.p50, result.p99)
+
+
+async def _pgbench(site: Site, clients: int, seconds: float) -> Rate:
+    figures = pgbench.run_hot(
+        site.postgres,
+        site.postgres.dsn("convene"),
+        clients=clients,
+        seconds=seconds,
+        members=MEMBERS,
+        first_person=site.members[0].id,
+        event=next(site.hot_events),
+    )
+    return Rate(figures.per_second, figures.p50, figures.p99)
+
+
+def _per_second(rate: Rate) -> float:
+    return rate.per_second
