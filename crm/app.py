@@ -98,7 +98,10 @@ def create_app(
             for sender in http.values():
                 closing.push_async_callback(sender.close)
             await clock.read()
-            running = [tasks.start("read the clock", clock.run()), tasks.start("prune", retention.run())]
+            running = [
+                tasks.start("read the clock", clock.run()),
+                tasks.start("prune", retention.run(clock.first_reading)),
+            ]
             for dispatcher in dispatchers:
                 dispatcher.start(tasks)
             try:

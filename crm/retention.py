@@ -55,7 +55,9 @@ class Retention:
         }
         self._every = every
 
-    async def run(self) -> None:
+    async def run(self, clock_is_read: Callable[[], Awaitable[None]]) -> None:
+        """Until cancelled. By the clock of a machine files could expire too early."""
+        await clock_is_read()
         while True:
             await asyncio.sleep(self._every)
             await self.prune()
