@@ -15,7 +15,8 @@ from servicekit.text import has_visible, without_invisible
 
 AttachmentId = NewType("AttachmentId", UUID)
 
-MAX_BYTES = 5 * 1024 * 1024
+MEGABYTE = 1024 * 1024
+MAX_BYTES = 5 * MEGABYTE
 MAX_ATTACHMENTS = 20
 MAX_FILENAME = 200
 UNKNOWN_TYPE = "application/octet-stream"
@@ -33,9 +34,46 @@ class TooManyAttachments(Conflict):
     message = f"A booking has at most {MAX_ATTACHMENTS} attachments"
 
 
+class AttachmentQuotaExceeded(Conflict):
+    code = "attachment_quota_exceeded"
+    message = "The attachments of your account have reached their limit. Please delete some before you add another"
+
+
 class AttachmentForbidden(Forbidden):
     code = "not_your_attachment"
     message = "Only who uploaded it, the coach or an admin can delete an attachment"
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentUsage:
+    """The files of one account in all appointments, and their bytes together."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentQuota:
+    """What one account may store in all appointments. 0: no limit."""
+
+    files: int = 1000
+    megabytes: int = 500
+
+    def require_room(self, used: AttachmentUsage, size: int) -> None:
+        """For another file of `size` bytes. Raises `AttachmentQuotaExceeded`."""
+        if self.files and used.files >= self.files:
+            raise AttachmentQuotaExceeded(
+                f"You have {used.files} attachments, and {self.files} are allowed. "
+                "Please delete some before you add another"
+            )
+        if self.megabytes and used.bytes + size > self.megabytes * MEGABYTE:
+            raise AttachmentQuotaExceeded(
+                f"Your attachments may have {self.megabytes} MB together, and this file exceeds that. "
+                "Please delete some before you add it"
+            )
+
+
+DEFAULT_QUOTA = AttachmentQuota()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +88,7 @@ class NewAttachment:
         if not self.content:
             raise Invalid({"file": "Must not be empty"})
         if len(self.content) > MAX_BYTES:
-            raise Invalid({"file": f"Must be at most {MAX_BYTES // 1024**2} MB"})
+            raise Invalid({"file": f"Must be at most {MAX_BYTES // MEGABYTE} MB"})
         object.__setattr__(self, "filename", clean_filename(self.filename))
         media_type = self.media_type.partition(";")[0].strip().lower()
         object.__setattr__(self, "media_type", media_type if _MEDIA_TYPE.fullmatch(media_type) else UNKNOWN_TYPE)

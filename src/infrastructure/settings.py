@@ -84,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payment_return_url: str | None
     unpaid_holds_per_account: int
     unpaid_holds_per_coach: int
+    attachments_per_account: int
+    attachment_megabytes_per_account: int
     stripe_secret_key: str | None
     stripe_webhook_secret: str | None
     stripe_api_base: str
@@ -220,6 +222,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         payment_return_url=read.return_url("PAYMENT_RETURN_URL"),
         unpaid_holds_per_account=read.whole("UNPAID_HOLDS_PER_ACCOUNT", "5", 1, 1000),
         unpaid_holds_per_coach=read.whole("UNPAID_HOLDS_PER_COACH", "2", 1, 1000),
+        attachments_per_account=read.whole("ATTACHMENTS_PER_ACCOUNT", "1000", 0, 1_000_000),
+        attachment_megabytes_per_account=read.whole("ATTACHMENT_MEGABYTES_PER_ACCOUNT", "500", 0, 1_000_000),
         stripe_secret_key=stripe_secret_key,
         stripe_webhook_secret=stripe_webhook_secret,
         stripe_api_base=read.url("STRIPE_API_BASE", "https://api.stripe.com", schemes=("http", "https")),

@@ -1,7 +1,10 @@
 """Rules of the attachments of appointments."""
 
+from dataclasses import replace
+
 import pytest
 
+from application.appointments.attachments import Attach
 from application.appointments.ports import AttachmentView, StoredFile
 from domain.accounts import User
 from domain.appointments import (
@@ -18,6 +21,8 @@ from domain.attachments import (
     AttachmentForbidden,
     AttachmentId,
     AttachmentNotFound,
+    AttachmentQuota,
+    AttachmentQuotaExceeded,
     NewAttachment,
     TooManyAttachments,
 )
@@ -168,3 +173,43 @@ async def test_repeated_upload_adds_one_file(app: AppointmentApplication) -> Non
     client = app.client_of(appointment_id)
     first, second = await app.repeated(lambda: attached(app, client, appointment_id))
     assert first == second
+
+
+# The quota of an account
+
+
+def limited(app: AppointmentApplication, **limits: int) -> Attach:
+    return replace(app.attach, quota=AttachmentQuota(**{"files": 0, "megabytes": 0} | limits))
+
+
+async def test_account_stores_no_more_files_than_its_quota_in_all_appointments(app: AppointmentApplication) -> None:
+    attach, client = limited(app, files=2), await app.person()
+    first, second = [await app.appointment(client=client) for _ in range(2)]
+    view = await attach(client, first, a_file())
+    await attach(client, second, a_file())
+    for appointment_id in (first, second):
+        with pytest.raises(AttachmentQuotaExceeded):
+            await attach(client, appointment_id, a_file())
+    await attach(app.coach_of(first), first, a_file())  # the coach has a quota of their own
+    await app.delete_attachment(app.coach_of(first), first, view.attachment.id)
+    await attach(client, second, a_file())
+    assert len(await app.list_attachments(client, second)) == 2
+
+
+async def test_account_stores_no_more_bytes_than_its_quota(app: AppointmentApplication) -> None:
+    attach, appointment_id = limited(app, megabytes=2), await app.appointment()
+    client, megabyte = app.client_of(appointment_id), 1024 * 1024
+    view = await attach(client, appointment_id, a_file(content=b"x" * (megabyte + 1)))
+    with pytest.raises(AttachmentQuotaExceeded):
+        await attach(client, appointment_id, a_file(content=b"x" * megabyte))
+    await attach(client, appointment_id, a_file(content=b"x" * (megabyte - 1)))
+    with pytest.raises(AttachmentQuotaExceeded):
+        await attach(client, appointment_id, a_file(content=b"x"))
+    await app.delete_attachment(client, appointment_id, view.attachment.id)
+    await attach(client, appointment_id, a_file(content=b"x" * (megabyte + 1)))
+
+
+async def test_quota_of_zero_is_no_limit(app: AppointmentApplication) -> None:
+    attach, appointment_id = limited(app), await app.appointment()
+    for _ in range(3):
+        await attach(app.client_of(appointment_id), appointment_id, a_file(content=b"x" * MAX_BYTES))

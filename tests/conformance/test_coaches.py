@@ -10,7 +10,7 @@ import pytest
 from application.appointments.ports import CoachView, CoachWeek, StoredFile
 from domain.accounts import Role, User
 from domain.appointments import AppointmentStatus
-from domain.attachments import AttachmentId, AttachmentNotFound, NewAttachment
+from domain.attachments import AttachmentId, AttachmentNotFound, AttachmentUsage, NewAttachment
 from domain.availability import NINE_TO_FIVE, Availability, Hours
 from domain.coaches import Coach, CoachNotFound
 from domain.errors import Invalid
@@ -239,6 +239,27 @@ async def test_attachment_is_stored_with_its_content(adapters: AppointmentAdapte
     assert views[0].attachment == attachment
     content = await adapters.attachments.content(appointment.id, ids[1])
     assert content == StoredFile("goals.pdf", "application/pdf", new.content)
+
+
+async def test_usage_of_an_account_is_that_of_all_its_appointments(adapters: AppointmentAdapters) -> None:
+    client = await adapters.person()
+    appointments = [await adapters.appointment(client=client, hour=hour) for hour in (1, 3)]
+
+    async def used() -> AttachmentUsage:
+        async with adapters.open_work() as work:
+            return await work.attachments.usage(client.id)
+
+    assert await used() == AttachmentUsage(0, 0)
+    async with adapters.changing() as work:
+        for appointment, content in zip(appointments, (b"x" * 3, b"y" * 40), strict=True):
+            for user in (client.id, appointment.coach_id):
+                new = NewAttachment("goals.txt", "text/plain", content)
+                added = await work.attachments.add(appointment.id, user, new, NOW)
+                assert await work.attachments.usage(user) is not None
+    assert await used() == AttachmentUsage(2, 43)
+    async with adapters.changing() as work:
+        await work.attachments.remove(added)
+    assert await used() == AttachmentUsage(2, 43), "the coach's"
 
 
 async def test_removed_attachment_and_that_of_another_appointment_are_not_found(adapters: AppointmentAdapters) -> None:

@@ -3,15 +3,21 @@
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.accounts import Role, UserId
 from domain.attachments import (
     MAX_BYTES,
     MAX_FILENAME,
+    MEGABYTE,
     UNKNOWN_TYPE,
     Attachment,
     AttachmentForbidden,
     AttachmentId,
+    AttachmentQuota,
+    AttachmentQuotaExceeded,
+    AttachmentUsage,
     NewAttachment,
     clean_filename,
 )
@@ -99,3 +105,22 @@ def test_uploader_coach_and_admins_delete_an_attachment() -> None:
 
 def test_only_points_and_blanks_are_removed_from_the_start_of_a_filename() -> None:
     assert clean_filename(". X-ray.txt") == "X-ray.txt"
+
+
+@given(
+    files=st.integers(0, 5),
+    megabytes=st.integers(0, 3),
+    used=st.builds(AttachmentUsage, st.integers(0, 6), st.integers(0, 4 * MEGABYTE)),
+    size=st.integers(1, MAX_BYTES),
+)
+def test_quota_has_room_for_a_file_up_to_its_numbers(
+    files: int, megabytes: int, used: AttachmentUsage, size: int
+) -> None:
+    has_room = (not files or used.files + 1 <= files) and (not megabytes or used.bytes + size <= megabytes * MEGABYTE)
+    try:
+        AttachmentQuota(files, megabytes).require_room(used, size)
+    except AttachmentQuotaExceeded as error:
+        assert not has_room
+        assert str(files) in error.message or str(megabytes) in error.message
+    else:
+        assert has_room

@@ -13,7 +13,14 @@ import asyncpg
 import pytest
 
 from domain.accounts import User, UserId
-from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
+from domain.attachments import (
+    MAX_ATTACHMENTS,
+    AttachmentQuota,
+    AttachmentQuotaExceeded,
+    AttachmentUsage,
+    NewAttachment,
+    TooManyAttachments,
+)
 from domain.availability import SlotUnavailable
 from domain.coaches import Coach
 from domain.events import Event, EventDetails, EventId
@@ -284,3 +291,39 @@ async def test_last_free_attachment_slot_is_used_once(
         kept = await database.fetchval("SELECT count(*) FROM coaching_attachments WHERE booking_id = $1", booking)
     assert (waited, isinstance(second, TooManyAttachments)) == (guarded, guarded), second
     assert kept == MAX_ATTACHMENTS + (not guarded)
+
+
+# The last room in an account's quota
+
+
+class SlowUsage(PostgresAttachments):
+    pause = Pause()
+
+    async def usage(self, account: UserId) -> AttachmentUsage:
+        used = await super().usage(account)
+        await self.pause()
+        return used
+
+
+class UnlockedUsage(SlowUsage):
+    async def lock_usage(self, account: UserId) -> None:
+        """Lets other uploads of the account go on."""
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("quota", [AttachmentQuota(files=1), AttachmentQuota(megabytes=1)])
+async def test_last_room_of_an_account_is_used_once_by_uploads_to_two_appointments(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, quota: AttachmentQuota, guarded: bool
+) -> None:
+    """Each appointment is locked by its own upload, so only the account's lock makes them wait."""
+    attachments = SlowUsage if guarded else UnlockedUsage
+    async with a_scene(make_settings(), database, units_with(attachments=attachments)) as scene:
+        bookings = [AppointmentId((await scene.books(hour)).reserved.id) for hour in (10, 12)]
+        attach = replace(scene.harness.worker.appointment.attach, quota=quota)
+        file = NewAttachment("goals.txt", "text/plain", b"x" * 600_000)
+        attachments.pause = pause = Pause()
+        two = (attach(scene.client, booking, file) for booking in bookings)
+        waited, second = await amid(scene, pause, *two)
+        kept = await database.fetchval("SELECT count(*) FROM coaching_attachments")
+    assert (waited, isinstance(second, AttachmentQuotaExceeded)) == (guarded, guarded), second
+    assert kept == 1 + (not guarded)

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 
-from domain.attachments import MAX_ATTACHMENTS, MAX_BYTES
+from domain.attachments import DEFAULT_QUOTA, MAX_ATTACHMENTS, MAX_BYTES
 from tests.support.appointments import at, books, uuid_of
 from tests.support.people import People, Person
 
@@ -184,6 +185,37 @@ async def test_booking_has_at_most_twenty_attachments_with_concurrent_uploads(pa
     assert (counted.count(201), counted.count(400)) == (MAX_ATTACHMENTS, 4)
     assert {a.json()["detail"] for a in answers if a.status_code == 400} == {"A booking has at most 20 attachments"}
     assert len((await ada.get(path)).json()["attachments"]) == MAX_ATTACHMENTS
+
+
+async def test_account_with_as_many_attachments_as_allowed_adds_one_after_it_deleted_one(
+    path: str, ada: Person, jane: Person, shared_database: asyncpg.Connection
+) -> None:
+    """In all its bookings, by default a thousand."""
+    first = await added(ada, path)
+    await shared_database.execute(
+        """INSERT INTO coaching_attachments (booking_id, uploaded_by, filename, media_type, content, created_at)
+        SELECT booking_id, uploaded_by, filename, media_type, content, created_at
+        FROM coaching_attachments, generate_series(1, $1)""",
+        DEFAULT_QUOTA.files - 1,
+    )
+    # Those are of another booking, so that this one has room.
+    await shared_database.execute(
+        """WITH copied AS (
+            INSERT INTO coaching_bookings (client_id, coach_id, starts_at, ends_at, busy_from, busy_until, status,
+                payment_status, price, currency, refund_policy, created_at, updated_at)
+            SELECT client_id, coach_id, starts_at, ends_at, busy_from, busy_until, 'completed', payment_status, price,
+                currency, refund_policy, created_at, updated_at
+            FROM coaching_bookings WHERE id = (SELECT booking_id FROM coaching_attachments LIMIT 1)
+            RETURNING id
+        ) UPDATE coaching_attachments SET booking_id = copied.id FROM copied WHERE coaching_attachments.id <> $1""",
+        UUID(first["id"]),
+    )
+    answer = await sends(ada, path)
+    assert (answer.status_code, answer.json()["code"]) == (400, "attachment_quota_exceeded")
+    assert answer.json()["detail"].startswith("You have 1000 attachments, and 1000 are allowed. ")
+    await added(jane, path)
+    assert (await ada.delete(f"{path}/{first['id']}")).status_code == 204
+    await added(ada, path)
 
 
 async def test_attachment_of_an_unknown_booking_is_rejected(ada: Person, path: str) -> None:

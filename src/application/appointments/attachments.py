@@ -17,10 +17,13 @@ from domain.appointments import (
     AppointmentViewForbidden,
 )
 from domain.attachments import (
+    DEFAULT_QUOTA,
     MAX_ATTACHMENTS,
     AttachmentForbidden,
     AttachmentId,
     AttachmentNotFound,
+    AttachmentQuota,
+    AttachmentQuotaExceeded,
     NewAttachment,
     TooManyAttachments,
 )
@@ -33,13 +36,21 @@ class Attach:
     """Adds a file to a booking, visible to its client and its coach.
 
     - The client, the coach and admins can add files. A file has at most 5 MB, a booking at most 20 files.
+    - An account can store a limited number of files and megabytes in all bookings, by default 1000 files with 500 MB
+      together. Files that it deletes make room.
     """
 
-    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentChangeForbidden, TooManyAttachments)
+    raises: ClassVar[Errors] = (
+        AppointmentNotFound,
+        AppointmentChangeForbidden,
+        TooManyAttachments,
+        AttachmentQuotaExceeded,
+    )
 
     open_work: OpenUnitOfWork
     reader: AttachmentQueries
     clock: Clock
+    quota: AttachmentQuota = DEFAULT_QUOTA
 
     async def __call__(self, user: User, appointment_id: AppointmentId, new: NewAttachment) -> AttachmentView:
         if (made := recorded_result()) is not None:
@@ -50,6 +61,7 @@ class Attach:
             appointment.require_participant(user)
             if await work.attachments.count(appointment_id) >= MAX_ATTACHMENTS:
                 raise TooManyAttachments
+            self.quota.require_room(await work.attachments.usage(user.id), len(new.content))
             now = self.clock.now()
             attachment_id = await work.attachments.add(appointment_id, user.id, new, now)
             file = AppointmentFile(attachment_id, new.filename)

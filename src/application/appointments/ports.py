@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
 from domain.appointments import Appointment, AppointmentChange, AppointmentStatus, NewAppointment, SeriesId
-from domain.attachments import Attachment, AttachmentId, NewAttachment
+from domain.attachments import Attachment, AttachmentId, AttachmentUsage, NewAttachment
 from domain.authorization import require_owner
 from domain.availability import Availability
 from domain.coaches import Coach
@@ -258,6 +258,11 @@ class BusyTimes(Protocol):
 
 class Attachments(Protocol):
     async def count(self, booking: AppointmentId) -> int: ...
+
+    async def usage(self, account: UserId) -> AttachmentUsage:
+        """What the account has uploaded to all appointments. No other request of the account can add a file until the
+        unit of work ends."""
+        ...
 
     async def add(self, booking: AppointmentId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId: ...
 

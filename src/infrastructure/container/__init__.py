@@ -54,6 +54,7 @@ from infrastructure.container.delivery import DeliveryParts, build_deliveries
 from infrastructure.container.foundation import (
     PRODUCTION,
     Substitutes,
+    attachment_quota,
     derived_key,
     invitation_tokens,
     served,
@@ -230,7 +231,14 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     appointment = build_appointments(
-        database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
+        database,
+        open_work,
+        money,
+        calendars,
+        wake_ups,
+        clock,
+        default_currency=settings.default_currency,
+        attachment_quota=attachment_quota(settings),
     )
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)

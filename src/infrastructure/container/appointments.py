@@ -21,6 +21,7 @@ from application.notifications.reminders import ShowAppointmentReminders
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from domain.attachments import AttachmentQuota
 from infrastructure.container.calendars import Calendars
 from infrastructure.container.payments import Money
 from infrastructure.postgres.appointments.attachments import PostgresAttachmentQueries
@@ -70,6 +71,7 @@ def build_appointments(
     clock: Clock,
     *,
     default_currency: str,
+    attachment_quota: AttachmentQuota,
 ) -> Appointment:
     reader = PostgresAppointmentQueries(database)
     attachments = PostgresAttachmentQueries(database)
@@ -96,7 +98,7 @@ def build_appointments(
         set_availability=SetAvailability(open_work, money.gateways.chosen, clock),
         show_coach_statistics=ShowCoachStatistics(open_work, PostgresCoachStatistics(database), clock),
         book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), payment, reader, wake_ups, clock),
-        attach=Attach(open_work, attachments, clock),
+        attach=Attach(open_work, attachments, clock, attachment_quota),
         list_attachments=ListAttachments(attachments, reader),
         download_attachment=DownloadAttachment(attachments, reader),
         delete_attachment=DeleteAttachment(open_work, clock),

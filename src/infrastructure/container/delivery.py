@@ -17,7 +17,14 @@ from application.ports import Clock
 from domain.outbox import Destination, RetrySchedule, routes_for
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import Calendars, build_calendars
-from infrastructure.container.foundation import PRODUCTION, Substitutes, invitation_tokens, served, units_of_work
+from infrastructure.container.foundation import (
+    PRODUCTION,
+    Substitutes,
+    attachment_quota,
+    invitation_tokens,
+    served,
+    units_of_work,
+)
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.container.retention import Prune, build_pruning
 from infrastructure.delivery.crm import CrmSender
@@ -145,7 +152,14 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         fill_facilitator_active=FillFacilitatorActive(database),
         expire_invitations=ExpireInvitations(open_work, clock),
         appointment=build_appointments(
-            database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
+            database,
+            open_work,
+            money,
+            calendars,
+            wake_ups,
+            clock,
+            default_currency=settings.default_currency,
+            attachment_quota=attachment_quota(settings),
         ),
         calendars=calendars,
         wake_ups=wake_ups,

@@ -8,6 +8,7 @@ from application.bookings.ports import InvitationTokens
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from domain.attachments import AttachmentQuota
 from domain.outbox import ALWAYS_SERVED, Destination, Routes
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.auth.token_encryption import SecretBox
@@ -31,6 +32,10 @@ def derived_key(settings: Settings, purpose: bytes) -> bytes:
 def invitation_tokens(settings: Settings) -> InvitationTokens:
     """Tokens of invitations, the same in web and worker."""
     return MacInvitationTokens(derived_key(settings, b"invitations"))
+
+
+def attachment_quota(settings: Settings) -> AttachmentQuota:
+    return AttachmentQuota(files=settings.attachments_per_account, megabytes=settings.attachment_megabytes_per_account)
 
 
 @dataclass(frozen=True, slots=True)

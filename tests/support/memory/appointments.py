@@ -17,7 +17,7 @@ from domain.appointments import (
     AppointmentStatus,
     NewAppointment,
 )
-from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, NewAttachment
+from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, AttachmentUsage, NewAttachment
 from domain.availability import SlotUnavailable
 from domain.ids import AppointmentId
 from domain.payments import UNPAID
@@ -183,6 +183,11 @@ class MemoryAttachments:
 
     async def count(self, booking: AppointmentId) -> int:
         return len(attachments_of(self._transaction.tables, booking))
+
+    async def usage(self, account: UserId) -> AttachmentUsage:
+        rows: Iterable[StoredAttachment] = self._transaction.tables.of("attachments").values()
+        sizes = [row.attachment.size for row in rows if row.attachment.uploaded_by == account]
+        return AttachmentUsage(len(sizes), sum(sizes))
 
     async def add(self, booking: AppointmentId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId:
         appointment_in(self._transaction.tables, booking)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.appointments.ports import AttachmentView, StoredFile
 from domain.accounts import UserId
-from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, NewAttachment
+from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, AttachmentUsage, NewAttachment
 from domain.ids import AppointmentId
 from infrastructure.postgres.engine import Database
 
@@ -23,6 +23,14 @@ FROM coaching_attachments a JOIN users u ON u.id = a.uploaded_by WHERE a.booking
 """  # noqa: S608 (composed of constants)
 
 
+_LOCK_USAGE = text("SELECT pg_advisory_xact_lock(hashtextextended('attachments of ' || CAST(:account AS bigint), 0))")
+# The size is known without reading the content.
+_USAGE = text("""
+SELECT count(*) AS files, coalesce(sum(octet_length(content)), 0) AS bytes
+FROM coaching_attachments WHERE uploaded_by = :account
+""")
+
+
 class PostgresAttachments:
     """Attachments inside a unit of work."""
 
@@ -32,6 +40,15 @@ class PostgresAttachments:
     async def count(self, booking: AppointmentId) -> int:
         statement = text("SELECT count(*) FROM coaching_attachments WHERE booking_id = :booking")
         return int(await self._session.scalar(statement, {"booking": booking}) or 0)
+
+    async def usage(self, account: UserId) -> AttachmentUsage:
+        await self.lock_usage(account)
+        # A second statement, so that its snapshot is taken under the lock.
+        used = (await self._session.execute(_USAGE, {"account": account})).one()
+        return AttachmentUsage(used.files, used.bytes)
+
+    async def lock_usage(self, account: UserId) -> None:
+        await self._session.execute(_LOCK_USAGE, {"account": account})
 
     async def add(self, booking: AppointmentId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId:
         attachment_id = await self._session.scalar(
