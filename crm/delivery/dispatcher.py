@@ -176,7 +176,7 @@ class Dispatcher(Generic[C]):
             return Result(Status.FAILED, f"{kind} given up: {reason}")
         return Result(Status.PENDING, f"{kind} not sent yet: {reason}", delay)
 
-    async def record(self, claim: C, result: Result, seconds: float) -> None:  # noqa: ARG002
+    async def record(self, claim: C, result: Result, seconds: float) -> bool:  # noqa: ARG002
         kind, row = self._sender.kind, claim.id
         if result.status is Status.SENT:
             await self._queue.mark_sent(claim, result.response)
@@ -186,6 +186,7 @@ class Dispatcher(Generic[C]):
             log.warning("delivery_given_up", kind=kind, row=row, response=result.response)
         else:
             await self._queue.retry_later(claim, result.delay, result.response)
+        return False
 
     async def _send(self, claim: C) -> str:
         try:
@@ -212,6 +213,7 @@ class Dispatcher(Generic[C]):
             )
             self._unavailable, self._pause = unavailable, self._pace.poll_every
             self._schedule_probe()
+            self.notify()
 
     def _schedule_probe(self) -> None:
         self._probe_at = time.monotonic() + self._pause * uniform(0.8, 1.2)  # noqa: S311

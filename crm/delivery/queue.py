@@ -6,7 +6,7 @@ pending row whose next attempt was moved past the time the claimant needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -14,7 +14,11 @@ from uuid import UUID
 
 import asyncpg
 
-from crm.database import Database
+from crm.database import Database, DatabaseUnavailable
+from servicekit.batches import Batches
+
+GATHER_SECONDS = 0.002
+"""The first of several results waits this long for others, which share its statement."""
 
 
 class Status(StrEnum):
@@ -59,6 +63,19 @@ RETURNING {columns}
 """  # noqa: S608
 
 
+def record_results(table: str) -> str:
+    """SQL that records results of the rows $1: status $2, response $3, for pending ones the delay $4. A delivery is
+    recorded also after the lease $5."""
+    return f"""
+UPDATE {table} n SET
+    status = own.status, response = own.response, lease = NULL,
+    sent_at = CASE WHEN own.status = 'sent' THEN now() ELSE sent_at END,
+    next_attempt_at = CASE WHEN own.status = 'pending' THEN now() + own.delay END
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::interval[]) AS own (id, status, response, delay)
+WHERE n.id = own.id AND CASE WHEN own.status = 'sent' THEN n.status = 'pending' ELSE n.lease = $5 END
+"""  # noqa: S608
+
+
 class Queue(Generic[C]):
     """The deliveries to one destination: the rows of `table` for which the condition `which` holds.
 
@@ -89,21 +106,13 @@ class Queue(Generic[C]):
         self._state = (
             f"SELECT status, lease IS NOT NULL AND next_attempt_at > now() AS leased FROM {table} WHERE id = $1"  # noqa: S608
         )
-        self._sent = (
-            f"UPDATE {table} SET status = 'sent', sent_at = now(), response = $2, lease = NULL, "  # noqa: S608
-            "next_attempt_at = NULL WHERE id = $1 AND status = 'pending'"
-        )
-        self._failed = (
-            f"UPDATE {table} SET status = 'failed', response = $2, lease = NULL, next_attempt_at = NULL "  # noqa: S608
-            "WHERE id = $1 AND lease = $3"
-        )
-        self._later = (
-            f"UPDATE {table} SET response = $2, lease = NULL, next_attempt_at = now() + $4::interval "  # noqa: S608
-            "WHERE id = $1 AND lease = $3"
-        )
-        held = "WHERE id = $1 AND lease = $2 AND status = 'pending'"
-        self._renew = f"UPDATE {table} SET next_attempt_at = now() + $3::interval {held}"  # noqa: S608
-        self._release = f"UPDATE {table} SET lease = NULL, next_attempt_at = now() {held}"  # noqa: S608
+        own = "unnest($1::bigint[]) AS own (id) WHERE n.id = own.id AND lease = $2 AND status = 'pending'"
+        self._renew = f"UPDATE {table} n SET next_attempt_at = now() + $3::interval FROM {own}"  # noqa: S608
+        self._release = f"UPDATE {table} n SET lease = NULL, next_attempt_at = now() FROM {own}"  # noqa: S608
+        self._record = record_results(table)
+        self._renewals = Batches(self._renew_all, unavailable=DatabaseUnavailable)
+        self._releases = Batches(self._release_all, unavailable=DatabaseUnavailable)
+        self._results = Batches(self._record_all, unavailable=DatabaseUnavailable, window=GATHER_SECONDS)
 
     async def claim_due(self, limit: int) -> list[C]:
         """Take up to `limit` rows that are due, the longest due first; no two processes get the same one."""
@@ -125,28 +134,38 @@ class Queue(Generic[C]):
 
     async def mark_sent(self, claim: C, response: str) -> None:
         """Records the delivery, also if the lease has expired meanwhile."""
-        async with self._database.connection() as connection:
-            await connection.execute(self._sent, claim.id, _storable(response))
+        await self._results((claim.id, Status.SENT, _storable(response), None))
 
     async def mark_failed(self, claim: C, response: str) -> None:
         """Records that no more attempts are made."""
-        async with self._database.connection() as connection:
-            await connection.execute(self._failed, claim.id, _storable(response), self._lease)
+        await self._results((claim.id, Status.FAILED, _storable(response), None))
 
     async def retry_later(self, claim: C, delay: timedelta, response: str) -> None:
         """Makes the row due again after `delay`."""
-        async with self._database.connection() as connection:
-            await connection.execute(self._later, claim.id, _storable(response), self._lease, delay)
+        await self._results((claim.id, Status.PENDING, _storable(response), delay))
 
     async def renew(self, claim: C) -> None:
         """Extends the lease."""
-        async with self._database.connection() as connection:
-            await connection.execute(self._renew, claim.id, self._lease, self._lease_time)
+        await self._renewals(claim.id)
 
     async def release(self, claim: C) -> None:
         """Ends the lease of a row that was not delivered; it is due immediately."""
+        await self._releases(claim.id)
+
+    async def _record_all(self, results: Sequence[tuple[int, Status, str, timedelta | None]]) -> Sequence[None]:
         async with self._database.connection() as connection:
-            await connection.execute(self._release, claim.id, self._lease)
+            await connection.execute(self._record, *map(list, zip(*results, strict=True)), self._lease)
+        return [None] * len(results)
+
+    async def _renew_all(self, ids: Sequence[int]) -> Sequence[None]:
+        async with self._database.connection() as connection:
+            await connection.execute(self._renew, ids, self._lease, self._lease_time)
+        return [None] * len(ids)
+
+    async def _release_all(self, ids: Sequence[int]) -> Sequence[None]:
+        async with self._database.connection() as connection:
+            await connection.execute(self._release, ids, self._lease)
+        return [None] * len(ids)
 
 
 def _storable(text: str) -> str:

@@ -176,7 +176,7 @@ async def test_destination_is_paused_before_the_result_is_recorded(deliveries: D
     deliveries.enqueue()
     (message,) = await deliveries.claim()
 
-    async def unavailable(*_: object, **__: object) -> None:
+    async def unavailable(*_: object, **__: object) -> bool:
         raise Unavailable
 
     deliveries.due.outbox.record_result = unavailable  # type: ignore[method-assign]

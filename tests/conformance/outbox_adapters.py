@@ -79,8 +79,8 @@ class Outbox:
         (message,) = await self.claim(lease=lease, by_other=by_other)
         return message
 
-    async def record(self, message: Message, outcome: Outcome, *, retry_in: timedelta | None = None) -> None:
-        await self.claims.record_result(message, outcome, took=TOOK, retry_in=retry_in)
+    async def record(self, message: Message, outcome: Outcome, *, retry_in: timedelta | None = None) -> bool:
+        return await self.claims.record_result(message, outcome, took=TOOK, retry_in=retry_in)
 
     async def has_dead(self) -> Message:
         await self.enqueue(1)

@@ -1,5 +1,7 @@
 """The ports of the outbox, in memory and in PostgreSQL: claims, circuit breakers."""
 
+from datetime import timedelta
+
 import pytest
 
 from domain.accounts import Role
@@ -154,6 +156,24 @@ async def test_message_without_another_attempt_is_dead(outbox: Outbox) -> None:
     shown = await outbox.show(message)
     assert (shown.message.status, shown.message.last_error) == (MessageStatus.DEAD, "refused")
     assert await outbox.claim() == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "retry_in", "has_next"),
+    [(Delivered(), None, True), (Failed("refused", permanent=True), None, True), (Failed("busy"), NONE, False)],
+)
+async def test_result_of_a_message_says_whether_its_ordering_key_has_a_next_one(
+    outbox: Outbox, outcome: Outcome, retry_in: timedelta | None, has_next: bool
+) -> None:
+    await outbox.enqueue(2)
+    assert await outbox.record(await outbox.claimed(), outcome, retry_in=retry_in) is has_next
+
+
+async def test_last_message_of_an_ordering_key_has_no_next_one(outbox: Outbox) -> None:
+    await outbox.enqueue(1, 1)
+    (first, _) = await outbox.claim()
+    assert await outbox.record(first, Delivered()) is False
+    assert await outbox.record(first, Delivered()) is False, "its claim has ended"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class MemoryQueue:
         """Errors of the next calls, by method."""
         self.work: Callable[[int], Awaitable[Any]] = lambda _: asyncio.sleep(0)
         self.after_claim: Callable[[], object] = lambda: None
+        self.makes_due: Callable[[int], bool] = lambda _: False
 
     async def claim(self, limit: int) -> list[int]:
         self.limits.append(limit)
@@ -62,10 +63,11 @@ class MemoryQueue:
             self.running -= 1
         return f"result {entry}"
 
-    async def record(self, entry: int, result: str, seconds: float) -> None:
+    async def record(self, entry: int, result: str, seconds: float) -> bool:
         assert seconds >= 0
         self._fail("record")
         self.recorded[entry] = result
+        return self.makes_due(entry)
 
     def _fail(self, method: str) -> None:
         if errors := self.failing.get(method):
@@ -322,7 +324,7 @@ async def test_wake_up_during_a_claim_is_not_lost_and_in_the_other_order_it_is(i
         queue.due.append(1)
         consumer.notify()
         if is_lost:
-            consumer._wake_up.clear()
+            consumer._is_notified = False
 
     queue.after_claim = enqueue_behind_the_claim
     async with running(consumer):
@@ -342,3 +344,63 @@ async def test_consumer_whose_polling_ends_does_not_go_on_without_it(monkeypatch
     async with asyncio.timeout(30):
         with pytest.raises(ValueError, match="a fault"):
             await consumer.run()
+
+
+async def test_entries_are_claimed_ahead_at_the_rate_of_those_that_end() -> None:
+    queue = MemoryQueue(range(200))
+    await consumer_of(queue, ahead=30).run_until_idle()
+    assert queue.limits[0] == 3
+    assert max(queue.limits) > 3
+    assert queue.most_running == 3
+    assert len(queue.recorded) == 200
+
+
+async def test_no_entry_is_claimed_ahead_of_slow_runs() -> None:
+    queue = MemoryQueue(range(12))
+    queue.work = lambda _: asyncio.sleep(0.2)
+    await consumer_of(queue, ahead=30).run_until_idle()
+    assert max(queue.limits) == 3
+
+
+@pytest.mark.parametrize("is_released", [True, False])
+async def test_result_that_stops_releases_the_entries_claimed_ahead(is_released: bool) -> None:
+    """The negative control does not look at the result."""
+    queue = Generous(range(9))
+    free = asyncio.Event()
+    queue.work = lambda _: free.wait()
+    consumer = consumer_of(queue, capacity=1, stops=lambda result: is_released and result == "result 0")
+    running = asyncio.create_task(consumer.run_until_idle())
+    await until(lambda: queue.running == 1)
+    free.set()
+    await running
+    assert queue.released == ([1, 2, 3, 4] if is_released else [])
+    assert queue.ran == ([0, 5, 6, 7, 8] if is_released else list(range(9)))
+
+
+@pytest.mark.parametrize(("lease", "ran"), [(0.05, [0]), (3600, [0, 1, 2, 3, 4])])
+async def test_entry_claimed_ahead_is_not_run_after_the_end_of_its_lease(lease: float, ran: list[int]) -> None:
+    queue = Generous(range(5))
+    queue.work = lambda entry: asyncio.sleep(0.2 if entry == 0 else 0)
+    await consumer_of(queue, capacity=1, lease=lease).run_until_idle()
+    assert queue.ran == ran
+
+
+async def test_renewed_entry_claimed_ahead_is_run() -> None:
+    queue = Generous(range(5))
+    queue.work = lambda entry: until(lambda: queue.renewed[4] > 5) if entry == 0 else asyncio.sleep(0)
+    await consumer_of(queue, capacity=1, lease=30, renew_every=0.01).run_until_idle()
+    assert queue.ran == [0, 1, 2, 3, 4]
+
+
+async def test_result_that_makes_entries_due_is_followed_by_a_claim() -> None:
+    queue = MemoryQueue([1])
+
+    def makes_due(entry: int) -> bool:
+        if entry < 4:
+            queue.due.append(entry + 1)
+        return entry < 4
+
+    queue.makes_due = makes_due
+    await consumer_of(queue).run_until_idle()
+    assert queue.ran == [1, 2, 3, 4]
+    assert len(queue.limits) == 4, "no claim after the last one"

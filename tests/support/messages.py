@@ -168,6 +168,6 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30
 
 def spend_attempts_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the guard out of settling: an attempt that was no attempt costs the message one of its tries."""
-    not_counted, spent = (f"CASE WHEN $9::boolean THEN attempts{less} ELSE attempts END" for less in (" - 1", ""))
+    not_counted, spent = (f"CASE WHEN own.uncounted THEN attempts{less} ELSE attempts END" for less in (" - 1", ""))
     assert not_counted in claims._RECORD, "the settling has another shape now: take its guard out here as well"
     monkeypatch.setattr(claims, "_RECORD", claims._RECORD.replace(not_counted, spent))

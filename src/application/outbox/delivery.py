@@ -67,12 +67,16 @@ class DeliverMessages:
             _log.exception("sender_failed on message %s", message.id)
             return Failed(f"{type(error).__name__}: {self.text_of(error)}")
 
-    async def record(self, message: Message, outcome: Outcome, took: timedelta) -> None:
-        """After `Unavailable` nothing is recorded; the caller repeats it."""
+    async def record(self, message: Message, outcome: Outcome, took: timedelta) -> bool:
+        """Returns whether the result may have made other messages of the destination due. After `Unavailable` nothing
+        is recorded; the caller repeats it."""
         await self._apply_destination_response(message.destination, outcome)
-        await self.outbox.record_result(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
+        has_next = await self.outbox.record_result(
+            message, outcome, took=took, retry_in=self._retry_in(message, outcome)
+        )
         with suppress(Unavailable):  # the next attempt updates it as well
             await self._update_circuit_breaker(message, outcome)
+        return has_next or message.probe
 
     async def _apply_destination_response(self, destination: Destination, outcome: Outcome) -> None:
         """Applies Retry-After and "gone" before further messages of the destination can be claimed."""

@@ -30,8 +30,8 @@ class WakeUps(Protocol):
 class OutboxClaims(Protocol):
     """Claims of a worker. A claim is a lease that ends unless its result is recorded or it is renewed in time.
 
-    A call for an expired claim is logged and changes nothing. Every method raises `Unavailable` when the outbox cannot
-    be reached.
+    A call for an expired claim is logged and changes nothing. An adapter may combine concurrent calls. Every method
+    raises `Unavailable` when the outbox cannot be reached.
     """
 
     async def claim(
@@ -45,9 +45,10 @@ class OutboxClaims(Protocol):
 
     async def record_result(
         self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
-    ) -> None:
+    ) -> bool:
         """Records the attempt and its result: delivered, pending again after `retry_in`, or dead (None). The attempt
-        counts for the destination, and for the message except with `stop_destination` or `not_attempted`."""
+        counts for the destination, and for the message except with `stop_destination` or `not_attempted`. Returns
+        whether the next message of the ordering key can be claimed now."""
         ...
 
     async def release(self, message: Message) -> None:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from application.outbox.delivery import DeliverMessages
+from domain.circuit_breaker import destination_is_healthy
 from domain.errors import Unavailable
 from domain.outbox import Destination, Message, Outcome
 from servicekit.lease_queue import OutageLog, QueueConsumer
 from servicekit.tasks import LongLivedTasks
+
+AHEAD = 6
+"""Messages claimed ahead of a free slot or not recorded yet, at most, for each that is delivered at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class DestinationQueue:
     async def run(self, message: Message) -> Outcome:
         return await self.deliver.attempt(message)
 
-    async def record(self, message: Message, outcome: Outcome, seconds: float) -> None:
-        await self.deliver.record(message, outcome, timedelta(seconds=seconds))
+    async def record(self, message: Message, outcome: Outcome, seconds: float) -> bool:
+        return await self.deliver.record(message, outcome, timedelta(seconds=seconds))
 
     def consumer(
         self, *, poll_every: float = 2, drain: float = 7, outages: OutageLog | None = None
@@ -42,6 +46,9 @@ class DestinationQueue:
             self,
             unavailable=Unavailable,
             capacity=self.deliver.at_once,
+            ahead=self.deliver.at_once * AHEAD,
+            stops=lambda outcome: destination_is_healthy(outcome) is False,
+            lease=self.deliver.lease.total_seconds(),
             renew_every=self.deliver.renew_every.total_seconds(),
             record_for=self.deliver.lease.total_seconds(),
             poll_every=poll_every,

@@ -118,7 +118,7 @@ class MemoryOutboxClaims:
 
     async def record_result(
         self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
-    ) -> None:
+    ) -> bool:
         """The attempt is stored, and counted for the destination, even if the claim was lost."""
         now = self._clock.now()
         is_delivered = isinstance(outcome, Delivered)
@@ -132,18 +132,21 @@ class MemoryOutboxClaims:
             _state(self._store, message.destination).counted.append((now.replace(second=0, microsecond=0), healthy))
         row = self._own(message)
         if row is None:
-            return
+            return False
         row.claimed_by, row.last_error = None, None if is_delivered else detail
         if not isinstance(outcome, Delivered) and (outcome.stop_destination or outcome.not_attempted):
             row.attempts -= 1
         if retry_in is not None and not is_delivered:
             row.due_at = now + retry_in
-            return
+            return False
         row.status = MessageStatus.DELIVERED if is_delivered else MessageStatus.DEAD
         row.settled_at = now
         successor = self._first_pending(row.destination, row.ordering_key)
-        if successor is not None and successor.claimed_by is None and successor.attempts == 0:
+        if successor is None or successor.claimed_by is not None:
+            return False
+        if successor.attempts == 0:
             successor.due_at = min(successor.due_at, now)
+        return successor.due_at <= now
 
     def _due(self, destination: Destination, now: datetime) -> list[OutboxRow]:
         """The oldest pending message of each ordering key, if it is due."""

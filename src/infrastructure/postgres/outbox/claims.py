@@ -1,22 +1,30 @@
 """Claims of outbox messages in PostgreSQL.
 
-Leases and due times use the clock of the database; the clocks of workers may differ.
+Leases and due times use the clock of the database; the clocks of workers may differ. Concurrent calls share a
+statement: a claim those of other destinations, a result those that end within a few milliseconds.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from random import randrange
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import structlog
 
 from domain.circuit_breaker import destination_is_healthy
+from domain.errors import Unavailable
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome
 from infrastructure.postgres.engine import Database, storable
 from infrastructure.postgres.statistics import DeliveryCounts
+from servicekit.batches import Batches
 
 _log = structlog.get_logger(__name__)
 
+_GATHER_SECONDS = 0.005
+"""The first of several results waits this long for others."""
 _LONGEST_DETAIL = 2_000
 _SHARDS = 16
 """Counter rows of one minute: an updated row stays locked until its transaction is on disk."""
@@ -27,78 +35,124 @@ _SHARDS = 16
 # message may be claimed; its claim moves `probe_at` ahead, a concurrent claim waits for that row and finds it moved.
 # The worker that reclaims a message records the attempt that has no result.
 _CLAIM = """
-WITH state AS MATERIALIZED (
-    SELECT tripped_at IS NOT NULL AS tripped,
-           halted_at IS NOT NULL OR coalesce(paused_until > now(), false)
-           OR (tripped_at IS NOT NULL AND probe_at > now()) AS shut
-    FROM destinations WHERE name = $1
+WITH open AS MATERIALIZED (
+    SELECT wanted.name, wanted.most, state.tripped_at IS NOT NULL AS tripped
+    FROM unnest($1::text[], $2::int[]) AS wanted (name, most) LEFT JOIN destinations state ON state.name = wanted.name
+    WHERE state.halted_at IS NULL AND coalesce(state.paused_until <= now(), true)
+      AND (state.tripped_at IS NULL OR coalesce(state.probe_at <= now(), true))
 ), due AS MATERIALIZED (
-    SELECT id, claimed_by IS NOT NULL AS rescued FROM outbox AS message
-    WHERE status = 'pending' AND destination = $1 AND due_at <= now() AND fact = ANY($5)
+    SELECT due.id, due.rescued, open.name, open.tripped
+    FROM open CROSS JOIN LATERAL (
+        SELECT id, claimed_by IS NOT NULL AS rescued FROM outbox AS message
+        WHERE status = 'pending' AND destination = open.name AND due_at <= now() AND fact = ANY($5)
       AND seq = (
           SELECT min(seq) FROM outbox AS lane
           WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)
-    ORDER BY due_at, seq
-    LIMIT CASE WHEN (SELECT shut FROM state) THEN 0 WHEN (SELECT tripped FROM state) THEN 1 ELSE $2 END
-    FOR UPDATE SKIP LOCKED
+        ORDER BY due_at, seq
+        LIMIT CASE WHEN open.tripped THEN 1 ELSE open.most END
+        FOR UPDATE SKIP LOCKED) due
 ), turn AS (
     UPDATE destinations SET probe_at = now() + $6::interval
-    WHERE name = $1 AND tripped_at IS NOT NULL AND probe_at <= now() AND (SELECT tripped FROM state)
-      AND EXISTS (SELECT FROM due)
+    WHERE name = ANY($1) AND tripped_at IS NOT NULL AND probe_at <= now()
+      AND name IN (SELECT name FROM due WHERE tripped)
     RETURNING name
 ), claimed AS (
     UPDATE outbox SET due_at = now() + $3::interval, claimed_by = $4, attempts = attempts + 1
-    FROM due WHERE outbox.id = due.id AND ((SELECT tripped FROM state) IS NOT TRUE OR EXISTS (SELECT FROM turn))
-    RETURNING outbox.*, due.rescued
+    FROM due WHERE outbox.id = due.id AND (NOT due.tripped OR due.name IN (SELECT name FROM turn))
+    RETURNING outbox.*, due.rescued, due.tripped AS probe
 ), lost AS (
     INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, detail)
     SELECT id, attempts - 1, now(), 0, 'failed', 'reclaimed: the lease of its worker expired'
     FROM claimed WHERE rescued
 )
-SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued,
-       EXISTS (SELECT FROM turn) AS probe
+SELECT id, destination, lane, fact, snapshot, attempts, occurred_at, request_id, rescued, probe
 FROM claimed ORDER BY seq
 """
 
 # A worker may lose a lease and claim the message again itself: the attempt number distinguishes the two claims.
-_OWN_CLAIM = "id = $1 AND claimed_by = $2 AND attempts = $3 AND status = 'pending'"
+_OWN_CLAIM = "outbox.id = own.id AND claimed_by = $2 AND attempts = own.attempt AND outbox.status = 'pending'"
+_OWN = "unnest($1::uuid[], $3::int[]) AS own (id, attempt)"
 
-_RENEW = f"UPDATE outbox SET due_at = now() + $4::interval WHERE {_OWN_CLAIM} RETURNING id"  # noqa: S608
+_RENEW = f"""
+UPDATE outbox SET due_at = now() + $4::interval FROM {_OWN} WHERE {_OWN_CLAIM} RETURNING own.id, own.attempt
+"""  # noqa: S608
 
 _RELEASE = f"""
-UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 WHERE {_OWN_CLAIM} RETURNING id
+UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 FROM {_OWN} WHERE {_OWN_CLAIM}
+RETURNING own.id, own.attempt
 """  # noqa: S608
 
-# The successor of a finished message is due immediately, unless an earlier attempt has set its next attempt.
+# The successor of a finished message is due immediately, unless an earlier attempt has set its next attempt. An attempt
+# is stored and counted even if its claim was lost.
 _RECORD = f"""
-WITH settled AS (
+WITH own AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::uuid[], $3::int[], $4::text[], $5::interval[], $6::interval[], $7::int[], $8::text[], $9::boolean[],
+        $10::boolean[], $11::text[], $12::int[]
+    ) AS own (id, attempt, status, retry_in, took, status_code, detail, uncounted, probe, destination, failure)
+), settled AS (
     UPDATE outbox SET
-        status = $4, claimed_by = NULL, last_error = CASE WHEN $4 = 'delivered' THEN NULL ELSE $8::text END,
-        due_at = CASE WHEN $4 = 'pending' THEN now() + $5::interval ELSE due_at END,
-        settled_at = CASE WHEN $4 = 'pending' THEN NULL ELSE now() END,
-        attempts = CASE WHEN $9::boolean THEN attempts - 1 ELSE attempts END
-    WHERE {_OWN_CLAIM}
-    RETURNING id, seq, destination, lane, status
+        status = own.status, claimed_by = NULL,
+        last_error = CASE WHEN own.status = 'delivered' THEN NULL ELSE own.detail END,
+        due_at = CASE WHEN own.status = 'pending' THEN now() + own.retry_in ELSE due_at END,
+        settled_at = CASE WHEN own.status = 'pending' THEN NULL ELSE now() END,
+        attempts = CASE WHEN own.uncounted THEN attempts - 1 ELSE attempts END
+    FROM own WHERE {_OWN_CLAIM}
+    RETURNING own.id, own.attempt, seq, outbox.destination, lane, own.status
 ), attempt AS (
     INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail, probe)
-    SELECT id, $3, clock_timestamp() - $6::interval, round(extract(epoch FROM $6::interval) * 1000)::int,
-           CASE WHEN $4 = 'delivered' THEN 'delivered' ELSE 'failed' END, $7::int, $8::text, $10::boolean
-    FROM outbox WHERE id = $1
+    SELECT own.id, own.attempt, clock_timestamp() - own.took, round(extract(epoch FROM own.took) * 1000)::int,
+           CASE WHEN own.status = 'delivered' THEN 'delivered' ELSE 'failed' END, own.status_code, own.detail, own.probe
+    FROM own WHERE EXISTS (SELECT FROM outbox WHERE outbox.id = own.id)
 ), counted AS (
     INSERT INTO destination_minutes AS kept (destination, minute, shard, attempts, failures)
-    SELECT $11::text, date_trunc('minute', now()), floor(random() * {_SHARDS}), 1, $12::int WHERE $12::int IS NOT NULL
+    SELECT destination, date_trunc('minute', now()), $13::int, count(*), sum(failure)
+    FROM own WHERE failure IS NOT NULL GROUP BY destination
+    ORDER BY destination  -- in one order, so that two workers never wait for each other
     ON CONFLICT (destination, minute, shard)
-        DO UPDATE SET attempts = kept.attempts + 1, failures = kept.failures + excluded.failures
+        DO UPDATE SET attempts = kept.attempts + excluded.attempts, failures = kept.failures + excluded.failures
+), following AS MATERIALIZED (
+    SELECT settled.id, settled.attempt, later.id AS later_id, later.attempts = 0 OR later.due_at <= now() AS is_due
+    FROM settled CROSS JOIN LATERAL (
+        SELECT id, claimed_by, attempts, due_at FROM outbox
+        WHERE status = 'pending' AND destination = settled.destination AND lane = settled.lane AND seq > settled.seq
+        ORDER BY seq LIMIT 1) later
+    WHERE settled.status <> 'pending' AND later.claimed_by IS NULL
 ), next AS (
-    UPDATE outbox SET due_at = now()
-    WHERE claimed_by IS NULL AND attempts = 0 AND due_at > now() AND id = (
-        SELECT later.id FROM outbox later, settled
-        WHERE settled.status <> 'pending' AND later.status = 'pending' AND later.destination = settled.destination
-          AND later.lane = settled.lane AND later.seq > settled.seq
-        ORDER BY later.seq LIMIT 1)
+    UPDATE outbox SET due_at = now() FROM following
+    WHERE outbox.id = following.later_id AND claimed_by IS NULL AND attempts = 0 AND due_at > now()
 )
-SELECT id FROM settled
+SELECT settled.id, settled.attempt, coalesce(following.is_due, false) AS has_next
+FROM settled LEFT JOIN following ON following.id = settled.id
 """  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    destination: Destination
+    limit: int
+    lease: timedelta
+    probe_every: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    message: Message
+    outcome: Outcome
+    took: timedelta
+    retry_in: timedelta | None
+    status: MessageStatus
+    detail: str
+
+    def columns(self) -> tuple[Any, ...]:
+        """As in `_RECORD`."""
+        outcome, healthy = self.outcome, destination_is_healthy(self.outcome)
+        uncounted = not isinstance(outcome, Delivered) and (outcome.stop_destination or outcome.not_attempted)
+        message = self.message
+        return (
+            *(message.id, message.attempt, self.status, self.retry_in, self.took, outcome.status_code, self.detail),
+            *(uncounted, message.probe, message.destination, None if healthy is None else int(not healthy)),
+        )
 
 
 class PostgresOutboxClaims:
@@ -108,70 +162,123 @@ class PostgresOutboxClaims:
         self._database = database
         self._token = uuid4()
         self.counts = DeliveryCounts(database)
+        self._claims = Batches(self._claim_all, unavailable=Unavailable)
+        self._renewals = Batches(self._renew_all, unavailable=Unavailable)
+        self._releases = Batches(self._release_all, unavailable=Unavailable)
+        self._results = Batches(self._record_all, unavailable=Unavailable, window=_GATHER_SECONDS)
 
     async def claim(
         self, destination: Destination, *, limit: int, lease: timedelta, probe_every: timedelta
     ) -> Sequence[Message]:
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _CLAIM, destination, limit, lease, self._token, list(MessageType), probe_every
-            )
-        for row in rows:
-            if row["rescued"]:
-                self.counts.add(destination, "rescued")
-        return [
-            Message(
-                id=MessageId(row["id"]),
-                destination=destination,
-                ordering_key=row["lane"],
-                message_type=MessageType(row["fact"]),
-                payload=row["snapshot"],
-                attempt=row["attempts"],
-                occurred_at=row["occurred_at"],
-                request_id=row["request_id"],
-                probe=row["probe"],
-            )
-            for row in rows
-        ]
+        return await self._claims(_Wanted(destination, limit, lease, probe_every))
 
     async def renew(self, message: Message, *, lease: timedelta) -> None:
-        await self._change(message, "renew", _RENEW, lease)
+        if not await self._renewals((message, lease)):
+            _log.warning("lease_lost", **_log_fields(message), step="renew")
 
     async def release(self, message: Message) -> None:
-        await self._change(message, "release", _RELEASE)
+        if not await self._releases(message):
+            _log.warning("lease_lost", **_log_fields(message), step="release")
 
     async def record_result(
         self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
-    ) -> None:
+    ) -> bool:
         if isinstance(outcome, Delivered):
-            status, detail, uncounted = MessageStatus.DELIVERED, outcome.answer, False
+            status, detail = MessageStatus.DELIVERED, outcome.answer
         else:
             status = MessageStatus.DEAD if retry_in is None else MessageStatus.PENDING
-            detail, uncounted = outcome.reason, outcome.stop_destination or outcome.not_attempted
-        detail, healthy = storable(detail, _LONGEST_DETAIL), destination_is_healthy(outcome)
-        values = (status, retry_in, took, outcome.status_code, detail, uncounted, message.probe, message.destination)
-        recorded = await self._change(
-            message, "settle", _RECORD, *values, None if healthy is None else int(not healthy)
-        )
-        if recorded:
-            self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
-            log = _log.info if status is MessageStatus.DELIVERED else _log.warning
-            log(
-                "message_delivered" if status is MessageStatus.DELIVERED else "message_failed",
-                **_log_fields(message),
-                result="retry" if status is MessageStatus.PENDING else str(status),
-                status_code=outcome.status_code,
-                took_ms=round(took.total_seconds() * 1000),
-                retry_in_s=round(retry_in.total_seconds()) if retry_in is not None else None,
-                error=detail[:300] if status is not MessageStatus.DELIVERED else None,
-            )
+            detail = outcome.reason
+        result = _Result(message, outcome, took, retry_in, status, storable(detail, _LONGEST_DETAIL))
+        has_next = await self._results(result)
+        if has_next is None:
+            _log.warning("lease_lost", **_log_fields(message), step="settle")
+            return False
+        self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
+        _log_result(result)
+        return has_next
 
-    async def _change(self, message: Message, step: str, statement: str, *values: object) -> bool:
+    async def _claim_all(self, wanted: Sequence[_Wanted]) -> Sequence[Sequence[Message]]:
+        terms = {(each.lease, each.probe_every) for each in wanted}
+        if len({each.destination for each in wanted}) < len(wanted) or len(terms) > 1:
+            # A destination that is listed twice would get each message twice.
+            return [await self._claim_one(each) for each in wanted]
+        return await self._claim_each(wanted)
+
+    async def _claim_one(self, wanted: _Wanted) -> Sequence[Message]:
+        (messages,) = await self._claim_each([wanted])
+        return messages
+
+    async def _claim_each(self, wanted: Sequence[_Wanted]) -> Sequence[Sequence[Message]]:
+        """Claims for different destinations, with one lease."""
+        destinations, limits = [each.destination for each in wanted], [each.limit for each in wanted]
+        lease, probe_every = wanted[0].lease, wanted[0].probe_every
         async with self._database.connection() as connection:
-            recorded = await connection.fetchval(statement, message.id, self._token, message.attempt, *values)
-        if recorded is None:
-            _log.warning("lease_lost", **_log_fields(message), step=step)
-        return recorded is not None
+            rows = await connection.fetch(
+                _CLAIM, destinations, limits, lease, self._token, list(MessageType), probe_every
+            )
+        messages: dict[str, list[Message]] = {destination: [] for destination in destinations}
+        for row in rows:
+            if row["rescued"]:
+                self.counts.add(row["destination"], "rescued")
+            messages[row["destination"]].append(_message(row))
+        return list(messages.values())
+
+    async def _renew_all(self, renewed: Sequence[tuple[Message, timedelta]]) -> Sequence[bool]:
+        held = set()
+        for lease in {lease for _, lease in renewed}:
+            held |= await self._change([message for message, each in renewed if each == lease], _RENEW, lease)
+        return [_key(message) in held for message, _ in renewed]
+
+    async def _release_all(self, messages: Sequence[Message]) -> Sequence[bool]:
+        held = await self._change(messages, _RELEASE)
+        return [_key(message) in held for message in messages]
+
+    async def _change(self, messages: Sequence[Message], statement: str, *values: object) -> set[tuple[MessageId, int]]:
+        """The messages whose claim was held."""
+        ids, attempts = [message.id for message in messages], [message.attempt for message in messages]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, ids, self._token, attempts, *values)
+        return {(row["id"], row["attempt"]) for row in rows}
+
+    async def _record_all(self, results: Sequence[_Result]) -> Sequence[bool | None]:
+        """Whether each message has a successor; None for a lost claim."""
+        ids, *columns = map(list, zip(*(result.columns() for result in results), strict=True))
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_RECORD, ids, self._token, *columns, randrange(_SHARDS))  # noqa: S311
+        recorded = {(row["id"], row["attempt"]): row["has_next"] for row in rows}
+        return [recorded.get(_key(result.message)) for result in results]
+
+
+def _message(row: asyncpg.Record) -> Message:
+    return Message(
+        id=MessageId(row["id"]),
+        destination=Destination(row["destination"]),
+        ordering_key=row["lane"],
+        message_type=MessageType(row["fact"]),
+        payload=row["snapshot"],
+        attempt=row["attempts"],
+        occurred_at=row["occurred_at"],
+        request_id=row["request_id"],
+        probe=row["probe"],
+    )
+
+
+def _key(message: Message) -> tuple[MessageId, int]:
+    return message.id, message.attempt
+
+
+def _log_result(result: _Result) -> None:
+    is_delivered = result.status is MessageStatus.DELIVERED
+    log = _log.info if is_delivered else _log.warning
+    log(
+        "message_delivered" if is_delivered else "message_failed",
+        **_log_fields(result.message),
+        result="retry" if result.status is MessageStatus.PENDING else str(result.status),
+        status_code=result.outcome.status_code,
+        took_ms=round(result.took.total_seconds() * 1000),
+        retry_in_s=round(result.retry_in.total_seconds()) if result.retry_in is not None else None,
+        error=result.detail[:300] if not is_delivered else None,
+    )
 
 
 def _log_fields(message: Message) -> dict[str, Any]:
