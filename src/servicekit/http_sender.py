@@ -5,25 +5,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
-
-import httpx
+from typing import TYPE_CHECKING
 
 from servicekit.clock import machine_time
 from servicekit.signatures import Signer
 
+if TYPE_CHECKING:
+    from servicekit.http_pool import HttpPool
+
 MOST_OF_AN_ANSWER = 20_000
 """Bytes read of a response body; the rest is ignored."""
 LONGEST_RETRY_AFTER = timedelta(hours=24)
-KEEPALIVE_SECONDS = 3
-"""uvicorn closes idle connections after 5 s; younger ones are not closed during a request."""
 
 _RETRIED_CLIENT_ERRORS = frozenset({408, 425, 429})
 
 
 class NoAnswer(Exception):
-    """There was no complete response in time. The message says why."""
+    """There was no complete response in time, or none that is HTTP. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,8 @@ class Answer:
 class HttpSender:
     """Posts to one address with a bearer token. Connections are reused; `close` closes them.
 
-    `seconds` bounds a whole exchange, from the connection to the end of the response. `transport` replaces the
-    connection pool of httpx. `now` is the time of the signatures.
+    `seconds` bounds a whole exchange, from the connection to the end of the response. `now` is the time of the
+    signatures.
     """
 
     def __init__(
@@ -63,53 +62,51 @@ class HttpSender:
         user_agent: str,
         keys: Sequence[bytes] = (),
         seconds: float = 15,
-        transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = machine_time,
     ) -> None:
         self._url = url
         self._now = now
-        self._signer = Signer(keys)
+        self._signer = Signer(keys) if keys else None
         self._seconds = seconds
-        self._client = httpx.AsyncClient(
-            headers={
-                "Authorization": f"Bearer {token}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                # A small compressed response may expand to gigabytes.
-                "Accept-Encoding": "identity",
-                "User-Agent": user_agent,
-            },
-            timeout=seconds,
-            follow_redirects=False,
-            # Proxies and .netrc files of the machine must not receive the token.
-            trust_env=False,
-            # Cookies of a response must not be sent with later requests.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            transport=transport
-            or httpx.AsyncHTTPTransport(
-                verify=httpx.create_ssl_context(), limits=httpx.Limits(keepalive_expiry=KEEPALIVE_SECONDS)
-            ),
-        )
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            # A small compressed response may expand to gigabytes.
+            "Accept-Encoding": "identity",
+            "User-Agent": user_agent,
+        }
+        self._pool: HttpPool | None = None
 
     async def post(self, body: bytes, message_id: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
         """Posts `body`, with the message id as `Idempotency-Key`. Raises `NoAnswer`."""
-        signature = self._signer.headers(message_id, int(self._now().timestamp()), body)
+        sent = {"Idempotency-Key": message_id, **headers}
+        if self._signer is not None:
+            sent |= self._signer.headers(message_id, int(self._now().timestamp()), body)
+        pool = self._pool or self._open()
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._exchange(body, {"Idempotency-Key": message_id, **signature, **headers})
+                answer = await pool.post(body, sent, MOST_OF_AN_ANSWER)
         except TimeoutError:
             raise NoAnswer(f"no complete answer within {self._seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # an invalid host name
-            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        text = answer.beginning.decode(errors="replace")
+        return Answer(answer.status, answer.reason, text, self._wait(answer.headers))
 
     async def close(self) -> None:
-        await self._client.aclose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
 
-    async def _exchange(self, body: bytes, headers: dict[str, str]) -> Answer:
-        async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-            beginning = await _first_bytes(response)
-        wait = retry_after(response.headers.get("Retry-After"), date_of(response.headers) or self._now())
-        return Answer(response.status_code, response.reason_phrase, beginning, wait)
+    def _open(self) -> "HttpPool":
+        # aiohttp takes long to import, and many processes send nothing.
+        from servicekit.http_pool import HttpPool
+
+        self._pool = HttpPool(self._url, self._headers)
+        return self._pool
+
+    def _wait(self, headers: Mapping[str, str]) -> timedelta | None:
+        header = headers.get("Retry-After")
+        return None if header is None else retry_after(header, date_of(headers) or self._now())
 
 
 def retry_after(header: str | None, now: datetime | None) -> timedelta | None:
@@ -138,12 +135,3 @@ def _date(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-async def _first_bytes(response: httpx.Response) -> str:
-    read = b""
-    async for chunk in response.aiter_raw():
-        read += chunk
-        if len(read) >= MOST_OF_AN_ANSWER:
-            break
-    return read[:MOST_OF_AN_ANSWER].decode(errors="replace")

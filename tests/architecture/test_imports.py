@@ -29,8 +29,11 @@ NEVER = BY_SETTING | OF_TESTS
         ],
         # What is imported for the worker stays imported for the API: what neither needs is not there.
         [
-            ("import interfaces.workers.main", NEVER | OF_MIGRATIONS | {"crm", "uvicorn", "websockets", "httptools"}),
-            ("import interfaces.http.app", NEVER | OF_MIGRATIONS | {"crm"}),
+            (
+                "import interfaces.workers.main",
+                NEVER | OF_MIGRATIONS | {"aiohttp", "crm", "uvicorn", "websockets", "httptools"},
+            ),
+            ("import interfaces.http.app", NEVER | OF_MIGRATIONS | {"aiohttp", "crm"}),
         ],
     ],
     ids=["help and CRM", "worker and API"],

@@ -1,19 +1,15 @@
-"""HTTP sender of messages: JSON bodies, the connection pool, classification of responses."""
+"""HTTP sender of messages: JSON bodies, classification of responses."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
-import aiohttp
-import httpx
 import msgspec
-from aiohttp.connector import Connection
-from httpx_aiohttp import AiohttpTransport
 
 from domain.outbox import Delivered, Failed, Message, Outcome
 from infrastructure.observability.tracing import traceparent
 from servicekit.clock import machine_time
-from servicekit.http_sender import KEEPALIVE_SECONDS, HttpSender, NoAnswer
+from servicekit.http_sender import HttpSender, NoAnswer
 from servicekit.signatures import key_of
 
 _GONE = 410
@@ -41,7 +37,6 @@ class MessageSender:
             user_agent="Convene",
             keys=[key_of(secret) for secret in signing_secrets],
             seconds=seconds,
-            transport=AiohttpTransport(client=_session),
             now=now,
         )
 
@@ -54,8 +49,6 @@ class MessageSender:
             answer = await self._sender.post(body, str(message.id), headers)
         except NoAnswer as error:
             return Failed(str(error), destination_fault=True)
-        except aiohttp.ClientError as error:  # those that the transport does not translate
-            return Failed(f"{type(error).__name__}: {error}", destination_fault=True)
         if answer.accepted:
             return Delivered(answer.body, answer.status)
         return Failed(
@@ -70,24 +63,6 @@ class MessageSender:
 
     async def close(self) -> None:
         await self._sender.close()
-
-
-def _session() -> aiohttp.ClientSession:
-    """aiohttp's pool: the pool of httpx searches all its connections for each request."""
-    connector = aiohttp.TCPConnector(ssl=httpx.create_ssl_context(), keepalive_timeout=KEEPALIVE_SECONDS)
-    return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, response_class=_Response
-    )
-
-
-class _Response(aiohttp.ClientResponse):
-    """Accepts any bytes in the reason phrase (RFC 9110, 15.1). The transport fails on invalid UTF-8, and an accepted
-    message would be sent again until it is dead."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        await super().start(connection)
-        self.reason = (self.reason or "").encode(errors="replace").decode()
-        return self
 
 
 def endpoint(url: str, path: str) -> str:
