@@ -31,7 +31,7 @@ class IcsWriter:
         self.format = hashlib.sha256(self._write(sample).encode()).hexdigest()
 
     async def write(self, entries: Sequence[FeedEntry]) -> str:
-        """Writes in a thread, because an entry takes about 0.5 ms."""
+        """Writes in a thread, because a long feed with long texts takes tenths of a second."""
         return await asyncio.to_thread(self._write, entries)
 
     def _write(self, entries: Sequence[FeedEntry]) -> str:
