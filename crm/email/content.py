@@ -11,21 +11,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.utils import format_datetime
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from crm.notification_store import MailClaim
 from crm.notifications import Event, Notification
 from servicekit.date_range import in_zone
 from servicekit.links import usable_link
 from servicekit.local_times import instant, when
-from servicekit.mail_headers import MAIL_POLICY
+from servicekit.mail_message import Mail
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 from servicekit.numbers import amount_of
 from servicekit.text import clean_line, isolated
@@ -79,43 +78,54 @@ class NotificationEmailWriter:
     def __init__(self, mail_from: str, *, smtputf8: bool = False) -> None:
         self._sender = sender_mailbox(mail_from)
         self._smtputf8 = smtputf8
-        self._templates = Environment(
+
+    @cached_property
+    def _templates(self) -> tuple[Template, Template]:
+        """Those of the plain text and of the HTML, compiled with the first mail."""
+        templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=select_autoescape(["html"]),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["isolated"] = isolated
+        templates.filters["isolated"] = isolated
+        templates.globals.clear()  # none is used, and they are copied for each mail
+        return templates.get_template("notification.txt"), templates.get_template("notification.html")
 
-    def compose(self, claim: MailClaim) -> EmailMessage:
+    def compose(self, claim: MailClaim) -> Mail:
         """The mail for a claim; raises UnusableAddress for an invalid address."""
         notification = claim.notification
-        message = EmailMessage(policy=MAIL_POLICY)
-        message["From"] = self._sender
-        message["To"] = self._mailbox(claim.recipient_name, claim.recipient_email)
-        if (user := notification.user) and user.email and not notification.about_event:
-            with contextlib.suppress(UnusableAddress):
-                message["Reply-To"] = self._mailbox(user.name, user.email)
-        message["Subject"] = subject(notification)
-        message["Date"] = format_datetime(claim.received_at)
-        message["Message-ID"] = f"<{claim.mail_id}@{self._sender.domain}>"
-        message["Auto-Submitted"] = "auto-generated"
         context = _template_context(claim)
-        message.set_content(self._templates.get_template("notification.txt").render(context))
-        message.add_alternative(self._templates.get_template("notification.html").render(context), subtype="html")
-        return message
+        text, html = self._templates
+        return Mail(
+            sender=self._sender,
+            recipients=[self._mailbox(claim.recipient_name, claim.recipient_email)],
+            reply_to=self._reply_to(notification),
+            subject=subject(notification),
+            date=claim.received_at,
+            message_id=f"<{claim.mail_id}@{self._sender.domain}>",
+            text=text.render(context),
+            html=html.render(context),
+        )
 
-    def test(self, to_email: str, subject_line: str, html: str, now: datetime) -> EmailMessage:
+    def test(self, to_email: str, subject_line: str, html: str, now: datetime) -> Mail:
         """A test mail with `html` unchanged."""
-        message = EmailMessage(policy=MAIL_POLICY)
-        message["From"] = self._sender
-        message["To"] = self._mailbox(None, to_email)
-        message["Subject"] = subject_line
-        message["Date"] = format_datetime(now)
-        message["Message-ID"] = f"<{uuid4()}@{self._sender.domain}>"
-        message.set_content(html, subtype="html")
-        return message
+        return Mail(
+            sender=self._sender,
+            recipients=[self._mailbox(None, to_email)],
+            subject=subject_line,
+            date=now,
+            message_id=f"<{uuid4()}@{self._sender.domain}>",
+            is_automatic=False,
+            html=html,
+        )
+
+    def _reply_to(self, notification: Notification) -> Address | None:
+        with contextlib.suppress(UnusableAddress):
+            if (user := notification.user) and user.email and not notification.about_event:
+                return self._mailbox(user.name, user.email)
+        return None
 
     def _mailbox(self, name: str | None, email: str) -> Address:
         return mailbox(_line(name), email, smtputf8=self._smtputf8)

@@ -23,7 +23,13 @@ def is_enterable(moment: datetime) -> bool:
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:
     """An instant in a time zone. If its local year is outside of Python's range: the instant in UTC, or the first or
     last instant in UTC."""
-    for each in (zone, UTC):
-        with contextlib.suppress(OverflowError):
-            return moment.astimezone(each)
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return _nearest_in_utc(moment)
+
+
+def _nearest_in_utc(moment: datetime) -> datetime:
+    with contextlib.suppress(OverflowError):
+        return moment.astimezone(UTC)
     return _FIRST if moment.year == MINYEAR else _LAST

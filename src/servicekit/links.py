@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from servicekit.text import has_invisible
@@ -18,7 +19,12 @@ def is_web_address(text: str) -> bool:
     """Whether text is an absolute http or https address with a host and without user information, of at most 2,000
     characters, all of them visible and assigned in Unicode (RFC 3986; the host RFC 1123, with letters of any script as
     in IDNA)."""
-    if len(text) > MAX_LINK or not text.isprintable() or _NOT_IN_AN_ADDRESS.search(text) or has_invisible(text):
+    return len(text) <= MAX_LINK and _is_web_address(text)
+
+
+@lru_cache(maxsize=256)  # a mail has the same link several times, and so has every mail about an event
+def _is_web_address(text: str) -> bool:
+    if not text.isprintable() or _NOT_IN_AN_ADDRESS.search(text) or has_invisible(text):
         return False
     try:
         parts = urlsplit(text)

@@ -1,7 +1,8 @@
 """Formatting of instants for people: local time with the name of the time zone and its offset from UTC."""
 
 import contextlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from servicekit.date_range import in_zone
@@ -27,6 +28,12 @@ def reading_zone(name: str | None) -> ZoneInfo:
 def when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
     """Start and end. Both have an offset if it changes in between: `01:30 (UTC+02:00) to 02:30 (UTC+01:00)
     Europe/Berlin`."""
+    # In UTC, because times of one zone are equal keys before and after the end of summer time.
+    return _when(in_zone(starts_at, UTC), in_zone(ends_at, UTC), zone)
+
+
+@lru_cache(maxsize=256)  # all mails about an event have the same
+def _when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
     start, end = in_zone(starts_at, zone), in_zone(ends_at, zone)
     until = "" if start.date() == end.date() else f"{_day(end)}, "
     if start.utcoffset() == end.utcoffset():

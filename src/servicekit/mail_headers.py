@@ -1,28 +1,31 @@
 """Mail headers: every header of both services is encoded and folded here.
 
 `email.policy` parses its input, so that a text in the form of an encoded word becomes raw headers or a second mailbox.
-It also folds some texts directly after the header's name, which its parser reads as a leading space (Python 3.11.7),
-and takes half of the time of composing a mail. This module does not parse text: plain ASCII is written unchanged, other
-text in encoded words (RFC 2047).
+It also folds some texts directly after the header's name, which its parser reads as a leading space (Python 3.11.7).
+This module does not parse text: plain ASCII is written unchanged, other text in encoded words (RFC 2047).
 """
 
 import base64
 import re
-from collections.abc import Iterable
-from email.headerregistry import Address, HeaderRegistry
-from email.policy import EmailPolicy, Policy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Self
+from typing import NamedTuple
 
 _LINE = 78
 _ENCODED_LINE = 76
 _FRAME = len("=?utf-8?q??=")
+_FOLD = "\r\n "
 _LONGEST_NAME = 900
 """Octets of an encoded display name: an SMTP line has at most 998."""
+_SURELY_SHORT = (_LONGEST_NAME - _FRAME) // 12
+"""Characters: one takes at most 12 octets in an encoded word."""
 
-_CONSTANT_HEADERS = frozenset({"content-type", "content-transfer-encoding", "content-disposition", "mime-version"})
-_ADDRESS_HEADERS = frozenset({"from", "to", "reply-to"})
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?: [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 _ADDR_SPEC = re.compile(r"[^\s\x00-\x20\x7f<>()\[\]:;,\\\"@]+@[^\s\x00-\x20\x7f<>()\[\]:;,\\\"@]+")
@@ -33,86 +36,71 @@ class UnsafeHeader(ValueError):
     """A value contains CR, LF, NUL or a lone surrogate, or is not an address."""
 
 
-class WrittenHeader(str):
-    """A header in an `EmailMessage`: its decoded text, and its encoded lines."""
+class Mailbox(NamedTuple):
+    """A name, which may be empty, and an address."""
 
     name: str
-    lines: list[str]
-    addresses: tuple[Address, ...] = ()
-
-    @classmethod
-    def of(cls, name: str, text: str, lines: list[str], addresses: tuple[Address, ...] = ()) -> Self:
-        header = cls(text)
-        header.name, header.lines, header.addresses = name, lines, addresses
-        return header
-
-    def fold(self, *, policy: Policy) -> str:
-        return f"{self.name}: {f'{policy.linesep} '.join(self.lines)}{policy.linesep}"
+    address: str
 
 
-class HeaderWriter(HeaderRegistry):
-    """The header factory of a mail policy. Addresses are given as `Address`, everything else as text.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header in encoded lines. `meaning`: the text or the mailboxes that a receiver has to read in it."""
 
-    Raises `UnsafeHeader`. Headers that are the same in every mail are parsed once and cached.
-    """
+    name: str
+    meaning: str | tuple[Mailbox, ...]
+    lines: Sequence[str]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._header_class = lru_cache(super().__getitem__)
-        self._constant = lru_cache(super().__call__)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._header_class(name.lower())
-
-    def __call__(self, name: str, value: Any) -> Any:
-        if name.lower() in _ADDRESS_HEADERS:
-            return _address_header(name, (value,) if isinstance(value, Address) else tuple(value))
-        text = _require_safe(name, str(value))
-        if name.lower() in _CONSTANT_HEADERS:
-            if not text.isascii() or "=?" in text:
-                raise UnsafeHeader(f"{name} has other characters than a media type")
-            return self._constant(name, text)
-        return WrittenHeader.of(name, text, _text_lines(text, len(name) + 2))
+    def __str__(self) -> str:
+        """As it is sent, with its line end."""
+        return f"{self.name}: {_FOLD.join(self.lines)}\r\n"
 
 
-class MailPolicy(EmailPolicy):
-    """Passes every value to the header factory, also headers of another message, as text."""
-
-    def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
-        return name, self.header_factory(name, value)
+def text_header(name: str, text: str) -> Header:
+    """Raises `UnsafeHeader`."""
+    return Header(name, text, _text_lines(_require_safe(name, text), len(name) + 2))
 
 
-MAIL_POLICY = MailPolicy(linesep="\r\n", cte_type="7bit", utf8=True, header_factory=HeaderWriter())
-"""The policy of every mail. 7 bit, so that a server without 8BITMIME need not convert it. Only addresses that need
-SMTPUTF8 contain other characters than ASCII."""
+def date_header(moment: datetime) -> Header:
+    """RFC 5322, 3.3, in UTC."""
+    utc = moment.astimezone(UTC)
+    date = f"{_DAYS[utc.weekday()]}, {utc.day:02} {_MONTHS[utc.month - 1]} {utc.year:04}"
+    text = f"{date} {utc.isoformat()[11:19]} +0000"
+    return Header("Date", text, (text,))
 
 
-def _address_header(name: str, addresses: tuple[Address, ...]) -> WrittenHeader:
-    if not addresses or not all(isinstance(address, Address) for address in addresses):
-        raise UnsafeHeader(f"{name} takes addresses, not text")
-    written = tuple(_one_line(name, address) for address in addresses)
-    mailboxes = [_mailbox(address) for address in written]
-    for mailbox in mailboxes[:-1]:
+def address_header(name: str, addresses: Iterable[Address]) -> Header:
+    """Raises `UnsafeHeader`."""
+    return _mailbox_header(name, tuple(Mailbox(address.display_name, address.addr_spec) for address in addresses))
+
+
+@lru_cache(maxsize=512)
+def _mailbox_header(name: str, mailboxes: tuple[Mailbox, ...]) -> Header:
+    if not mailboxes:
+        raise UnsafeHeader(f"{name} has no address")
+    mailboxes = tuple(_one_line(name, mailbox) for mailbox in mailboxes)
+    pieces = [_pieces(mailbox) for mailbox in mailboxes]
+    for mailbox in pieces[:-1]:
         mailbox[-1] += ","
-    shown = ", ".join(str(address) for address in written)
-    return WrittenHeader.of(name, shown, _wrapped(chain.from_iterable(mailboxes), len(name) + 1), written)
+    return Header(name, mailboxes, _wrapped(chain.from_iterable(pieces), len(name) + 1))
 
 
-def _one_line(header: str, address: Address) -> Address:
-    """The address with a name on one line: white space becomes one space, as parsers read it. Raises `UnsafeHeader`."""
-    if not _ADDR_SPEC.fullmatch(_require_safe(header, address.addr_spec)):
+def _one_line(header: str, mailbox: Mailbox) -> Mailbox:
+    """The mailbox with a name on one line: white space becomes one space, as parsers read it. Raises `UnsafeHeader`."""
+    if not _ADDR_SPEC.fullmatch(_require_safe(header, mailbox.address)):
         raise UnsafeHeader(f"{header} has no usable address")
-    name = " ".join(_require_safe(header, address.display_name).split())
-    while (length := len(_encoded_word(name, _scheme(name)))) > _LONGEST_NAME:
-        name = f"{name[: len(name) * _LONGEST_NAME // length - 2].rstrip()}…"
-    return Address(name, address.username, address.domain)
+    name = " ".join(_require_safe(header, mailbox.name).split())
+    if len(name) > _SURELY_SHORT:
+        while (length := len(_encoded_word(name, _scheme(name)))) > _LONGEST_NAME:
+            name = f"{name[: len(name) * _LONGEST_NAME // length - 2].rstrip()}…"
+    return Mailbox(name, mailbox.address)
 
 
-def _mailbox(address: Address) -> list[str]:
+def _pieces(mailbox: Mailbox) -> list[str]:
     """The mailbox in pieces. A piece begins with the space at which a line may be folded."""
-    if not address.display_name:
-        return [f" {address.addr_spec}"]
-    return [*(f" {word}" for word in _phrase(address.display_name)), f" <{address.addr_spec}>"]
+    if not mailbox.name:
+        return [f" {mailbox.address}"]
+    return [*(f" {word}" for word in _phrase(mailbox.name)), f" <{mailbox.address}>"]
 
 
 def _phrase(name: str) -> list[str]:
@@ -136,6 +124,8 @@ def _text_lines(text: str, indent: int) -> list[str]:
     if not text:
         return [""]
     if "=?" not in text and _PLAIN.fullmatch(text):
+        if len(text) <= _LINE - indent:
+            return [text]
         pieces = re.findall(" *[^ ]+", text)
         if len(pieces[0]) <= _LINE - indent and all(len(piece) <= _LINE for piece in pieces):
             pieces[0] = f" {pieces[0]}"

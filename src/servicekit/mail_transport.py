@@ -5,13 +5,13 @@ import os
 import re
 import socket
 import unicodedata
-from email.message import EmailMessage
-from email.utils import parsedate_to_datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import aiosmtplib
 
+from servicekit.mail_message import Mail
 from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 from servicekit.smtp_server import SmtpServer
 
@@ -46,7 +46,7 @@ class LoginRefused(MailNotSent):
 
 @runtime_checkable
 class MailTransport(Protocol):
-    async def send(self, mail: EmailMessage) -> str:
+    async def send(self, mail: Mail) -> str:
         """Returns the reply of the server, or the name of the file. Raises `MailNotSent`."""
 
 
@@ -60,7 +60,7 @@ class SmtpTransport:
         self._server = server
         self._seconds = seconds
 
-    async def send(self, mail: EmailMessage) -> str:
+    async def send(self, mail: Mail) -> str:
         ready, reply = _verified(mail), None
         try:
             async with asyncio.timeout(self._seconds), self._connection() as connection:
@@ -140,13 +140,13 @@ class FileTransport:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    async def send(self, mail: EmailMessage) -> str:
+    async def send(self, mail: Mail) -> str:
         try:
             return await asyncio.to_thread(self._write, mail)
         except OSError as error:
             raise MailNotSent(f"{self._directory}: {error.strerror or error}", destination_fault=True) from error
 
-    def _write(self, mail: EmailMessage) -> str:
+    def _write(self, mail: Mail) -> str:
         octets = _verified(mail).octets
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / file_name(mail)
@@ -172,12 +172,11 @@ def mail_directory(data: Path) -> Path:
     return data / "mail"
 
 
-def file_name(mail: EmailMessage) -> str:
+def file_name(mail: Mail) -> str:
     """Time, recipient, subject and the end of the Message-ID: `20261121T100000Z-ana@example.com-….eml`."""
-    moment = parsedate_to_datetime(mail["Date"])
-    recipient = _slug(mail["To"].addresses[0].addr_spec, 64, keep="@._+")
-    mark = mail["Message-ID"].strip("<>").partition("@")[0][-12:]
-    return f"{moment:%Y%m%dT%H%M%SZ}-{recipient}-{_slug(mail['Subject'], 60)}-{mark}.eml"
+    recipient, subject = _slug(mail.recipients[0].addr_spec, 64, keep="@._+"), _slug(mail.subject, 60)
+    mark = mail.message_id.strip("<>").partition("@")[0][-12:]
+    return f"{mail.date.astimezone(UTC):%Y%m%dT%H%M%SZ}-{recipient}-{subject}-{mark}.eml"
 
 
 def _slug(text: str, length: int, keep: str = "") -> str:
@@ -185,7 +184,7 @@ def _slug(text: str, length: int, keep: str = "") -> str:
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", plain).strip("-.")[:length].rstrip("-.") or "mail"
 
 
-def _verified(mail: EmailMessage) -> VerifiedMail:
+def _verified(mail: Mail) -> VerifiedMail:
     try:
         return verified(mail)
     except UnsafeMail as error:

@@ -1,12 +1,13 @@
 """The mail server in memory and the SMTP client with a local server: which mails arrive, and what a failure says."""
 
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from email.headerregistry import Address
-from email.message import EmailMessage
 
 import pytest
 
-from servicekit.mail_headers import MAIL_POLICY
+from servicekit.mail_message import Mail
 from servicekit.mail_transport import LoginRefused, MailNotSent, MailTransport, UnsendableMail
 from tests.conformance.mail_servers import LocalMailServer, MailServer, SmtpWithLocalServer
 from tests.support.memory.mail import MailFault, MemoryMailServer
@@ -33,17 +34,18 @@ def impatient(server: MailServer, transport: MailTransport) -> MailTransport:
     return SmtpWithLocalServer(server, seconds=0.5) if isinstance(server, LocalMailServer) else transport
 
 
-def a_mail(*recipients: str) -> EmailMessage:
-    mail = EmailMessage(policy=MAIL_POLICY)
-    mail["From"] = Address("Convene", addr_spec="no-reply@example.org")
-    mail["To"] = tuple(Address("Łukasz", *recipient.split("@")) for recipient in recipients)
-    mail["Subject"] = "You are booked"
-    mail["Message-ID"] = "<1@example.org>"
-    mail.set_content(".\nThe first line is a dot\n")
-    return mail
+def a_mail(*recipients: str) -> Mail:
+    return Mail(
+        sender=Address("Convene", addr_spec="no-reply@example.org"),
+        recipients=[Address("Łukasz", *recipient.split("@")) for recipient in recipients],
+        subject="You are booked",
+        date=datetime(2026, 11, 20, tzinfo=UTC),
+        message_id="<1@example.org>",
+        text=".\nThe first line is a dot\n",
+    )
 
 
-async def failure(transport: MailTransport, mail: EmailMessage) -> MailNotSent:
+async def failure(transport: MailTransport, mail: Mail) -> MailNotSent:
     with pytest.raises(MailNotSent) as failed:
         await transport.send(mail)
     return failed.value
@@ -54,7 +56,7 @@ async def test_accepted_mail_arrives_with_its_envelope_and_octets(server: MailSe
     assert await transport.send(mail) == "taken as 42"
     (accepted,) = server.accepted
     assert (accepted.sender, accepted.recipients) == ("no-reply@example.org", [ADA, BOB])
-    assert accepted.octets == bytes(mail)
+    assert accepted.octets == mail.octets()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ async def test_address_beyond_ascii_needs_smtputf8(server: MailServer, transport
 
 async def test_mail_that_would_be_read_as_another_is_not_sent(server: MailServer, transport: MailTransport) -> None:
     mail = a_mail(ADA)
-    mail._headers[1] = ("To", f"{ADA}, {BOB}")  # type: ignore[attr-defined]
+    mail.headers[1] = replace(mail.headers[1], lines=[f"{ADA}, {BOB}"])
     failed = await failure(transport, mail)
     assert isinstance(failed, UnsendableMail)
     assert failed.permanent

@@ -14,6 +14,7 @@ from crm.migrations import downgrade, upgrade
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
+from tests.support.standard_mail import received
 
 SESSION = "019bb1c6-5a00-7000-8000-000000000001"
 KEY = {"Idempotency-Key": "m-1"}
@@ -95,7 +96,7 @@ def test_expired_unpaid_booking_is_not_reported_as_cancelled_by_the_user(
 ) -> None:
     notification = read_notification(a_message(action="booking_cancelled", reason=reason))
     claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)
-    mail = NotificationEmailWriter("CRM <crm@example.com>").compose(claim)
+    mail = received(NotificationEmailWriter("CRM <crm@example.com>").compose(claim))
     assert mail["Subject"] == f"{subject}: Ada Lovelace, Morning Meditation (1 Dec 2026, 09:00 UTC)"
     plain = mail.get_body(("plain",))
     assert plain is not None

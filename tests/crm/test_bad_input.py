@@ -13,6 +13,7 @@ from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
 from tests.crm.parts import MailServer, a_message
+from tests.support.standard_mail import received
 
 JSON = {"Content-Type": "application/json"}
 OUT_OF_RANGE = ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "2100-01-01T00:00:00", "9999-12-31T23:59:59-14:00"]
@@ -223,7 +224,7 @@ async def test_user_text_is_escaped_in_mails() -> None:
         claim = MailClaim(
             1, UUID(int=1), read_notification(message), datetime.now(UTC), "J\r\nX: y", "john@example.com", 1
         )
-        mail = NotificationEmailWriter("Convene <convene@localhost>").compose(claim)
+        mail = received(NotificationEmailWriter("Convene <convene@localhost>").compose(claim))
         html, plain = mail.get_body(("html",)), mail.get_body(("plain",))
         assert html is not None
         assert plain is not None

@@ -19,6 +19,7 @@ from tests.crm.parts import a_message
 from tests.support.messages import a_coaching_message
 from tests.support.messages import a_message as an_outbox_message
 from tests.support.people import People, Person
+from tests.support.standard_mail import received
 
 JOHN = {"id": 2, "name": "John Doe", "email": "facilitator@example.com"}
 
@@ -27,7 +28,7 @@ def mailed(message: dict[str, Any]) -> tuple[str, str]:
     """Subject and time of the mail about a message."""
     notification = read_notification(message)
     claim = MailClaim(1, UUID(int=1), notification, datetime(2026, 11, 20, tzinfo=UTC), "John", "john@example.com", 1)
-    mail = NotificationEmailWriter("CRM <crm@convene.example>").compose(claim)
+    mail = received(NotificationEmailWriter("CRM <crm@convene.example>").compose(claim))
     body = mail.get_body(("plain",))
     assert body is not None
     [line] = [line for line in body.get_content().splitlines() if line.startswith("When:")]

@@ -1,6 +1,9 @@
 """Facilitators' mails: what a client wrote arrives as they wrote it, to the address that was meant."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from email.headerregistry import Address
+from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from crm.email import content
+from servicekit import mail_message
+from servicekit.mail_headers import Header, address_header
 from tests.crm.parts import MailServer, a_message, mail_status, running_crm, settings_for
 
 ENCODED = "=?utf-8?b?SGkNCkJjYzogeEBleGFtcGxlLmNvbQ0KDQo8aDE+T3ducw==?="
@@ -67,7 +71,13 @@ async def test_mail_that_parses_differently_is_a_dead_letter(
     crm: httpx.AsyncClient, crm_dsn: str, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the standard library writes it: the name becomes a second mailbox."""
-    monkeypatch.setattr(content, "MAIL_POLICY", SMTP)
+
+    def written(name: str, addresses: Sequence[Address]) -> Header:
+        standard = EmailMessage(policy=SMTP)
+        standard[name] = addresses
+        return replace(address_header(name, addresses), lines=[bytes(standard).decode().partition(": ")[2].strip()])
+
+    monkeypatch.setattr(mail_message, "address_header", written)
     message = a_message(facilitator={"id": 2, "name": SECOND_MAILBOX, "email": "john@example.com"})
     assert (await crm.post("/notify", json=message)).json()["email_sent"] is False
     [item] = (await crm.get("/notifications")).json()

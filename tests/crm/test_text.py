@@ -12,6 +12,7 @@ from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
 from tests.crm.parts import a_message
+from tests.support.standard_mail import received
 
 HEBREW = "יוגה"
 ISOLATED = f"\u2068{HEBREW}\u2069"
@@ -21,9 +22,9 @@ def composed(name: str = "John Doe", **changes: Any) -> EmailMessage:
     message = a_message()
     for part, value in changes.items():
         message[part] = message[part] | value if isinstance(value, dict) else value
-    received = datetime(2026, 11, 20, tzinfo=UTC)
-    claim = MailClaim(1, UUID(int=1), read_notification(message), received, name, "john@example.com", 1)
-    return NotificationEmailWriter("Convene <crm@convene.example>").compose(claim)
+    received_at = datetime(2026, 11, 20, tzinfo=UTC)
+    claim = MailClaim(1, UUID(int=1), read_notification(message), received_at, name, "john@example.com", 1)
+    return received(NotificationEmailWriter("Convene <crm@convene.example>").compose(claim))
 
 
 def text_of(mail: EmailMessage, kind: str) -> str:

@@ -17,6 +17,7 @@ from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.email.composer import MailComposer
 from servicekit.local_times import ahead, instant, when
 from tests.support.messages import a_message
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example.org")
 ZONES = ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu", "America/New_York"]
@@ -46,14 +47,14 @@ def test_mail_with_invitation_is_composed_for_any_date(zone: str, starts_at: dat
     ends_at = LAST if LAST - starts_at < timedelta(hours=hours) else starts_at + timedelta(hours=hours)
     times = {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
     then: dict[str, Any] = {"event": times, "user": {"timezone": zone}}
-    mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, **then))
+    mail = received(COMPOSER.compose(a_message(destination=Destination.EMAIL, **then)))
     assert "text/calendar" in [part.get_content_type() for part in mail.walk()]
-    assert COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **then))
+    assert received(COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **then)))
 
 
 def test_mail_about_an_event_that_ends_at_the_last_instant() -> None:
     then: dict[str, Any] = {"event": {"ends_at": "9999-12-31T23:59:59+00:00"}, "user": {"timezone": "Asia/Tokyo"}}
-    mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, **then))
+    mail = received(COMPOSER.compose(a_message(destination=Destination.EMAIL, **then)))
     body = mail.get_body(("plain",))
     assert body is not None
     line = "19:00 (UTC+09:00) to Friday, 31 December 9999, 23:59 (UTC+00:00) Asia/Tokyo"
@@ -76,4 +77,4 @@ def test_crm_composes_a_mail_for_every_stored_date(starts_at: datetime, ends_at:
     )
     now = datetime(2026, 11, 20, tzinfo=UTC)
     claim = MailClaim(1, UUID(int=1), notification, now, "John", "john@example.com", 1)
-    assert NotificationEmailWriter("crm@convene.example").compose(claim)["Subject"]
+    assert received(NotificationEmailWriter("crm@convene.example").compose(claim))["Subject"]

@@ -3,9 +3,7 @@
 import itertools
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from typing import Any
 
 import asyncpg
@@ -17,6 +15,7 @@ from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.people import People, Person
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example.org")
 BEFORE = {
@@ -37,7 +36,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def composed(*names: str) -> EmailMessage:
     event = {name: value for changed in names for name, value in CHANGES[changed].items()}
     message = a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, event=event, before=BEFORE)
-    return message_from_bytes(bytes(COMPOSER.compose(message)), policy=default)
+    return received(COMPOSER.compose(message))
 
 
 def lines_of(mail: EmailMessage) -> list[str]:
@@ -77,7 +76,7 @@ def test_subject_names_the_changed_fields(names: tuple[str, ...]) -> None:
 
 
 def test_message_without_changed_fields_can_be_mailed() -> None:
-    mail = COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL))
+    mail = received(COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL)))
     assert mail["Subject"] == "Changed: Morning Yoga"
 
 

@@ -24,6 +24,7 @@ from tests.support.messages import a_message
 from tests.support.people import PASSWORD, event
 from tests.support.rows import stored_row
 from tests.support.settings import settings_for
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 WAYS = {"/auth/register": 201, "/api/register": 200, "/api/auth/register": 201}
@@ -126,7 +127,7 @@ async def test_approval_registers_a_user_until_approved(
     row = await stored_row(shared_database, "SELECT * FROM outbox WHERE lane = $1", f"user:{user['id']}")
     assert (row["destination"], row["fact"]) == ("email", "facilitator_approved")
     message = a_message(MessageType(row["fact"]), destination=Destination.EMAIL)
-    mail = COMPOSER.compose(replace(message, payload=json.loads(row["snapshot"])))
+    mail = received(COMPOSER.compose(replace(message, payload=json.loads(row["snapshot"]))))
     assert (mail["To"], mail["Subject"]) == (f"Mira Sol <{body['email']}>", "You are a facilitator now")
 
     token = await logged_in(api, body)

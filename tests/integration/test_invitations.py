@@ -6,9 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from typing import Any
 from uuid import uuid4
 
@@ -41,6 +39,7 @@ from tests.support.messages import a_message
 from tests.support.people import PASSWORD, People, Person
 from tests.support.rows import stored_row
 from tests.support.settings import settings_for
+from tests.support.standard_mail import received
 
 INVITATION = {
     *("id", "event_id", "name", "email", "status", "created_at", "expires_at", "answered_at", "booking_id"),
@@ -114,7 +113,7 @@ def mail_to(shared_database: asyncpg.Connection, settings: Settings) -> MailTo:
         )
         message = a_message(MessageType.BOOKING_INVITATION, destination=Destination.EMAIL)
         message = replace(message, id=MessageId(row["id"]), payload=json.loads(row["snapshot"]))
-        return message_from_bytes(bytes(composer.compose(message)), policy=default)
+        return received(composer.compose(message))
 
     return compose
 

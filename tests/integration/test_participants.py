@@ -3,9 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from typing import Any
 
 import asyncpg
@@ -16,6 +14,7 @@ from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.people import People, Person
+from tests.support.standard_mail import received
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +202,7 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 def composed(subject: str, text: str, composer: MailComposer = COMPOSER, **payload: Any) -> EmailMessage:
     message = a_message(MessageType.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **payload)
     written = replace(message, payload=message.payload | {"written": {"subject": subject, "text": text}})
-    return message_from_bytes(bytes(composer.compose(written)), policy=default)
+    return received(composer.compose(written))
 
 
 def body_of(mail: EmailMessage, kind: str) -> str:

@@ -1,8 +1,6 @@
 """The mails about coaching, to the client and to the coach, as a mail program reads them."""
 
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from typing import Any, cast
 
 import pytest
@@ -14,14 +12,14 @@ from infrastructure.delivery.email_service import _to_request
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
 from tests.support.messages import SESSION, a_coaching_message, a_message
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
 CLIENT, COACH = "client", "coach"
 
 
 def composed(message_type: MessageType, recipient: str, **payload: Any) -> EmailMessage:
-    mail = COMPOSER.compose(a_coaching_message(message_type, recipient, **payload))
-    return message_from_bytes(bytes(mail), policy=default)
+    return received(COMPOSER.compose(a_coaching_message(message_type, recipient, **payload)))
 
 
 def lines(mail: EmailMessage, kind: str = "plain") -> list[str]:
@@ -334,14 +332,15 @@ def test_owner_of_a_revoked_calendar_is_asked_to_reconnect() -> None:
     person = {"id": 3, "name": "Ada <b>", "email": "ada@example.com", "timezone": "UTC"}
     message.payload.clear()
     message.payload.update(person=person, provider="google")
-    mail = COMPOSER.compose(message)
+    composed = COMPOSER.compose(message)
+    mail = received(composed)
     assert mail["Subject"] == "Please connect your Google calendar again"
     assert mail["To"].addresses[0].addr_spec == "ada@example.com"
     assert mail["Reply-To"] is None
     assert "Hello Ada <b>," in lines(mail)
     assert "Ada <b>" not in "\n".join(lines(mail, "html"))
     assert "Questions" not in " ".join(lines(mail))
-    assert _to_request(mail)["reply_to"] is None
+    assert _to_request(composed)["reply_to"] is None
 
 
 def test_payload_of_an_appointment_has_the_shape_of_a_booking() -> None:

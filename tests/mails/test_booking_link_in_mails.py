@@ -1,7 +1,5 @@
 """`BOOKING_URL_TEMPLATE`: the link to the booking in mails to clients, as text and as HTML."""
 
-from email import message_from_bytes
-from email.policy import default
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ from domain.outbox import Destination, Message, MessageType
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
 from tests.support.messages import SESSION, a_coaching_message, a_message
+from tests.support.standard_mail import received
 
 SENDER: dict[str, Any] = {"mail_from": "Convene <no-reply@convene.example>", "public_url": "https://book.example.org"}
 COMPOSER = MailComposer(**SENDER, booking_url_template="https://app.example.com/b?ref={reference}&from=mail#top")
@@ -37,7 +36,7 @@ def about_appointment(message_type: MessageType, recipient: str = "client", **pa
 
 def bodies(message: Message, composer: MailComposer = COMPOSER) -> tuple[str, str]:
     """The text and the HTML of the mail, as a mail program reads them."""
-    mail = message_from_bytes(bytes(composer.compose(message)), policy=default)
+    mail = received(composer.compose(message))
     plain, html = mail.get_body(("plain",)), mail.get_body(("html",))
     assert plain is not None
     assert html is not None
@@ -61,7 +60,7 @@ def mailed(make: Any) -> list[Message]:
 
 def is_mailed(message: Message) -> bool:
     try:
-        WITHOUT.compose(message)
+        received(WITHOUT.compose(message))
     except Unmailable:
         return False
     return True

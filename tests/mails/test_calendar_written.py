@@ -51,7 +51,7 @@ def an_entry(text: str, name: str = "Ada") -> Entry:
 @given(ENTRIES, st.sampled_from(get_args(Method)))
 @example(an_entry("x" * 67 + "日" * 40), "REQUEST")
 @example(an_entry("one\r\ntwo\rthree\nfour; five, six \\ seven", 'Ada "The Countess" ^ ’'), "CANCEL")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_entry_has_the_bytes_of_the_library(entry: Entry, method: Method) -> None:
     if r"\N" not in f"{entry.summary} {entry.description} {entry.location}":  # see the next test
         assert invitation(entry, method) == standard_calendar.invitation(entry, method)
@@ -59,7 +59,7 @@ def test_entry_has_the_bytes_of_the_library(entry: Entry, method: Method) -> Non
 
 @given(TEXT)
 @example(r"C:\New \n folder")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_text_is_read_as_it_was_entered(text: str) -> None:
     """The library writes `\\N` as a line break."""
     written = invitation(an_entry(text), "REQUEST")

@@ -1,9 +1,7 @@
 """The mail to the person who booked, read back as a mail program reads it."""
 
 from datetime import UTC, datetime
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,13 +14,14 @@ from infrastructure.email.content import Unmailable
 from servicekit.local_times import when
 from servicekit.mail_transport import FileTransport
 from tests.support.messages import a_coaching_message, a_message
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
 
 
 def composed(message_type: MessageType = MessageType.BOOKING_CREATED, **payload: Any) -> EmailMessage:
     message: Message = a_message(message_type, destination=Destination.EMAIL, **payload)
-    return message_from_bytes(bytes(COMPOSER.compose(message)), policy=default)
+    return received(COMPOSER.compose(message))
 
 
 def text_of(mail: EmailMessage, kind: str) -> str:
@@ -126,7 +125,7 @@ def test_entry_has_the_stored_uid_not_one_of_the_current_url() -> None:
     _, entry = calendar_of(composed(booking={"uid": "booking-12@before.example"}))
     assert entry["UID"] == "booking-12@before.example"
     message = a_coaching_message(MessageType.BOOKING_CREATED, coaching={"uid": "coaching-1@before.example"})
-    assert "\nUID:coaching-1@before.example\n" in text_of(COMPOSER.compose(message), "calendar")
+    assert "\r\nUID:coaching-1@before.example\r\n" in text_of(received(COMPOSER.compose(message)), "calendar")
 
 
 def test_online_event_has_its_link_as_the_location() -> None:
@@ -230,7 +229,7 @@ async def test_undeliverable_mail_is_a_permanent_failure(
 ) -> None:
     message = a_message(message_type, destination=Destination.EMAIL, **payload)
     with pytest.raises(Unmailable):
-        COMPOSER.compose(message)
+        received(COMPOSER.compose(message))
     outcome = await EmailSender(COMPOSER, FileTransport(tmp_path)).deliver(message)
     assert isinstance(outcome, Failed)
     assert outcome.permanent

@@ -14,6 +14,7 @@ from infrastructure.email.content import Unmailable
 from servicekit.local_times import ahead
 from tests.support.messages import a_coaching_message, a_message
 from tests.support.receivers import receiving
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 START = datetime(2026, 12, 1, 10, tzinfo=UTC)
@@ -34,7 +35,7 @@ def a_coaching_reminder(recipient: str, *, left: timedelta) -> Message:
 
 def said(message: Message) -> tuple[str, str]:
     """Subject and text."""
-    mail = COMPOSER.compose(message)
+    mail = received(COMPOSER.compose(message))
     assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
     body = mail.get_body(("plain",))
     assert body is not None
@@ -143,7 +144,7 @@ def test_braces_in_a_title_are_not_expanded() -> None:
 def test_reminder_without_a_time_cannot_be_composed() -> None:
     for message in (a_message(MessageType.BOOKING_REMINDER), a_coaching_message(MessageType.BOOKING_REMINDER)):
         with pytest.raises(Unmailable):
-            COMPOSER.compose(message)
+            received(COMPOSER.compose(message))
 
 
 async def test_email_service_gets_the_same_content() -> None:

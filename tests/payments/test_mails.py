@@ -27,6 +27,7 @@ from infrastructure.settings import Settings
 from tests.payments.gateway_harness import SandboxDeployment
 from tests.support.messages import a_coaching_message, a_message, deliver_due
 from tests.support.people import People, Person
+from tests.support.standard_mail import received
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 
@@ -234,7 +235,7 @@ async def test_offline_payment_is_returned_by_the_facilitator(harness: AppHarnes
 
 
 async def test_offline_booking_mail_mentions_no_hold(harness: AppHarness) -> None:
-    mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, booking={"hold_until": None}))
+    mail = received(COMPOSER.compose(a_message(destination=Destination.EMAIL, booking={"hold_until": None})))
     assert mail["Subject"] == "You are booked: Morning Yoga"
     assert "Pay by" not in words(mail)
 
@@ -247,7 +248,7 @@ def facilitators_mail(message_type: MessageType, **payload: Any) -> EmailMessage
     body = json.loads(_to_json(to_payload(a_message(message_type, **payload))))
     notification = read_notification(body)
     claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)
-    return NotificationEmailWriter("CRM <crm@example.com>").compose(claim)
+    return received(NotificationEmailWriter("CRM <crm@example.com>").compose(claim))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ AGREED = {
 def test_every_mail_shows_the_agreed_price(agreed: bool) -> None:
     about: dict[str, Any] = AGREED if agreed else {"booking": PENDING, "event": AGREED["event"]}
     price = 10 if agreed else 50
-    mail = COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, **about))
+    mail = received(COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, **about)))
     assert f"Price: {price}.00 EUR, to be paid" in lines(mail)
     assert f"Payment:      pending (EUR {price})" in lines(facilitators_mail(MessageType.BOOKING_CREATED, **about))
 
@@ -298,8 +299,10 @@ FULL_REFUND = "you can cancel before the start and receive a full refund"
 )
 def test_mail_about_a_new_time_or_location_offers_a_full_refund(reason: str | None, price: str, offered: bool) -> None:
     booking = {"price": price, "currency": "EUR"}
-    mail = COMPOSER.compose(
-        a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, booking=booking, reason=reason)
+    mail = received(
+        COMPOSER.compose(
+            a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, booking=booking, reason=reason)
+        )
     )
     assert (FULL_REFUND in words(mail)) == offered
 
@@ -307,12 +310,14 @@ def test_mail_about_a_new_time_or_location_offers_a_full_refund(reason: str | No
 def test_mail_about_rescheduling_by_the_coach_offers_a_full_refund() -> None:
     for reason, offered in (("by_coach", True), (None, False)):
         message = a_coaching_message(MessageType.BOOKING_RESCHEDULED, coaching={"price": "80"}, reason=reason)
-        assert (FULL_REFUND in words(COMPOSER.compose(message))) == offered
+        assert (FULL_REFUND in words(received(COMPOSER.compose(message)))) == offered
 
 
 def test_mail_about_cancellation_by_the_organiser_says_so() -> None:
     cancelled = {"booking": {"status": "cancelled"}, "reason": "by_organiser"}
-    mail = COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
+    mail = received(
+        COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
+    )
     assert "The organiser has cancelled your booking of Morning Yoga" in words(mail)
     assert "as you asked" not in words(mail)
     facilitator_mail = words(facilitators_mail(MessageType.BOOKING_CANCELLED, **cancelled))
@@ -325,9 +330,11 @@ def test_mail_about_cancellation_by_the_organiser_says_so() -> None:
 )
 def test_mail_about_a_hold_ended_at_the_start_invites_to_no_new_booking(cancelled_at: str, sentence: str) -> None:
     booking = {"status": "cancelled", "cancelled_at": cancelled_at}
-    mail = COMPOSER.compose(
-        a_message(
-            MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, booking=booking, reason="payment_expired"
+    mail = received(
+        COMPOSER.compose(
+            a_message(
+                MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, booking=booking, reason="payment_expired"
+            )
         )
     )
     assert sentence in words(mail)

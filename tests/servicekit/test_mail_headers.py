@@ -2,9 +2,11 @@
 
 import email
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, default
+from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
+from servicekit.mail_headers import UnsafeHeader, address_header, date_header, text_header
 from tests.support.process_harness import LONG_RUN
 
 SCRIPTS = {
@@ -30,10 +32,8 @@ ERROR_FORMATS = st.text(st.sampled_from('a =?utf-8qb_"\\<>@,;:()ü\u3000.'), min
 
 
 def sent(name: str, value: Any) -> bytes:
-    mail = EmailMessage(policy=MAIL_POLICY)
-    mail[name] = value
-    mail.set_payload("Hello")
-    return bytes(mail)
+    header = text_header(name, value) if isinstance(value, str) else address_header(name, value)
+    return f"{header}\r\nHello".encode()
 
 
 def read(octets: bytes) -> EmailMessage:
@@ -73,7 +73,7 @@ def test_text_of_every_length_round_trips(script: str) -> None:
 def test_name_of_every_length_round_trips(script: str, name: str) -> None:
     for length in [*some_of(range(1, 100), script), 119, 120, 160, 300, 998]:
         text = " ".join(of_length(script, length).split())
-        octets = sent(name, Address(text, "ada", "example.com"))
+        octets = sent(name, [Address(text, "ada", "example.com")])
         lines = lines_of(octets, name)
         assert len(lines[0]) > len(name) + 2
         assert max(map(len, lines)) <= 998
@@ -103,7 +103,7 @@ def test_any_text_round_trips(text: str) -> None:
 @example("Ada\u3000Lovelace  King")
 @settings(max_examples=200, deadline=None)
 def test_any_name_is_one_mailbox(name: str) -> None:
-    mailboxes = read(sent("To", Address(name, "ada", "example.com")))["To"].addresses
+    mailboxes = read(sent("To", [Address(name, "ada", "example.com")]))["To"].addresses
     assert [mailbox.addr_spec for mailbox in mailboxes] == ["ada@example.com"]
     assert mailboxes[0].display_name == " ".join(name.split())
 
@@ -127,43 +127,29 @@ def test_standard_library_policy_does_not_round_trip() -> None:
 
 
 @pytest.mark.parametrize("character", ["\r", "\n", "\0", "\ud800"])
-@pytest.mark.parametrize("name", ["Subject", "Message-ID", "Content-Type", "Auto-Submitted", "X-Other"])
+@pytest.mark.parametrize("name", ["Subject", "Message-ID", "Auto-Submitted", "X-Other"])
 def test_characters_that_break_a_header_are_rejected_each_time(name: str, character: str) -> None:
     for _ in range(2):
         with pytest.raises(UnsafeHeader):
             sent(name, f"text/plain{character}Bcc: all@example.com")
 
 
-def test_address_header_rejects_text() -> None:
-    for value in ("ada@example.com, eve@example.com", ["ada@example.com"]):
-        with pytest.raises(UnsafeHeader):
-            sent("To", value)
+def test_address_header_needs_an_address() -> None:
+    with pytest.raises(UnsafeHeader):
+        address_header("To", [])
 
 
 @pytest.mark.parametrize("domain", ["example.com>, <eve@example.com", "exam ple.com", "example.com, eve", ""])
 def test_address_with_a_second_address_is_rejected(domain: str) -> None:
     with pytest.raises(UnsafeHeader):
-        sent("To", Address("Ada", "ada", domain))
+        sent("To", [Address("Ada", "ada", domain)])
 
 
-@pytest.mark.parametrize("text", ["plain", "Grüße", "x" * 1_200])
-def test_other_headers_are_folded_as_by_the_standard_library(text: str) -> None:
-    def written(mail: EmailMessage) -> bytes:
-        mail["Subject"] = "Plain"
-        mail["Date"] = "Fri, 20 Nov 2026 13:08:10 +0000"
-        mail["Message-ID"] = "<0198@example.com>"
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(text)
-        mail.add_alternative(f"<p>{text}</p>", subtype="html")
-        mail.add_attachment(text.encode(), maintype="text", subtype="calendar", filename="invite.ics")
-        mail.set_boundary("outer")
-        inner = mail.get_payload(0)
-        assert isinstance(inner, EmailMessage)
-        inner.set_boundary("inner")
-        return bytes(mail)
-
-    for _ in range(2):
-        assert written(EmailMessage(policy=MAIL_POLICY)) == written(EmailMessage(policy=SMTP.clone(cte_type="7bit")))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([UTC, timezone(timedelta(hours=5.5))]))
+@settings(max_examples=30, deadline=None)
+def test_date_is_written_as_by_the_standard_library(seconds: int, zone: timezone) -> None:
+    moment = datetime.fromtimestamp(seconds, zone)
+    assert str(date_header(moment)) == f"Date: {format_datetime(moment.astimezone(UTC))}\r\n"
 
 
 def test_lines_are_folded_at_spaces_of_the_text() -> None:

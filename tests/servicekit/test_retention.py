@@ -1,18 +1,18 @@
 """Work of one round is bounded, and the next rounds go on. Mail files are deleted by the time in their names."""
 
 import asyncio
-import email.policy
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from servicekit.mail_message import Mail
 from servicekit.mail_transport import FileTransport
 from servicekit.retention import MailFiles, Pruning, Rule
 
@@ -66,12 +66,15 @@ def test_overdue_rows_are_older() -> None:
     assert table.asked == [(DAYS + timedelta(hours=1), 500)]
 
 
-def a_mail(sent: datetime, number: int) -> EmailMessage:
-    mail = EmailMessage(policy=email.policy.SMTP)
-    mail["From"], mail["To"], mail["Subject"] = "a@example.com", "b@example.com", f"Number {number}"
-    mail["Date"], mail["Message-ID"] = sent, f"<{number:032}@example.com>"
-    mail.set_content("Hello")
-    return mail
+def a_mail(sent: datetime, number: int) -> Mail:
+    return Mail(
+        sender=Address("", "a", "example.com"),
+        recipients=[Address("", "b", "example.com")],
+        subject=f"Number {number}",
+        date=sent,
+        message_id=f"<{number:032}@example.com>",
+        text="Hello",
+    )
 
 
 def written(directory: Path, *ages: timedelta) -> list[str]:

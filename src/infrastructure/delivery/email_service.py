@@ -2,13 +2,13 @@
 has none."""
 
 import base64
-from email.message import EmailMessage
 from typing import Any
 
 from domain.outbox import Failed, Message, Outcome
 from infrastructure.delivery.http import MessageSender, endpoint
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
+from servicekit.mail_message import Calendar, Mail
 
 
 class EmailServiceSender(MessageSender):
@@ -27,28 +27,28 @@ class EmailServiceSender(MessageSender):
             return Failed(str(error), permanent=True)
 
 
-def _to_request(mail: EmailMessage) -> dict[str, Any]:
+def _to_request(mail: Mail) -> dict[str, Any]:
     """The request body for a mail. The calendar invitation is an attachment."""
     return {
-        "from": str(mail["From"]),
-        "to": mail["To"].addresses[0].addr_spec,
-        "reply_to": mail["Reply-To"].addresses[0].addr_spec if mail["Reply-To"] else None,
-        "subject": str(mail["Subject"]),
-        "text": _text(mail, "plain"),
-        "html": _text(mail, "html"),
-        "message_id": str(mail["Message-ID"]),
-        "attachments": [_attachment(part) for part in mail.iter_attachments()],
+        "from": str(mail.sender),
+        "to": mail.recipients[0].addr_spec,
+        "reply_to": mail.reply_to.addr_spec if mail.reply_to else None,
+        "subject": mail.subject,
+        "text": _lines(mail.text),
+        "html": _lines(mail.html),
+        "message_id": mail.message_id,
+        "attachments": [_attachment(mail.calendar)] if mail.calendar else [],
     }
 
 
-def _text(mail: EmailMessage, kind: str) -> str:
-    part = mail.get_body((kind,))
-    return part.get_content() if part is not None else ""
+def _lines(text: str | None) -> str:
+    """The text with the same line end after each line, as it is in a mail."""
+    return "".join(f"{line.decode()}\n" for line in (text or "").encode().splitlines())
 
 
-def _attachment(part: Any) -> dict[str, Any]:
+def _attachment(calendar: Calendar) -> dict[str, Any]:
     return {
-        "filename": part.get_filename(),
-        "content_type": part.get_content_type(),
-        "content_base64": base64.b64encode(part.get_payload(decode=True)).decode(),
+        "filename": calendar.file_name,
+        "content_type": "application/ics",
+        "content_base64": base64.b64encode(calendar.text.encode()).decode(),
     }

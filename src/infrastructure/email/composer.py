@@ -1,15 +1,11 @@
 """Composition of mails about bookings: plain text, HTML and a calendar invitation."""
 
-import asyncio
 import contextlib
-import time
-from datetime import UTC
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.utils import format_datetime
+from functools import cached_property
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from domain.booking_urls import BookingUrls
 from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
@@ -21,23 +17,21 @@ from infrastructure.email.calendar_mail import revoked_email
 from infrastructure.email.content import Addressee, EmailContent, Invitation, SenderIdentity, Unmailable
 from infrastructure.email.invitation_mail import InvitationLinks, invitation_email
 from infrastructure.icalendar import components
-from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
+from servicekit.mail_headers import UnsafeHeader
+from servicekit.mail_message import Calendar, Mail
 from servicekit.mail_transport import MailNotSent, MailTransport
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 from servicekit.text import isolated
-
-INVITE_NAME = "invite.ics"
 
 
 class EmailSender:
     def __init__(self, composer: "MailComposer", transport: MailTransport) -> None:
         self._composer = composer
         self._transport = transport
-        self._composing = asyncio.Lock()
 
     async def deliver(self, message: Message) -> Outcome:
         try:
-            mail = await self._compose(message)
+            mail = self._composer.compose(message)
         except Unmailable as error:
             return Failed(str(error), permanent=True)
         try:
@@ -49,15 +43,6 @@ class EmailSender:
                 status_code=error.status_code,
                 destination_fault=error.destination_fault,
             )
-
-    async def _compose(self, message: Message) -> EmailMessage:
-        """Composes one mail at a time and then yields the event loop for as long as it took (about 3 ms). Eight
-        concurrent compositions delayed deliveries to the CRM by seconds."""
-        async with self._composing:
-            began = time.perf_counter()
-            mail = self._composer.compose(message)
-            await asyncio.sleep(time.perf_counter() - began)
-        return mail
 
 
 class MailComposer:
@@ -82,42 +67,50 @@ class MailComposer:
         booking_urls = BookingUrls(booking_url_template) if booking_url_template else None
         self._identity = SenderIdentity(sender_mailbox(mail_from), components.uid_host(public_url), booking_urls)
         self._smtputf8 = smtputf8
-        self._templates = Environment(
+
+    @cached_property
+    def _templates(self) -> tuple[Template, Template]:
+        """Those of the plain text and of the HTML, compiled with the first mail."""
+        templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=select_autoescape(["html"]),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["isolated"] = isolated
+        templates.filters["isolated"] = isolated
+        templates.globals.clear()  # none is used, and they are copied for each mail
+        return templates.get_template("message.txt"), templates.get_template("message.html")
 
-    def compose(self, message: Message) -> EmailMessage:
+    def compose(self, message: Message) -> Mail:
         """Raises `Unmailable`."""
         try:
             return self._compose(message)
         except (UnusableAddress, UnsafeHeader) as error:
             raise Unmailable(str(error)) from None
 
-    def _compose(self, message: Message) -> EmailMessage:
+    def _compose(self, message: Message) -> Mail:
         content = self._content(message)
         sender = self._identity.sender
-        mail = EmailMessage(policy=MAIL_POLICY)
-        mail["From"] = sender
-        mail["To"] = self._mailbox(content.recipient)
-        if content.reply_to is not None:
-            # An account that is older than the rules for addresses may have one to which no mail can be sent.
-            with contextlib.suppress(UnusableAddress):
-                mail["Reply-To"] = self._mailbox(content.reply_to)
-        mail["Subject"] = content.subject
-        mail["Date"] = format_datetime(message.occurred_at.astimezone(UTC))
-        mail["Message-ID"] = f"<{message.id}@{sender.domain}>"
-        mail["Auto-Submitted"] = "auto-generated"
-        context = {"content": content}
-        mail.set_content(self._templates.get_template("message.txt").render(context))
-        mail.add_alternative(self._templates.get_template("message.html").render(context), subtype="html")
-        if content.invitation is not None:
-            _add_invitation(mail, content.invitation)
-        return mail
+        text, html = self._templates
+        return Mail(
+            sender=sender,
+            recipients=[self._mailbox(content.recipient)],
+            reply_to=self._reply_to(content.reply_to),
+            subject=content.subject,
+            date=message.occurred_at,
+            message_id=f"<{message.id}@{sender.domain}>",
+            text=text.render(content=content),
+            html=html.render(content=content),
+            calendar=_calendar(content.invitation) if content.invitation is not None else None,
+        )
+
+    def _reply_to(self, person: Addressee | None) -> Address | None:
+        """None for an address of an account that is older than the rules for addresses, to which no mail can be
+        sent."""
+        with contextlib.suppress(UnusableAddress):
+            return self._mailbox(person) if person is not None else None
+        return None
 
     def _mailbox(self, person: Addressee) -> Address:
         return mailbox(person.name, person.email, smtputf8=self._smtputf8)
@@ -134,8 +127,5 @@ class MailComposer:
         return booking_email(message, self._identity)
 
 
-def _add_invitation(mail: EmailMessage, invitation: Invitation) -> None:
-    """As an alternative part for mail programs with calendar support, and as an attachment for others."""
-    text = components.invitation(invitation.entry, invitation.method)
-    mail.add_alternative(text, subtype="calendar", params={"method": invitation.method})
-    mail.add_attachment(text.encode(), maintype="application", subtype="ics", filename=INVITE_NAME)
+def _calendar(invitation: Invitation) -> Calendar:
+    return Calendar(components.invitation(invitation.entry, invitation.method), invitation.method)

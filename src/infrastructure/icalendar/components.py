@@ -150,8 +150,8 @@ def _mailto(email: str) -> str:
 
 
 def _utc(moment: datetime) -> str:
-    local = in_zone(moment, UTC)
-    return f"{local.year:04}{local.month:02}{local.day:02}T{local.hour:02}{local.minute:02}{local.second:02}Z"
+    text = in_zone(moment, UTC).isoformat()
+    return f"{text[:19].replace('-', '').replace(':', '')}Z"
 
 
 def _written(lines: Iterable[str]) -> str:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from functools import cache
 from typing import Any, cast
 from uuid import UUID
@@ -25,6 +23,7 @@ from servicekit import json_values
 from servicekit.clock import machine_time
 from tests.crm.parts import a_message as a_notification
 from tests.support.golden.cases import account_messages, messages, sent_to
+from tests.support.standard_mail import received
 
 _PROSE = {"SUMMARY", "DESCRIPTION", "NAME", "X-WR-CALNAME"}
 MOMENT = datetime(2026, 11, 20, 13, 8, 10, tzinfo=UTC)
@@ -58,7 +57,7 @@ def crm() -> dict[str, Any]:
     for action in (None, *sent_to(Destination.CRM), "something_new"):
         for variant in ("", "without the person's address"):
             mails[", ".join(filter(None, (action or "no action", variant)))] = writer.compose(_claim(action, variant))
-    return _grouped(_mail, {name: _read(mail) for name, mail in mails.items()})
+    return _grouped(_mail, {name: received(mail) for name, mail in mails.items()})
 
 
 def calendars() -> dict[str, Any]:
@@ -77,13 +76,8 @@ def _composed() -> dict[str, EmailMessage | None]:
         except (Unmailable, ValueError):
             composed[name] = None
         else:
-            composed[name] = _read(mail)
+            composed[name] = received(mail)
     return composed
-
-
-def _read(mail: EmailMessage) -> EmailMessage:
-    """As it arrives."""
-    return message_from_bytes(bytes(mail), policy=default)
 
 
 def _grouped(structure: Callable[[EmailMessage], Any], mails: Mapping[str, EmailMessage | None]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A mail server in memory, as a mail transport shows it."""
 
-from email.message import EmailMessage
 from enum import StrEnum
 
+from servicekit.mail_message import Mail
 from servicekit.mail_transport import LoginRefused, MailNotSent, UnsendableMail
 from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 
@@ -33,7 +33,7 @@ class MemoryMailServer:
         self.offers_smtputf8 = False
         self.fault: MailFault | None = None
 
-    async def send(self, mail: EmailMessage) -> str:
+    async def send(self, mail: Mail) -> str:
         try:
             ready = verified(mail)
         except UnsafeMail as error:
