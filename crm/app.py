@@ -95,6 +95,7 @@ def create_app(
     async def run(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(database.close)
+            closing.push_async_callback(transport.close)
             for sender in http.values():
                 closing.push_async_callback(sender.close)
             await clock.read()

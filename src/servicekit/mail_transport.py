@@ -3,8 +3,10 @@
 import asyncio
 import os
 import re
-import socket
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,10 +16,21 @@ import aiosmtplib
 from servicekit.mail_message import Mail
 from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 from servicekit.smtp_server import SmtpServer
+from servicekit.smtp_session import (
+    SERVICE_NOT_AVAILABLE,
+    NeedsSmtpUtf8,
+    Rejected,
+    Reply,
+    SessionLost,
+    SmtpSession,
+    Stage,
+    connection_to,
+)
 
-_SERVICE_NOT_AVAILABLE = 421
-"""The server closes the connection (RFC 5321, 3.8)."""
-_ERRORS = (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError)
+_ERRORS = (aiosmtplib.SMTPException, Rejected, NeedsSmtpUtf8, OSError, TimeoutError, ValueError)
+_OF_THE_SESSION = frozenset({Stage.SESSION, Stage.SENDER})
+"""Stages whose rejection in a kept session may concern the session: a server may limit its mails."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class MailNotSent(Exception):
@@ -49,63 +62,131 @@ class MailTransport(Protocol):
     async def send(self, mail: Mail) -> str:
         """Returns the reply of the server, or the name of the file. Raises `MailNotSent`."""
 
+    async def close(self) -> None:
+        """Ends what is kept for the next mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long and how many connections are kept between mails. Seconds: unused, and until a kept connection must have
+    accepted the recipients, after which a new one is opened."""
+
+    idle_seconds: float = 20
+    begin_seconds: float = 5
+    connections: int = 8
+    mails: int = 100
+    """In one session; servers end those with many mails."""
+
 
 class SmtpTransport:
-    """One connection for each mail, so that a failure does not affect the next mail.
+    """Sends each mail in a session that is kept for the next one. A session that has failed is not used again.
 
-    `seconds` bounds the whole conversation about one mail.
+    A kept session that the server has ended, or that it ends or leaves unanswered before the content is sent, is
+    replaced by a new one for the same mail. Once the content has been sent, a missing reply is a failure of this mail,
+    since the server may have it (RFC 5321, 4.5.3.2.6). `seconds` bounds the whole conversation about one mail.
     """
 
-    def __init__(self, server: SmtpServer, *, seconds: float = 15) -> None:
+    def __init__(self, server: SmtpServer, *, seconds: float = 15, keeping: Keeping = Keeping()) -> None:
         self._server = server
         self._seconds = seconds
+        self._keeping = keeping
+        self._idle: dict[SmtpSession, asyncio.TimerHandle] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def send(self, mail: Mail) -> str:
-        ready, reply = _verified(mail), None
+        ready = _verified(mail)
         try:
-            async with asyncio.timeout(self._seconds), self._connection() as connection:
-                reply = await _transmit(connection, ready)
+            async with asyncio.timeout(self._seconds):
+                session = await self._begun(ready)
+                reply = await self._finish(session, ready.octets)
         except _ERRORS as error:
-            # After the server has accepted the mail, a failing QUIT must not send it again.
-            if reply is None:
-                raise self._not_sent(error) from error
-        return reply or ""
+            raise self._not_sent(error) from error
+        return reply.text
 
     async def check_login(self) -> None:
         """Connects and logs in without sending a mail. Raises `MailNotSent`."""
         try:
-            async with asyncio.timeout(self._seconds), self._connection():
+            async with asyncio.timeout(self._seconds), connection_to(self._server, seconds=self._seconds):
                 pass
         except _ERRORS as error:
             raise self._not_sent(error) from error
 
-    def _connection(self) -> aiosmtplib.SMTP:
-        server = self._server
-        return aiosmtplib.SMTP(
-            hostname=server.host,
-            port=server.port,
-            username=server.username,
-            password=server.password,
-            use_tls=server.tls,
-            start_tls=server.starttls,
-            timeout=self._seconds,
-            local_hostname=socket.gethostname(),  # the default is a DNS query for each mail
-        )
+    async def close(self) -> None:
+        """Ends the kept sessions."""
+        for session in [*self._idle]:
+            self._end(session)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    async def _begun(self, mail: VerifiedMail) -> SmtpSession:
+        """A session in which the server waits for the content of the mail."""
+        if session := self._take():
+            with suppress(TimeoutError, SessionLost):
+                async with asyncio.timeout(self._keeping.begin_seconds):
+                    if await self._begin(session, mail, is_kept=True):
+                        return session
+        session = await SmtpSession.open(self._server, seconds=self._seconds)
+        await self._begin(session, mail, is_kept=False)
+        return session
+
+    async def _begin(self, session: SmtpSession, mail: VerifiedMail, *, is_kept: bool) -> bool:
+        """False if a kept session cannot be used for another mail."""
+        try:
+            with _aborted_by_failure(session):
+                await session.begin(mail)
+        except (Rejected, NeedsSmtpUtf8) as error:
+            if is_kept and _may_concern_session(error):
+                session.abort()
+                return False
+            self._keep(session)
+            raise
+        return True
+
+    async def _finish(self, session: SmtpSession, octets: bytes) -> Reply:
+        try:
+            with _aborted_by_failure(session):
+                reply = await session.finish(octets)
+        except Rejected:
+            self._keep(session)
+            raise
+        self._keep(session)
+        return reply
+
+    def _take(self) -> SmtpSession | None:
+        """The session that was used last."""
+        while self._idle:
+            session, timer = self._idle.popitem()
+            timer.cancel()
+            if session.is_open:
+                return session
+        return None
+
+    def _keep(self, session: SmtpSession) -> None:
+        self._idle[session] = asyncio.get_running_loop().call_later(self._keeping.idle_seconds, self._end, session)
+        if session.mails >= self._keeping.mails or len(self._idle) > self._keeping.connections:
+            self._end(session)
+
+    def _end(self, session: SmtpSession) -> None:
+        if timer := self._idle.pop(session, None):
+            timer.cancel()
+        ending = asyncio.create_task(session.quit())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _not_sent(self, error: Exception) -> MailNotSent:
         """A 5xx about the recipient or the mail is permanent. A 5xx about the greeting, the login or the sender is a
         configuration error."""
         server = f"{self._server.host}:{self._server.port}"
         match error:
-            case aiosmtplib.SMTPRecipientsRefused():
-                return _refused(error.recipients[0])
-            case aiosmtplib.SMTPDataError():
-                return _refused(error)
+            case Rejected(stage=Stage.RECIPIENTS | Stage.CONTENT, reply=reply):
+                return _refused(reply)
+            case Rejected(reply=reply):
+                return MailNotSent(str(reply), destination_fault=True, status_code=reply.code)
             case aiosmtplib.SMTPResponseException():
                 failure = LoginRefused if isinstance(error, aiosmtplib.SMTPAuthenticationError) else MailNotSent
                 reason = f"{error.code} {error.message}"
                 return failure(reason, destination_fault=True, status_code=error.code)
-            case _NeedsSmtpUtf8():
+            case NeedsSmtpUtf8():
                 return MailNotSent(f"{server}: {error}", permanent=True)
             case TimeoutError():
                 return MailNotSent(f"{server}: no answer within {self._seconds:g} s", destination_fault=True)
@@ -113,53 +194,66 @@ class SmtpTransport:
                 return MailNotSent(f"{server}: {error or type(error).__name__}", destination_fault=True)
 
 
-class _NeedsSmtpUtf8(aiosmtplib.SMTPNotSupported):
-    pass
+def _may_concern_session(error: Rejected | NeedsSmtpUtf8) -> bool:
+    """Whether a new session may have another result."""
+    if isinstance(error, NeedsSmtpUtf8):
+        return True
+    return error.stage in _OF_THE_SESSION or error.reply.code == SERVICE_NOT_AVAILABLE
 
 
-async def _transmit(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> str:
-    if mail.smtputf8 and not connection.supports_extension("smtputf8"):
-        raise _NeedsSmtpUtf8("the server does not offer SMTPUTF8, which the address needs")
-    options = ["SMTPUTF8"] if mail.smtputf8 else []
-    _, reply = await connection.sendmail(mail.sender, mail.recipients, mail.octets, mail_options=options)
-    return reply
+@contextmanager
+def _aborted_by_failure(session: SmtpSession) -> Iterator[None]:
+    """Aborts a session in an unknown state, also after a timeout."""
+    try:
+        yield
+    except (Rejected, NeedsSmtpUtf8):
+        raise
+    except BaseException:
+        session.abort()
+        raise
 
 
-def _refused(reply: aiosmtplib.SMTPResponseException) -> MailNotSent:
+def _refused(reply: Reply) -> MailNotSent:
     return MailNotSent(
-        f"{reply.code} {reply.message}",
+        str(reply),
         permanent=reply.code >= 500,
         status_code=reply.code,
-        destination_fault=reply.code == _SERVICE_NOT_AVAILABLE,
+        destination_fault=reply.code == SERVICE_NOT_AVAILABLE,
     )
 
 
 class FileTransport:
-    """Writes each mail atomically as one file in `directory`; the same mail replaces its file."""
+    """Writes each mail atomically and durably as one file in `directory`; the same mail replaces its file."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     async def send(self, mail: Mail) -> str:
+        name, octets = file_name(mail), _verified(mail).octets
         try:
-            return await asyncio.to_thread(self._write, mail)
+            await asyncio.to_thread(self._write, name, octets)
         except OSError as error:
             raise MailNotSent(f"{self._directory}: {error.strerror or error}", destination_fault=True) from error
+        return name
 
-    def _write(self, mail: Mail) -> str:
-        octets = _verified(mail).octets
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._directory / file_name(mail)
-        partial = path.with_name(f".{path.name[-40:]}.{os.getpid()}")
+    async def close(self) -> None:
+        """Has nothing to close."""
+
+    def _write(self, name: str, octets: bytes) -> None:
+        partial = self._directory / f".{name[-40:]}.{os.getpid()}"
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(octets)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path.name
+            file = os.open(partial, _CREATE, 0o600)
+        except FileNotFoundError:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(partial, _CREATE, 0o600)
+        try:
+            with os.fdopen(file, "wb", buffering=0) as written:
+                written.write(octets)
+                os.fsync(file)
+            partial.replace(self._directory / name)
+        except BaseException:
+            partial.unlink()
+            raise
 
 
 def mail_transport(server: SmtpServer | None, data: Path) -> MailTransport:

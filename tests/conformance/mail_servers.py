@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-from servicekit.mail_transport import SmtpTransport
+from servicekit.mail_message import Mail
+from servicekit.mail_transport import Keeping, SmtpTransport
 from servicekit.mail_verification import VerifiedMail
 from servicekit.smtp_server import SmtpServer
 from tests.support.memory.mail import ACCEPTED, MailFault
@@ -24,7 +25,8 @@ class MailServer(Protocol):
 class LocalMailServer:
     """The handler of a local SMTP server with the replies and faults that a test sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pipelining: bool = False) -> None:
+        self.pipelining = pipelining
         self.accepted: list[VerifiedMail] = []
         self.to_login = "235 welcome"
         self.to_sender = "250 OK"
@@ -46,6 +48,12 @@ class LocalMailServer:
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         return AuthResult(success=self.to_login.startswith("2"), handled=False)
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [responses[0], "250-PIPELINING", *responses[1:]] if self.pipelining else responses
 
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -84,21 +92,57 @@ async def _disconnect(server: SMTP) -> None:
     await asyncio.Event().wait()  # the end of the connection cancels this
 
 
-class SmtpWithLocalServer:
-    """A transport that starts and stops its server for each mail, so that a fault may also concern the connection."""
+class Connections:
+    """The SMTP client with the local server. A fault of the server's connections ends those that are open, as a restart
+    does."""
 
-    def __init__(self, server: LocalMailServer, *, seconds: float = 5) -> None:
-        self._server = server
-        self._seconds = seconds
+    def __init__(self, server: LocalMailServer, *, keeping: Keeping) -> None:
+        self.server = server
+        self.seconds = 5.0
+        """For one mail. It may be changed before each."""
+        self._keeping = keeping
+        self._listener: asyncio.Server | None = None
+        self._port = 0
+        self._transport: SmtpTransport | None = None
+        self._open: list[SMTP] = []
 
-    async def send(self, mail: Any) -> str:
-        listener = await asyncio.get_running_loop().create_server(self._server.protocol, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        if self._server.fault is MailFault.UNREACHABLE:
-            listener.close()
-        address = SmtpServer(host="127.0.0.1", port=port, username="ada", password="secret", starttls=False)
-        try:
-            return await SmtpTransport(address, seconds=self._seconds).send(mail)
-        finally:
-            listener.close()
-            await listener.wait_closed()
+    async def send(self, mail: Mail) -> str:
+        await self._listen()
+        if self._transport is None:
+            address = SmtpServer(host="127.0.0.1", port=self._port, username="ada", password="secret", starttls=False)
+            self._transport = SmtpTransport(address, keeping=self._keeping)
+        self._transport._seconds = self.seconds
+        return await self._transport.send(mail)
+
+    async def close(self) -> None:
+        if self._transport:
+            await self._transport.close()
+        await self._stop()
+
+    async def _listen(self) -> None:
+        concerns_connections = self.server.fault in {MailFault.UNREACHABLE, MailFault.SILENT}
+        if concerns_connections or not self.server.to_login.startswith("2"):
+            await self._stop()
+        if self._listener is None:
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(self._protocol, "127.0.0.1", self._port, reuse_address=True)
+            self._port = self._listener.sockets[0].getsockname()[1]
+        if self.server.fault is MailFault.UNREACHABLE:
+            await self._stop()
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = self.server.protocol()
+        if isinstance(protocol, SMTP):
+            self._open.append(protocol)
+        return protocol
+
+    async def _stop(self) -> None:
+        if self._listener:
+            self._listener.close()
+        for connection in self._open:
+            if isinstance(connection.transport, asyncio.Transport):
+                connection.transport.abort()
+        self._open.clear()
+        if self._listener:
+            await self._listener.wait_closed()
+        self._listener = None

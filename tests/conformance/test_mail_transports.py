@@ -1,37 +1,48 @@
 """The mail server in memory and the SMTP client with a local server: which mails arrive, and what a failure says."""
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.headerregistry import Address
+from typing import cast
 
 import pytest
 
 from servicekit.mail_message import Mail
-from servicekit.mail_transport import LoginRefused, MailNotSent, MailTransport, UnsendableMail
-from tests.conformance.mail_servers import LocalMailServer, MailServer, SmtpWithLocalServer
+from servicekit.mail_transport import Keeping, LoginRefused, MailNotSent, MailTransport, UnsendableMail
+from tests.conformance.mail_servers import Connections, LocalMailServer, MailServer
 from tests.support.memory.mail import MailFault, MemoryMailServer
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 
 
-@pytest.fixture(params=["memory", "smtp"])
-def server(request: pytest.FixtureRequest) -> MailServer:
-    return MemoryMailServer() if request.param == "memory" else LocalMailServer()
+@pytest.fixture(params=["memory", "new connection", "kept connection", "pipelined"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[MailTransport]:
+    if request.param == "memory":
+        yield MemoryMailServer()
+        return
+    server = LocalMailServer(pipelining=request.param == "pipelined")
+    keeping = Keeping(connections=0) if request.param == "new connection" else Keeping()
+    connections = Connections(server, keeping=keeping)
+    if keeping.connections:
+        await connections.send(a_mail(ADA))
+        server.accepted.clear()
+    yield connections
+    await connections.close()
 
 
 @pytest.fixture
-def transport(server: MailServer) -> MailTransport:
-    if isinstance(server, MemoryMailServer):
-        return server
-    assert isinstance(server, LocalMailServer)
-    return SmtpWithLocalServer(server)
+def server(transport: MailTransport) -> MailServer:
+    return transport if isinstance(transport, MemoryMailServer) else cast(Connections, transport).server
 
 
 @pytest.fixture
-def impatient(server: MailServer, transport: MailTransport) -> MailTransport:
+def impatient(transport: MailTransport) -> MailTransport:
     """As `transport`, with a short time for a server that never answers."""
-    return SmtpWithLocalServer(server, seconds=0.5) if isinstance(server, LocalMailServer) else transport
+    if isinstance(transport, Connections):
+        transport.seconds = 0.5
+    return transport
 
 
 def a_mail(*recipients: str) -> Mail:

@@ -41,7 +41,10 @@ class Composed:
 
 async def outcome_of(mail: Mail, transport: MailTransport) -> Outcome:
     sender = EmailSender(cast(MailComposer, Composed(mail)), transport)
-    return await sender.deliver(a_message(destination=Destination.EMAIL))
+    try:
+        return await sender.deliver(a_message(destination=Destination.EMAIL))
+    finally:
+        await sender.close()
 
 
 class Mailbox:

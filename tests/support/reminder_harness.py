@@ -93,6 +93,7 @@ class ReminderHarness:
     smtp_url: str
     tries: int = 50
     """How often a mail is tried before it is dead."""
+    transports: list[SmtpTransport] = field(default_factory=list)
 
     async def people(self, number: int, role: str = "user") -> list[User]:
         members = await many_users(self.records, number, role=role)
@@ -180,7 +181,8 @@ class ReminderHarness:
 
     def sender(self, book: ReminderQueries | None = None) -> MailWithReminders:
         book = book or PostgresReminderQueries(self.parts.database)
-        sender = EmailSender(COMPOSER, SmtpTransport(smtp_server(self.smtp_url)))
+        self.transports.append(SmtpTransport(smtp_server(self.smtp_url)))
+        sender = EmailSender(COMPOSER, self.transports[-1])
         return MailWithReminders(sender, book, PostgresReminderResults(self.parts.database), self.clock)
 
     async def reminder_messages(self) -> Sequence[Any]:
@@ -206,8 +208,11 @@ async def reminder_harness(settings: Settings, records: asyncpg.Connection) -> A
     server = Controller(inbox, hostname="127.0.0.1", port=port)
     server.start()
     parts = container.build(settings, container.Substitutes(clock=clock))
+    harness = ReminderHarness(parts, records, clock, inbox, f"smtp://127.0.0.1:{port}")
     try:
-        yield ReminderHarness(parts, records, clock, inbox, f"smtp://127.0.0.1:{port}")
+        yield harness
     finally:
+        for transport in harness.transports:
+            await transport.close()
         await parts.close()
         server.stop()

@@ -63,7 +63,7 @@ class DeliveryParts:
 
     database: Database
     deliver_due: DeliverMessages
-    http_senders: Sequence[MessageSender]
+    outside_senders: Sequence[MessageSender | EmailSender]
     money: Money
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
@@ -88,7 +88,7 @@ class DeliveryParts:
         await self.live_feed.close()
         await self.money.gateways.close()
         await self.calendars.services.close()
-        for sender in self.http_senders:
+        for sender in self.outside_senders:
             await sender.close()
         await self.database.close()
 
@@ -117,7 +117,8 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5),
     )
     outside = _senders(settings, clock)
-    senders = outside | {
+    senders: dict[Destination, Sender] = {
+        **outside,
         Destination.EMAIL: MailWithReminders(
             MailWithPaymentLinks(
                 outside[Destination.EMAIL],
@@ -145,7 +146,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
     return DeliveryParts(
         database=database,
         deliver_due=deliver_due,
-        http_senders=[sender for sender in outside.values() if isinstance(sender, MessageSender)],
+        outside_senders=list(outside.values()),
         money=money,
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
@@ -180,7 +181,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
     )
 
 
-def _senders(settings: Settings, clock: Clock) -> dict[Destination, Sender]:
+def _senders(settings: Settings, clock: Clock) -> dict[Destination, MessageSender | EmailSender]:
     """Senders to external services."""
     token = settings.backend_service_token
     signed: dict[str, Any] = {"signing_secrets": settings.delivery_signing_secrets, "now": clock.now}
@@ -191,7 +192,7 @@ def _senders(settings: Settings, clock: Clock) -> dict[Destination, Sender]:
         invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
         booking_url_template=settings.booking_url_template,
     )
-    senders: dict[Destination, Sender] = {
+    senders: dict[Destination, MessageSender | EmailSender] = {
         Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, **signed)
     }
     if settings.email_service_url:

@@ -44,6 +44,9 @@ class EmailSender:
                 destination_fault=error.destination_fault,
             )
 
+    async def close(self) -> None:
+        await self._transport.close()
+
 
 class MailComposer:
     """Composes the mail for a message. The same message results in the same Message-ID and the same calendar

@@ -48,6 +48,9 @@ class MemoryMailServer:
             raise MailNotSent("mail: the server does not offer SMTPUTF8, which the address needs", permanent=True)
         return self._transmit(ready)
 
+    async def close(self) -> None:
+        """Keeps no connections."""
+
     def _transmit(self, mail: VerifiedMail) -> str:
         if not _is_positive(self.to_sender):
             raise MailNotSent(self.to_sender, destination_fault=True, status_code=int(self.to_sender[:3]))
