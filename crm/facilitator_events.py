@@ -4,18 +4,23 @@ one."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from crm.database import Connection, Database
 from crm.notifications import Moment, Notification
 
+
 # An outdated message changes nothing, also if it waits here for the transaction of a newer one.
 # Messages of the published documents have no version (stored as 0): of those the last received one counts.
-REMEMBER_EVENT = """
+def remember_event_from(source: str) -> str:
+    """SQL that stores the state of an event, given as `event_state`, once if `source` has a row."""
+    return f"""
 INSERT INTO facilitator_events AS known
     (id, facilitator_id, title, starts_at, bookings_count, max_participants, is_active, version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::bigint, $6::bigint, $7::boolean, $8::bigint
+FROM {source} WHERE $1 IS NOT NULL AND $2 IS NOT NULL
 ON CONFLICT (id) DO UPDATE SET
     facilitator_id = excluded.facilitator_id,
     title = excluded.title,
@@ -26,7 +31,10 @@ ON CONFLICT (id) DO UPDATE SET
     version = excluded.version,
     told_at = now()
 WHERE known.version < excluded.version OR (known.version = 0 AND excluded.version = 0)
-"""
+"""  # noqa: S608
+
+
+REMEMBER_EVENT = remember_event_from("(VALUES (1)) AS one")
 
 # If no message has the number of reserved seats, the received bookings that are not cancelled are counted.
 FACILITATOR_EVENTS = """
@@ -53,15 +61,12 @@ class FacilitatorEvent(msgspec.Struct, frozen=True):
     is_active: bool
 
 
-async def remember_event(connection: Connection, notification: Notification, statement: str = REMEMBER_EVENT) -> None:
-    """Updates the read model to the state in this message, unless it has a newer one."""
-    event, key, facilitator = notification.event, notification.event_key, notification.facilitator_key
-    if key is None or facilitator is None:
-        return
-    await connection.execute(
-        statement,
-        key,
-        facilitator,
+def event_state(notification: Notification) -> tuple[Any, ...]:
+    """The parameters of `remember_event_from`, which stores nothing without an event and its facilitator."""
+    event = notification.event
+    return (
+        notification.event_key,
+        notification.facilitator_key,
         event.title,
         event.starts_at,
         event.current_participants,
@@ -69,6 +74,11 @@ async def remember_event(connection: Connection, notification: Notification, sta
         notification.event_is_active,
         event.version or 0,
     )
+
+
+async def remember_event(connection: Connection, notification: Notification, statement: str = REMEMBER_EVENT) -> None:
+    """Updates the read model to the state in this message, unless it has a newer one."""
+    await connection.execute(statement, *event_state(notification))
 
 
 class FacilitatorEvents:

@@ -12,30 +12,33 @@ import msgspec
 
 from crm.database import Connection, Database
 from crm.delivery.queue import Queue, Status
-from crm.facilitator_events import remember_event
+from crm.facilitator_events import event_state, remember_event_from
 from crm.notifications import BookingId, InvalidFields, Moment, Notification
-from servicekit.database import in_transaction
 
-# No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
-INSERT = """
-INSERT INTO notifications (message_id, body, action, booking_id, coaching_id, user_name, user_email, event_id,
-    event_title, event_date, facilitator_id, recipient_name, recipient_email, status, response, attempts,
-    next_attempt_at, lease)
-VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + $17::interval, $18)
-ON CONFLICT DO NOTHING
-RETURNING id, mail_id, received_at
-"""
-
-# Reading first keeps the row unlocked in the common case; ON CONFLICT DO UPDATE would lock it for nothing.
-REMEMBER_FACILITATOR = """
-INSERT INTO facilitators AS known (id, name, email, told_at)
-SELECT $1::bigint, $2::text, $3::text, least(coalesce($4::timestamptz, now()), now())
-WHERE NOT EXISTS (
-    SELECT FROM facilitators f WHERE f.id = $1 AND f.name IS NOT DISTINCT FROM $2 AND f.email = $3
-)
-ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, told_at = excluded.told_at
-WHERE known.told_at <= excluded.told_at
-"""
+# One statement, which is a transaction and a round trip. $1 to $8 are the state of the event, $1 and $2 its id and its
+# facilitator's. No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
+# Reading the facilitator first keeps the row unlocked in the common case; ON CONFLICT DO UPDATE would lock it for
+# nothing.
+RECORD = f"""
+WITH inserted AS (
+    INSERT INTO notifications (event_id, facilitator_id, event_title, event_date, message_id, body, action, booking_id,
+        coaching_id, user_name, user_email, recipient_name, recipient_email, status, response, attempts,
+        next_attempt_at, lease)
+    VALUES ($1, $2, $3, $4, $9, $10::jsonb, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+        now() + $21::interval, $22)
+    ON CONFLICT DO NOTHING
+    RETURNING id, mail_id, received_at
+), facilitator AS (
+    INSERT INTO facilitators AS known (id, name, email, told_at)
+    SELECT $2::bigint, $16::text, $17::text, least(coalesce($24::timestamptz, now()), now()) FROM inserted
+    WHERE $23::boolean AND NOT EXISTS (
+        SELECT FROM facilitators f WHERE f.id = $2 AND f.name IS NOT DISTINCT FROM $16 AND f.email = $17
+    )
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, told_at = excluded.told_at
+    WHERE known.told_at <= excluded.told_at
+), event AS ({remember_event_from("inserted")})
+SELECT id, mail_id, received_at FROM inserted
+"""  # noqa: S608
 
 MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
 
@@ -124,9 +127,7 @@ class NotificationStore:
         """
         async with self._database.connection() as connection:
             while True:
-                recorded = await in_transaction(
-                    connection, lambda: self._insert(connection, notification, body, message_id, claim=claim)
-                )
+                recorded = await self._insert(connection, notification, body, message_id, claim=claim)
                 if recorded is not None:
                     return recorded
                 # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
@@ -148,18 +149,15 @@ class NotificationStore:
         status, response = _is_mailed(notification, email)
         pending = status is Status.PENDING
         leased = pending and claim
-        user, event = notification.user, notification.event
+        user = notification.user
         values = (
+            *event_state(notification),
             message_id,
             body,
             notification.action,
             *_key(notification.booking_id),
             user.name if user else None,
             user.email if user else None,
-            notification.event_key,
-            event.title,
-            event.starts_at,
-            notification.facilitator_key,
             name,
             email,
             status.value,
@@ -167,15 +165,15 @@ class NotificationStore:
             int(leased),
             (self._lease_time if leased else timedelta()) if pending else None,
             self._lease if leased else None,
+            _names_facilitator(notification),
+            notification.occurred_at_utc,
         )
         try:
-            row = await connection.fetchrow(INSERT, *values)
+            row = await connection.fetchrow(RECORD, *values)
         except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
             raise InvalidFields({"body": "A number is out of range"}) from None
         if row is None:
             return None
-        await self._remember_facilitator(connection, notification)
-        await remember_event(connection, notification)
         if not leased or email is None:
             return Recorded(row["id"], status)
         return Recorded(
@@ -190,13 +188,6 @@ class NotificationStore:
             "SELECT name, email FROM facilitators WHERE id = $1", notification.facilitator_key
         )
         return (known["name"], known["email"]) if known else (facilitator.name if facilitator else None, None)
-
-    async def _remember_facilitator(self, connection: Connection, notification: Notification) -> None:
-        facilitator, key = notification.facilitator, notification.facilitator_key
-        if facilitator and facilitator.email and key and facilitator.id in (None, key):
-            await connection.execute(
-                REMEMBER_FACILITATOR, key, facilitator.name, facilitator.email, notification.occurred_at_utc
-            )
 
     async def items(
         self,
@@ -245,6 +236,12 @@ class NotificationStore:
 def _key(booking_id: BookingId | None) -> tuple[int | None, UUID | None]:
     """The columns that name a booking: its number, or a coaching session's UUID."""
     return (None, booking_id) if isinstance(booking_id, UUID) else (booking_id, None)
+
+
+def _names_facilitator(notification: Notification) -> bool:
+    """Whether the message has the name and the address of its facilitator, which later messages may lack."""
+    facilitator, key = notification.facilitator, notification.facilitator_key
+    return bool(facilitator and facilitator.email and key and facilitator.id in (None, key))
 
 
 def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, str | None]:

@@ -15,17 +15,22 @@ from crm.delivery.queue import Queue
 from crm.notification_store import MessageIdReused
 from crm.notifications import InvalidFields
 from crm.webhooks import Webhook
-from servicekit.database import in_transaction
 
-INSERT = """
-INSERT INTO crm_bookings
-    (message_id, body, booking_id, user_id, user_name, user_email, event_id, facilitator_id, payment_status)
-VALUES ($1, $2::json, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (message_id) DO NOTHING
-RETURNING id
+# One statement, which is a transaction and a round trip. $10 and $11: destinations and bodies of the deliveries.
+RECORD = """
+WITH inserted AS (
+    INSERT INTO crm_bookings
+        (message_id, body, booking_id, user_id, user_name, user_email, event_id, facilitator_id, payment_status)
+    VALUES ($1, $2::json, $3, $4, $5, $6, $7, $8, $9)
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id
+), enqueued AS (
+    INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body)
+    SELECT inserted.id, delivery.destination, delivery.body::json
+    FROM inserted, unnest($10::text[], $11::text[]) AS delivery (destination, body)
+)
+SELECT id FROM inserted
 """
-
-ENQUEUE = "INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body) VALUES ($1, $2, $3::json)"
 
 FIRST = """
 SELECT b.id, b.body::jsonb = $2::jsonb AS same,
@@ -99,18 +104,8 @@ class WebhookStore:
             webhook.payment_status,
         )
         async with self._database.connection() as connection:
-
-            async def insert() -> UUID | None:
-                row = await connection.fetchrow(INSERT, *values)
-                if row is None:
-                    return None
-                for destination, content in destinations.items():
-                    await connection.execute(ENQUEUE, row["id"], destination.value, content)
-                stored: UUID = row["id"]
-                return stored
-
             try:
-                stored = await in_transaction(connection, insert)
+                stored = await connection.fetchval(RECORD, *values, [*destinations], [*destinations.values()])
                 if stored is not None:
                     return Stored(stored, tuple(destinations))
                 # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
