@@ -164,7 +164,7 @@ def _openapi(output: Path | None) -> None:
 def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
     asyncio.run(_check_server(settings.database_url, schema=SCHEMA_VERSION, pooler=settings.pooler))
     listener = _listener(options)
-    prepare(listener, settings.http)
+    listeners = prepare(listener, settings.http)
     config = uvicorn.Config(
         "crm.__main__:served_app",
         factory=True,
@@ -183,10 +183,10 @@ def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
         if options.workers > 1:
             with tempfile.TemporaryDirectory(prefix="crm-metrics-") as directory:
                 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
-                Multiprocess(config, sockets=[listener]).run()
+                Multiprocess(config, sockets=listeners).run()
         else:
             server = uvicorn.Server(config)
-            server.run(sockets=[listener])
+            server.run(sockets=listeners)
             if not server.started:
                 raise StartError("the service did not start: see the log above")
 

@@ -30,6 +30,8 @@ from servicekit.http_limits import (
 
 UNREAD_SECONDS = 20
 """Seconds after which the kernel closes a connection whose peer acknowledges no sent data (on Linux)."""
+ACCEPTED_IN_A_TURN = 16
+"""Connections that are accepted in one turn of the event loop."""
 _SLICE = 8 * 1024
 """Bytes that are parsed between two checks of the limits."""
 _FRAMING_BYTES = 32 * 1024
@@ -62,9 +64,15 @@ def server_options(
     }
 
 
-def prepare(listener: socket.socket, limits: HttpLimits) -> None:
-    """Sets the socket's timeout for unread data, and raises the process's limit of open files to the number that the
-    limits need."""
+def prepare(listener: socket.socket, limits: HttpLimits) -> list[socket.socket]:
+    """The sockets for uvicorn to listen on: `listener` and copies of it.
+
+    uvloop accepts one connection of each socket in a turn of its loop, and turns are long under load. With one socket
+    the queue of the kernel then fills with connections that their clients give up before they are accepted.
+
+    Sets the socket's timeout for unread data, and raises the process's limit of open files to the number that the
+    limits need.
+    """
     if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family in {socket.AF_INET, socket.AF_INET6}:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -72,6 +80,7 @@ def prepare(listener: socket.socket, limits: HttpLimits) -> None:
     if soft < needed:
         allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return [listener, *(listener.dup() for _ in range(ACCEPTED_IN_A_TURN - 1))]
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):

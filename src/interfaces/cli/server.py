@@ -87,7 +87,7 @@ def serve(
 ) -> bool:
     """Serves until it is stopped. Returns whether it has ever served. `make_app` receives a function that returns
     whether the process is shutting down."""
-    prepare(listener, limits)
+    listeners = prepare(listener, limits)
     logging.getLogger("uvicorn.error").addFilter(_not_about_a_socket)
     config = uvicorn.Config(
         lambda: make_app(lambda: server.draining),
@@ -104,7 +104,7 @@ def serve(
         **server_options(limits, error_body, headers=SECURITY_HEADERS, sockets=True),
     )
     server = DrainingServer(config, drain)
-    server.run(sockets=[listener])
+    server.run(sockets=listeners)
     return server.started
 
 
