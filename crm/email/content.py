@@ -39,6 +39,9 @@ AMOUNTS: Mapping[str, str] = {
     "payment_completed": "Received",
     "payment_failed": "Asked for",
     "booking_refunded": "Given back",
+    "dispute_opened": "Disputed",
+    "dispute_won": "Disputed",
+    "dispute_lost": "Returned",
 }
 """The label of a message's amount."""
 BY_ORGANISER = "by_organiser"
@@ -67,6 +70,16 @@ COPY: Mapping[str, EmailCopy] = {
     "payment_failed": EmailCopy("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
     "booking_refunded": EmailCopy("Refunded: {who}, {title}", "{who} gets money back for {title}."),
     "payment_refunded": EmailCopy("Refunded: {who}, {title}", "{who} got their money back for {title}."),
+    "dispute_opened": EmailCopy(
+        "Payment disputed: {who}, {title}",
+        "The bank of {who} disputes the payment for {title}. It cannot be refunded until the bank has decided.",
+    ),
+    "dispute_won": EmailCopy(
+        "Dispute won: {who}, {title}", "The bank has decided the dispute of {who} about {title} for you."
+    ),
+    "dispute_lost": EmailCopy(
+        "Dispute lost: {who}, {title}", "The bank has returned the payment for {title} to {who}."
+    ),
     "event_cancelled": EmailCopy("Cancelled: {title}", "{title} is cancelled."),
 }
 

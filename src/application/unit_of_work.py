@@ -11,7 +11,7 @@ from application.events.ports import Events, Reviews
 from application.idempotency import Made
 from application.notifications.ports import Reminders
 from application.outbox.ports import Messages
-from application.payments.ports.records import GatewayEvents, Payments, RefundRecords
+from application.payments.ports.records import Disputes, GatewayEvents, Payments, RefundRecords
 
 
 class UnitOfWork(Protocol):
@@ -28,6 +28,7 @@ class UnitOfWork(Protocol):
     reviews: Reviews
     payments: Payments
     refunds: RefundRecords
+    disputes: Disputes
     gateway_events: GatewayEvents
     coaches: Coaches
     appointments: Appointments

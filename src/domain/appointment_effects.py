@@ -30,6 +30,9 @@ EFFECTS: Mapping[AppointmentChange, AppointmentEffects] = {
     AppointmentChange.REINSTATED: AppointmentEffects(MessageType.PAYMENT_COMPLETED, calendars=True, reminders=True),
     # The messages about a refund are enqueued when the gateway has paid it.
     AppointmentChange.REFUNDED: AppointmentEffects(),
+    AppointmentChange.DISPUTE_OPENED: AppointmentEffects(MessageType.DISPUTE_OPENED),
+    AppointmentChange.DISPUTE_WON: AppointmentEffects(MessageType.DISPUTE_WON),
+    AppointmentChange.DISPUTE_LOST: AppointmentEffects(MessageType.DISPUTE_LOST),
     AppointmentChange.NOTES_CHANGED: AppointmentEffects(),
     AppointmentChange.LINKED: AppointmentEffects(calendars=True),
     AppointmentChange.ATTACHMENT_ADDED: AppointmentEffects(),

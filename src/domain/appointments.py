@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.accounts import User, UserId
 from domain.authorization import is_owner, require_owner
 from domain.availability import LONGEST, SHORTEST
+from domain.disputes import DisputeStatus
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.ids import AppointmentId
 from domain.money import Money
@@ -64,6 +65,9 @@ class AppointmentChange(StrEnum):
     LINKED = "linked"
     ATTACHMENT_ADDED = "attachment_added"
     ATTACHMENT_REMOVED = "attachment_removed"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
 
 
 class AppointmentNotFound(NotFound):
@@ -236,6 +240,8 @@ class Appointment:
     cancel_reason: AppointmentCancelReason | None
     created_at: datetime
     updated_at: datetime
+    dispute: DisputeStatus | None = None
+    """The status of disputes about its payment."""
     events: tuple[AppointmentEvent, ...] = field(default=(), compare=False, repr=False)
 
     @property
@@ -367,6 +373,23 @@ class Appointment:
     def refunded(self, now: datetime, *, by: UserId | None = None) -> "Appointment":
         after = replace(self, payment_status=PaymentStatus.REFUNDED, updated_at=now)
         return self._recorded(AppointmentChange.REFUNDED, after, now, by=by)
+
+    def dispute_opened(self, now: datetime, money: Money, *, of_payment: DisputeStatus | None) -> "Appointment":
+        """The payer disputes `money` at the bank. `of_payment`: the status of all disputes about the payment."""
+        after = replace(self, dispute=of_payment, updated_at=now)
+        return self._recorded(AppointmentChange.DISPUTE_OPENED, after, now, money=money)
+
+    def dispute_won(self, now: datetime, money: Money, *, of_payment: DisputeStatus | None) -> "Appointment":
+        after = replace(self, dispute=of_payment, updated_at=now)
+        return self._recorded(AppointmentChange.DISPUTE_WON, after, now, money=money)
+
+    def dispute_lost(
+        self, now: datetime, money: Money, *, of_payment: DisputeStatus | None, is_returned: bool
+    ) -> "Appointment":
+        """`is_returned`: nothing is left of the payment, which counts as refunded."""
+        payment_status = PaymentStatus.REFUNDED if is_returned else self.payment_status
+        after = replace(self, dispute=of_payment, payment_status=payment_status, updated_at=now)
+        return self._recorded(AppointmentChange.DISPUTE_LOST, after, now, money=money)
 
     def _changed(self, now: datetime, **fields: object) -> "Appointment":
         return replace(self, sequence=self.sequence + 1, updated_at=now, **fields)  # type: ignore[arg-type]

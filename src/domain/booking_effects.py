@@ -40,4 +40,7 @@ EFFECTS: Mapping[BookingChange, BookingEffects] = {
     BookingChange.REINSTATED: BookingEffects(MessageType.PAYMENT_COMPLETED, SeatEffect.OCCUPY, reminders=True),
     # The messages about a refund are enqueued when the gateway has paid it.
     BookingChange.REFUNDED: BookingEffects(),
+    BookingChange.DISPUTE_OPENED: BookingEffects(MessageType.DISPUTE_OPENED),
+    BookingChange.DISPUTE_WON: BookingEffects(MessageType.DISPUTE_WON),
+    BookingChange.DISPUTE_LOST: BookingEffects(MessageType.DISPUTE_LOST),
 }

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from domain.accounts import User, UserId
 from domain.authorization import require_owner
+from domain.disputes import DisputeStatus
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import Event, EventId
 from domain.ids import BookingId
@@ -76,6 +77,9 @@ class BookingChange(StrEnum):
     PAYMENT_FAILED = "payment_failed"
     REINSTATED = "reinstated"
     REFUNDED = "refunded"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -112,6 +116,8 @@ class Booking:
     cancel_reason: CancelReason | None = None
     cancelled_by: UserId | None = None
     hold_until: datetime | None = None
+    dispute: DisputeStatus | None = None
+    """The status of disputes about its payment."""
     events: tuple[BookingEvent, ...] = field(default=(), compare=False, repr=False)
     """The domain events that its transitions have recorded since it was loaded."""
 
@@ -161,6 +167,19 @@ class Booking:
 
     def refunded(self) -> "Booking":
         return self._recorded(BookingChange.REFUNDED, replace(self, payment_status=PaymentStatus.REFUNDED))
+
+    def dispute_opened(self, money: Money, *, of_payment: DisputeStatus | None) -> "Booking":
+        """The payer disputes `money` at the bank. `of_payment`: the status of all disputes about the payment."""
+        return self._recorded(BookingChange.DISPUTE_OPENED, replace(self, dispute=of_payment), money)
+
+    def dispute_won(self, money: Money, *, of_payment: DisputeStatus | None) -> "Booking":
+        return self._recorded(BookingChange.DISPUTE_WON, replace(self, dispute=of_payment), money)
+
+    def dispute_lost(self, money: Money, *, of_payment: DisputeStatus | None, is_returned: bool) -> "Booking":
+        """`is_returned`: nothing is left of the payment, which counts as refunded."""
+        payment_status = PaymentStatus.REFUNDED if is_returned else self.payment_status
+        after = replace(self, dispute=of_payment, payment_status=payment_status)
+        return self._recorded(BookingChange.DISPUTE_LOST, after, money)
 
     def _paid(self) -> "Booking":
         return replace(self, payment_status=PaymentStatus.COMPLETED, hold_until=None)

@@ -41,6 +41,10 @@ class MessageType(StrEnum):
     PAYMENT_COMPLETED = "payment_completed"
     PAYMENT_FAILED = "payment_failed"
     BOOKING_REFUNDED = "booking_refunded"
+    DISPUTE_OPENED = "dispute_opened"
+    """The payer disputes a payment at the bank."""
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
     EVENT_CREATED = "event_created"
     EVENT_UPDATED = "event_updated"
     EVENT_CANCELLED = "event_cancelled"
@@ -74,6 +78,9 @@ ROUTES: Routes = {
     MessageType.PAYMENT_COMPLETED: SUBSCRIBERS,
     MessageType.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
     MessageType.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
+    MessageType.DISPUTE_OPENED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
+    MessageType.DISPUTE_WON: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
+    MessageType.DISPUTE_LOST: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
     MessageType.EVENT_CREATED: (Destination.CRM,),
     MessageType.EVENT_UPDATED: (Destination.CRM,),
     MessageType.EVENT_CANCELLED: (Destination.CRM, Destination.REALTIME, Destination.NOTIFICATION),
@@ -87,6 +94,10 @@ ROUTES: Routes = {
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),
     MessageType.CALENDAR_REVOKED: (Destination.EMAIL,),
 }
+NOT_TO_CLIENTS = frozenset({MessageType.DISPUTE_OPENED, MessageType.DISPUTE_WON, MessageType.DISPUTE_LOST})
+"""Types without a mail to the client. The coach of an appointment gets a mail; the facilitator of an event is mailed by
+the CRM."""
+
 ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
 SENT_AGAIN = frozenset({Destination.CRM})

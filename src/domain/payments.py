@@ -6,6 +6,7 @@ still change a payment; any other update is outdated and is ignored without an e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from domain.disputes import Dispute, DisputeStatus, PaymentChargedBack, PaymentDisputed, status_of
 from domain.errors import Conflict, Invalid, NotFound, Unavailable
 from domain.ids import PayableRef
 from domain.money import Money, smallest_unit
@@ -81,7 +83,11 @@ class GatewayUnavailable(Unavailable):
 @dataclass(frozen=True, slots=True)
 class Payment:
     """A payment for a seat in an event or an appointment. `order_id` is the gateway's id of the request (a Checkout
-    Session, an order), `gateway_id` its id of the received payment. `refunded` is the sum of requested refunds."""
+    Session, an order), `gateway_id` its id of the received payment. `refunded` is the sum of requested refunds.
+
+    `dispute` is the status of its disputes, None without one. `charged_back` is the sum of what lost disputes took
+    back, in the currency of the price. While `refunds_wait`, requested refunds are not sent to the gateway: the bank
+    may return the same money."""
 
     id: PaymentId
     payable: PayableRef
@@ -91,6 +97,9 @@ class Payment:
     order_id: str | None
     gateway_id: str | None
     refunded: Money
+    dispute: DisputeStatus | None = None
+    charged_back: Decimal = Decimal(0)
+    refunds_wait: bool = False
 
     def can_become(self, status: PaymentStatus) -> bool:
         return status in TRANSITIONS[self.status]
@@ -109,17 +118,25 @@ class Payment:
 
     @property
     def refundable(self) -> Money:
-        """The received amount without the requested refunds."""
-        if self.status is not PaymentStatus.COMPLETED:
-            return Money(self.price.amount * 0, self.price.currency)
-        return Money(self.price.amount - self.refunded.amount, self.price.currency)
+        """The received amount without the requested refunds and what disputes took back."""
+        left = self.price.amount - self.returned if self.status is PaymentStatus.COMPLETED else self.price.amount * 0
+        return Money(left, self.price.currency)
+
+    @property
+    def returned(self) -> Decimal:
+        """Requested refunds and what lost disputes took back. It exceeds the price if a payment that was refunded is
+        charged back too."""
+        return self.refunded.amount + self.charged_back
 
     def refund_of(self, amount: Decimal | None) -> Money:
-        """Returns the amount to refund: the given one, or all that is left. Raises `NothingToRefund`,
-        `RefundExceedsPayment`, and `Invalid` (field `amount`) for an amount that gateways cannot transfer."""
+        """Returns the amount to refund: the given one, or all that is left. Raises `PaymentDisputed`,
+        `PaymentChargedBack`, `NothingToRefund`, `RefundExceedsPayment`, and `Invalid` (field `amount`) for an amount
+        that gateways cannot transfer."""
         left, currency = self.refundable, self.price.currency
+        if self.refunds_wait:
+            raise PaymentDisputed
         if left.is_zero:
-            raise NothingToRefund
+            raise PaymentChargedBack if self.charged_back else NothingToRefund
         if amount is None:
             return left
         try:
@@ -135,10 +152,31 @@ class Payment:
         return wanted
 
     def with_refund(self, amount: Money) -> Payment:
-        """Adds a requested refund. A payment that is refunded in full has the status refunded."""
+        """Adds a requested refund. A payment that is returned in full has the status refunded."""
         refunded = Money(self.refunded.amount + amount.amount, self.price.currency)
-        status = PaymentStatus.REFUNDED if refunded == self.price else self.status
-        return replace(self, refunded=refunded, status=status)
+        return replace(self, refunded=refunded)._with_status()
+
+    def without_refund(self, amount: Money) -> Payment:
+        """Takes back the request of a refund that a dispute has made unnecessary."""
+        return replace(self, refunded=Money(self.refunded.amount - amount.amount, self.price.currency))
+
+    def with_disputes(self, disputes: Sequence[Dispute]) -> Payment:
+        """`disputes` are all of the payment. A dispute in another currency is about the whole payment."""
+        lost = [
+            dispute.amount if dispute.amount.currency == self.price.currency else self.price
+            for dispute in disputes
+            if dispute.status is DisputeStatus.LOST
+        ]
+        return replace(
+            self,
+            dispute=status_of(disputes),
+            charged_back=min(sum((each.amount for each in lost), Decimal(0)), self.price.amount),
+            refunds_wait=any(each.status is DisputeStatus.OPEN and not each.is_inquiry for each in disputes),
+        )._with_status()
+
+    def _with_status(self) -> Payment:
+        is_returned = self.returned >= self.price.amount and self.can_become(PaymentStatus.REFUNDED)
+        return replace(self, status=PaymentStatus.REFUNDED) if is_returned else self
 
 
 class PaymentUpdate(StrEnum):
@@ -187,6 +225,16 @@ class RefundUpdate:
     amount: Money
     succeeded: bool
     refund_id: UUID | None = None
+    payment: GatewayUpdate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeUpdate:
+    """A gateway's update on a dispute about its payment `gateway_id`. `payment` is the update on the payment in the
+    same webhook, which may be the first one about it."""
+
+    dispute: Dispute
+    gateway_id: str
     payment: GatewayUpdate | None = None
 
 

@@ -27,10 +27,12 @@ from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import CLAIM, Claim, Made
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
+from application.payments.disputes import SettleDispute
 from application.payments.hold_expiry import ExpireHolds
 from application.payments.jobs import PaymentJobs
 from application.payments.offline import RecordOfflinePayment
-from application.payments.ports.records import Checkouts, PaymentQueries
+from application.payments.ports.gateways import GatewayEvent
+from application.payments.ports.records import Checkouts, PaymentQueries, StoredUpdate
 from application.payments.reconciliation import Reconcile
 from application.payments.refunds import RefundBooking, Refunds, ShowCancellation
 from application.payments.settlement import SettlePayment
@@ -136,8 +138,9 @@ class BookingApplication:
         self.complete_bookings = CompleteBookings(self.open_work, *shared)
         self.expire_holds = ExpireHolds(self.open_work, self.payments, *shared)
         self.receive_webhook = ReceiveWebhook(self.gateways, self.open_work, *shared)
-        self.apply_webhook = ApplyWebhook(self.open_work, self.settle, self.refunds, self.clock)
-        self.jobs = PaymentJobs(self.refunds, self.close_checkout, self.apply_webhook)
+        self.settle_dispute = SettleDispute(self.open_work, self.gateways, *shared)
+        self.apply_webhook = ApplyWebhook(self.open_work, self.settle, self.refunds, self.settle_dispute, self.clock)
+        self.jobs = PaymentJobs(self.refunds, self.close_checkout, self.apply_webhook, self.settle_dispute)
         self.confirm_payment = ConfirmPayment(self.open_work, self.gateway, self.settle, self.payments)
         self.report_failure = ReportPaymentFailure(self.open_work, self.gateways, self.settle, self.payments)
         self.record_offline = RecordOfflinePayment(self.open_work, *shared)
@@ -263,6 +266,13 @@ class BookingApplication:
 
     def mismatches(self) -> list[str]:
         return [row.why for row in self.stored_mismatches()]
+
+    async def receives(self, update: StoredUpdate, *, event_id: str | None = None) -> None:
+        """A webhook of the gateway arrives, and the worker runs."""
+        event = GatewayEvent(event_id or f"event-{uuid4()}", "kind", update, {})
+        self.gateway.webhooks[event.id.encode()] = event
+        await self.receive_webhook(self.gateway.name, event.id.encode(), {"signature": "valid"})
+        await self.work()
 
     async def work(self) -> list[Outcome]:
         """Runs each payment job once that is new or has failed for a time."""

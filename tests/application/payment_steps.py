@@ -11,8 +11,10 @@ from typing import Any, Generic, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from domain.disputes import DisputeStatus
 from domain.errors import DomainError
-from domain.payments import OFFLINE, GatewayUpdate, Payment, PaymentId, PaymentStatus, PaymentUpdate
+from domain.money import Money
+from domain.payments import OFFLINE, DisputeUpdate, GatewayUpdate, Payment, PaymentId, PaymentStatus, PaymentUpdate
 from tests.application.booking_application import BookingApplication
 from tests.support.memory.gateway import Behaviour, Order
 from tests.support.memory.rows import payments_in, refunds_in
@@ -31,6 +33,7 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
         self.runner = asyncio.Runner()
         self.app = app
         self.updates: list[GatewayUpdate] = []
+        self.dispute_updates: list[DisputeUpdate] = []
         self.refunded_there: dict[PaymentId, list[Decimal]] = {}
         """Amounts of refunds that were made in the gateway's dashboard."""
         self.has_begun = False
@@ -90,6 +93,34 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
         """Late, repeatedly, and in any order."""
         self.run(self.app.settle("gateway", self.updates[which % len(self.updates)]))
 
+    @precondition(has_orders)
+    @rule(which=ANY, status=st.sampled_from(DisputeStatus), is_inquiry=st.booleans(), amount=st.sampled_from([40, 100]))
+    def bank_disputes(self, which: int, status: DisputeStatus, is_inquiry: bool, amount: int) -> None:
+        """The payer's bank opens a dispute of a received payment, makes a chargeback of an inquiry, or decides it. What
+        was refunded before is not disputed."""
+        order, gateway = self.order(which), self.app.gateway
+        if order.state is not PaymentUpdate.RECEIVED or self.refunded_there_or_here(order.payment_id):
+            return
+        known = gateway.disputes.get(order.payment_id, [])
+        if known:
+            amount, is_inquiry = int(known[0].amount.amount), is_inquiry and known[0].is_inquiry
+            if known[0].status is not DisputeStatus.OPEN:
+                return
+        if status is DisputeStatus.LOST:
+            is_inquiry = False
+        money = Money(Decimal(amount), order.price.currency)
+        self.dispute_updates.append(gateway.dispute(order.payment_id, status, amount=money, is_inquiry=is_inquiry))
+
+    def refunded_there_or_here(self, payment_id: PaymentId) -> bool:
+        made = any(each.payment.id == payment_id for each in self.app.gateway.refunds.values())
+        return made or payment_id in self.refunded_there
+
+    @precondition(lambda self: self.dispute_updates)
+    @rule(which=ANY)
+    def dispute_update_arrives(self, which: int) -> None:
+        """Late, repeatedly, in any order, and before the payment's own update."""
+        self.run(self.app.receives(self.dispute_updates[which % len(self.dispute_updates)]))
+
     @rule(minutes=st.sampled_from([1, 31, 31, 24 * 60]))
     def time_passes(self, minutes: int) -> None:
         self.run(self.app.time_passes(timedelta(minutes=minutes)))
@@ -102,9 +133,11 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
     def refunds_are_those_of_their_payments(self) -> None:
         tables = self.app.store.tables
         for payment in self.payments():
-            requested = [row.refund.amount.amount for row in refunds_in(tables) if row.refund.payment_id == payment.id]
-            assert payment.refunded.amount == sum(requested) <= payment.price.amount
-            assert (payment.status is PaymentStatus.REFUNDED) == (payment.refunded == payment.price)
+            refunds = [row.refund for row in refunds_in(tables) if row.refund.payment_id == payment.id]
+            requested = [refund.amount.amount for refund in refunds if refund.ended_by is None]
+            assert payment.refunded.amount == sum(requested)
+            assert payment.returned <= payment.price.amount
+            assert (payment.status is PaymentStatus.REFUNDED) == (payment.returned == payment.price.amount)
 
     @invariant()
     def nothing_is_paid_twice(self) -> None:
@@ -119,8 +152,14 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
             self.runner.close()
 
     def everything_is_settled(self) -> None:
-        """The gateway is available, all updates arrive, and the worker runs."""
+        """The gateway is available, disputes are decided, all updates arrive, and the worker runs."""
         self.app.gateway.behaviour = Behaviour.ACCEPTS
+        for number, order in enumerate(self.app.gateway.orders.values()):
+            if order.payment_id in self.app.gateway.disputes:
+                status = DisputeStatus.LOST if number % 2 else DisputeStatus.WON
+                self.bank_disputes(number, status, is_inquiry=False, amount=100)
+        for update in self.dispute_updates:
+            self.run(self.app.receives(update))
         for order in self.app.gateway.orders.values():
             self.run(self.app.settle("gateway", self.app.gateway.update(order.payment_id)))
         for _ in range(3):
@@ -128,7 +167,8 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
             self.run(self.periodic_tasks())
         for each in self.invariants:
             each.function(self)
-        assert all(row.refund.succeeded for row in refunds_in(self.app.store.tables))
+        refunds = [row.refund for row in refunds_in(self.app.store.tables)]
+        assert all(refund.succeeded or refund.ended_by is not None for refund in refunds)
         for payment in self.payments():
             if payment.gateway != OFFLINE:
                 self.payment_is_that_of_the_gateway(payment)
@@ -140,6 +180,10 @@ class PaymentSteps(RuleBasedStateMachine, Generic[App]):
         refunds = self.app.gateway.refunds.values()
         given = [each.amount.amount for each in refunds if each.payment.id == payment.id]
         assert sum(given + self.refunded_there.get(payment.id, [])) == payment.refunded.amount
+        disputes = self.app.gateway.disputes.get(payment.id, [])
+        disputed = payment.with_disputes(disputes)
+        assert (payment.dispute, payment.charged_back) == (disputed.dispute, disputed.charged_back)
+        assert payment.dispute is not DisputeStatus.OPEN
 
 
 def replay(machine: Callable[[], Steps], kept: Callable[[Steps], None]) -> None:

@@ -12,6 +12,7 @@ from application.payments.audit import Audit, AuditPayments, mismatch_reason
 from application.payments.ports.gateways import GatewayRecord, RefundRequest
 from application.payments.ports.reconciliation import BookedPayment
 from domain.accounts import Role
+from domain.disputes import DisputeStatus
 from domain.ids import BookingId
 from domain.money import Money
 from domain.outbox import MessageStatus
@@ -181,3 +182,29 @@ async def test_payments_are_read_in_pages(app: BookingApplication, monkeypatch: 
     monkeypatch.setattr("application.payments.audit.PAGE", 2)
     assert (await audit(app)).compared == 5
     assert sizes == [2, 2, 1, 0]
+
+
+async def test_disputes_have_to_be_equal_and_a_lost_one_counts_as_returned(app: BookingApplication) -> None:
+    booking_id = await app.paid(await app.event())
+    opened = app.gateway.dispute(app.payment_id(booking_id))
+    assert [each.why for each in (await audit(app)).mismatches] == ["dispute unknown here, open at the gateway"]
+    await app.settle_dispute("gateway", opened)
+    assert (await audit(app)).findings == 0
+    lost = app.gateway.dispute(app.payment_id(booking_id), DisputeStatus.LOST)
+    found = await audit(app)
+    assert [each.why for each in found.mismatches] == ["charged back 0.00 INR here, 100.00 INR at the gateway"]
+    await app.settle_dispute("gateway", lost)
+    assert (await audit(app)).findings == 0
+    app.gateway.disputes.clear()
+    found = await audit(app)
+    assert [each.why for each in found.mismatches] == ["charged back 100.00 INR here, 0.00 INR at the gateway"]
+
+
+async def test_refund_that_a_lost_dispute_has_ended_is_no_finding(app: BookingApplication) -> None:
+    booking_id = await app.paid(await app.event())
+    await app.settle_dispute("gateway", app.gateway.dispute(app.payment_id(booking_id)))
+    await app.cancel_booking(app.owner(booking_id), booking_id)
+    await app.settle_dispute("gateway", app.gateway.dispute(app.payment_id(booking_id), DisputeStatus.LOST))
+    await app.work()
+    app.clock.advance(DAY)
+    assert (await audit(app)).findings == 0

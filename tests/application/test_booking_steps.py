@@ -16,11 +16,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from application.payments.disputes import SettleDispute
 from application.payments.payables import Payable
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import UnitOfWork
 from domain.accounts import Role
 from domain.bookings import BookingStatus
+from domain.disputes import Dispute, DisputeStatus
 from domain.events import EventStatus
 from domain.ids import BookingId, BookingRef
 from domain.invitations import InvitationStatus
@@ -182,7 +184,20 @@ def payment_after_a_cancellation(state: BookingSteps) -> None:
     state.worker_runs()
 
 
-KEPT = [late_payment_of_an_event_that_is_full_again, payment_after_a_cancellation]
+def cancellation_of_a_disputed_booking(state: BookingSteps) -> None:
+    state.begin()
+    state.book(event=0, person=0)
+    state.pay_with_update(which=0)
+    state.bank_disputes(which=0, status=DisputeStatus.OPEN, is_inquiry=False, amount=40)
+    state.dispute_update_arrives(which=0)
+    state.cancel(which=0)
+
+
+KEPT = [
+    late_payment_of_an_event_that_is_full_again,
+    payment_after_a_cancellation,
+    cancellation_of_a_disputed_booking,
+]
 """Counter-examples, as hypothesis prints them. To find one again, a rule was removed."""
 
 
@@ -214,5 +229,23 @@ def test_invariants_show_late_payments_that_are_not_refunded(monkeypatch: pytest
     steps.update_arrives(0)
     with pytest.raises(AssertionError):
         steps.received_payment_is_a_paid_booking_or_a_refund()
+    with pytest.raises(AssertionError):
+        steps.teardown()
+
+
+async def _still_waiting(self: SettleDispute, work: UnitOfWork, payment: Payment, by: Dispute) -> Payment:
+    return payment
+
+
+def test_invariants_show_refunds_that_wait_for_a_decided_dispute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: disputes that end without their refunds."""
+    monkeypatch.setattr(SettleDispute, "_settle_refunds", _still_waiting)
+    steps = BookingSteps()
+    steps.begin()
+    steps.book(0, 0)
+    steps.pay_with_update(0)
+    steps.bank_disputes(0, DisputeStatus.OPEN, is_inquiry=False, amount=100)
+    steps.dispute_update_arrives(0)
+    steps.cancel(0)
     with pytest.raises(AssertionError):
         steps.teardown()

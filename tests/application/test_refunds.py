@@ -59,7 +59,7 @@ async def test_worker_sends_a_requested_refund_to_the_gateway(app: BookingApplic
     (row,) = app.stored_refunds()
     assert app.gateway.refunds[row.refund.id].amount == inr(100)
     assert row.refund.succeeded is True
-    assert row.gateway_refund_id == f"refund-{row.refund.id.int}"
+    assert row.refund.gateway_refund_id == f"refund-{row.refund.id.int}"
     assert app.sent(MessageType.BOOKING_REFUNDED) == [
         (f"booking:{booking_id}", Destination.CRM),
         (f"booking:{booking_id}", Destination.EMAIL),

@@ -1,6 +1,6 @@
 """Rules of the sandbox's checkout page."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
@@ -10,6 +10,7 @@ import pytest
 from application.payments.ports.gateways import GatewayEvent, SandboxOrder
 from application.payments.sandbox import PayAtSandbox
 from domain.checkout_return import Outcome
+from domain.disputes import DisputeStatus
 from domain.ids import BookingId
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from tests.application.booking_application import HOLD, BookingApplication, inr
@@ -44,6 +45,14 @@ class Controls:
         event = GatewayEvent(f"event {order_id}", "kind", act(order.payment_id), {})
         self.app.gateway.webhooks[order_id.encode()] = event
         return order_id.encode(), {"signature": "valid"}
+
+    async def dispute(self, order_id: str, status: DisputeStatus) -> tuple[bytes, dict[str, str]] | None:
+        order = await self.find(order_id)
+        if order is None or order_id not in self.decided:
+            return None
+        event = GatewayEvent(f"dispute {order_id}", "kind", self.app.gateway.dispute(order.payment_id, status), {})
+        self.app.gateway.webhooks[b"dispute"] = event
+        return b"dispute", {"signature": "valid"}
 
 
 @pytest.fixture
@@ -96,3 +105,36 @@ async def test_order_is_not_found_where_another_gateway_is_configured(app: Booki
             await pay.show(order)
         with pytest.raises(PaymentNotFound):
             await pay.decide(order, "paid")
+
+
+async def test_dispute_of_a_paid_order_sends_a_webhook(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    pay, order = page_of(app), order_id(app, booking.id)
+    await pay.dispute(order, DisputeStatus.OPEN)
+    await pay.decide(order, "paid")
+    await app.work()
+    assert app.booking(booking.id).dispute is None
+    await pay.dispute(order, DisputeStatus.OPEN)
+    await app.work()
+    assert app.booking(booking.id).dispute is DisputeStatus.OPEN
+
+
+@pytest.mark.parametrize(
+    ("state", "dispute", "following"),
+    [
+        ("open", None, []),
+        ("paid", None, [DisputeStatus.OPEN]),
+        ("paid", DisputeStatus.OPEN, [DisputeStatus.WON, DisputeStatus.LOST]),
+        ("paid", DisputeStatus.WON, []),
+        ("paid", DisputeStatus.LOST, []),
+    ],
+)
+async def test_page_offers_what_can_become_of_a_dispute(
+    app: BookingApplication,
+    state: Literal["open", "paid"],
+    dispute: DisputeStatus | None,
+    following: list[DisputeStatus],
+) -> None:
+    booking = (await app.book(await app.event())).reserved
+    page = await page_of(app).show(order_id(app, booking.id))
+    assert list(replace(page, order=replace(page.order, state=state, dispute=dispute)).next_disputes) == following

@@ -34,6 +34,12 @@ CHANGES: dict[MessageType, dict[str, Any]] = {
         "booking": {"status": "cancelled", "payment_status": "refunded"},
         "money": {"amount": 30.5, "currency": "INR"},
     },
+    MessageType.DISPUTE_OPENED: {"booking": {"dispute": "open"}, "money": {"amount": 30.5, "currency": "INR"}},
+    MessageType.DISPUTE_WON: {"booking": {"dispute": "won"}, "money": {"amount": 30.5, "currency": "INR"}},
+    MessageType.DISPUTE_LOST: {
+        "booking": {"payment_status": "refunded", "dispute": "lost"},
+        "money": {"amount": 30.5, "currency": "INR"},
+    },
     MessageType.EVENT_CREATED: OF_EVENT,
     MessageType.EVENT_UPDATED: OF_EVENT | {"event": {"title": "Evening Yoga"}},
     MessageType.EVENT_CANCELLED: OF_EVENT | {"event": {"status": "cancelled"}},

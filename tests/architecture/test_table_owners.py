@@ -23,7 +23,7 @@ OWNERS = {
     "postgres/events": {"events", "reviews"},
     "postgres/bookings": {"bookings", "invitations"},
     "postgres/appointments": {"coaching_bookings", "coaching_changes", "coaching_attachments", "coaches"},
-    "postgres/payments": {"payments", "refunds", "payment_differences", "gateway_events"},
+    "postgres/payments": {"payments", "refunds", "disputes", "payment_differences", "gateway_events"},
     "postgres/reminders": {"reminders"},
     "postgres/calendars": {
         *("calendar_connections", "calendar_entries", "calendar_busy", "calendar_feeds", "calendar_identity"),

@@ -21,10 +21,12 @@ from application.payments.ports.gateways import (
     RefundRequest,
 )
 from domain.accounts import UserId
+from domain.disputes import DisputeStatus, PaymentDisputed
 from domain.events import EventId
 from domain.ids import BookingId, BookingRef
 from domain.money import Money
 from domain.payments import (
+    DisputeUpdate,
     GatewayUnavailable,
     GatewayUpdate,
     InvalidSignature,
@@ -59,6 +61,10 @@ class World(Protocol):
         """The client pays at the gateway, which then sends this webhook."""
         ...
 
+    async def dispute(self, payment: Payment, status: DisputeStatus) -> SignedWebhook:
+        """The payer's bank opens or decides a dispute, and the gateway sends this webhook."""
+        ...
+
 
 @runtime_checkable
 class RemoteWorld(World, Protocol):
@@ -78,6 +84,11 @@ class MemoryWorld:
         self.gateway.webhooks[body] = event
         return body, {"signature": "of the gateway"}
 
+    async def dispute(self, payment: Payment, status: DisputeStatus) -> SignedWebhook:
+        event = GatewayEvent("dispute", "dispute", self.gateway.dispute(payment.id, status), {})
+        self.gateway.webhooks[b"a dispute"] = event
+        return b"a dispute", {"signature": "of the gateway"}
+
     def is_unavailable(self) -> None:
         self.gateway.behaviour = Behaviour.UNAVAILABLE
 
@@ -96,6 +107,11 @@ class SandboxWorld:
         assert webhook is not None
         return webhook
 
+    async def dispute(self, payment: Payment, status: DisputeStatus) -> SignedWebhook:
+        webhook = await self.gateway.dispute(payment.order_id or "", status)
+        assert webhook is not None
+        return webhook
+
 
 class StripeWorld:
     def __init__(self, server: FakeStripe) -> None:
@@ -105,6 +121,15 @@ class StripeWorld:
         self.server.pays(self.server.sessions[checkout.order_id])
         (webhook,) = self.server.events("checkout.session.completed")
         return webhook.body, {"stripe-signature": stripe_server.signed(webhook.body)}
+
+    async def dispute(self, payment: Payment, status: DisputeStatus) -> SignedWebhook:
+        if status is DisputeStatus.OPEN:
+            self.server.disputes_charge(self.server.intents[payment.gateway_id or ""])
+        else:
+            (dispute,) = self.server.disputes.values()
+            self.server.updates_dispute(dispute, status)
+        body = self.server.webhooks[-1].body
+        return body, {"stripe-signature": stripe_server.signed(body)}
 
     def is_unavailable(self) -> None:
         self.server.trouble("500")
@@ -120,6 +145,15 @@ class RazorpayWorld:
     async def pay(self, request: PaymentRequest, checkout: Checkout) -> SignedWebhook:
         self.server.pays_link(checkout.url)
         (webhook,) = self.server.webhooks_of("order.paid")
+        return webhook.body, {name.lower(): value for name, value in webhook.headers.items()}
+
+    async def dispute(self, payment: Payment, status: DisputeStatus) -> SignedWebhook:
+        if status is DisputeStatus.OPEN:
+            self.server.disputes_payment(self.server.payments[payment.gateway_id or ""])
+        else:
+            (dispute,) = self.server.disputes.values()
+            self.server.updates_dispute(dispute, status)
+        webhook = self.server.webhooks[-1]
         return webhook.body, {name.lower(): value for name, value in webhook.headers.items()}
 
     def is_unavailable(self) -> None:
@@ -331,6 +365,42 @@ async def test_unavailable_gateway_is_reported_by_every_call(kind: Kind) -> None
     with pytest.raises(GatewayUnavailable):
         await kind.gateway.expire_checkout(replace(payment, status=PaymentStatus.PENDING))
     with pytest.raises(GatewayUnavailable):
+        await kind.refund(payment, 100)
+
+
+@pytest.mark.parametrize("decided", [DisputeStatus.WON, DisputeStatus.LOST])
+async def test_dispute_is_reported_by_webhooks_and_by_the_record(kind: Kind, decided: DisputeStatus) -> None:
+    payment = await kind.paid()
+    assert (await kind.gateway.look_up(payment)).disputes in ((), [])
+    for status in (DisputeStatus.OPEN, decided):
+        body, headers = await kind.world.dispute(payment, status)
+        report = kind.gateway.read_webhook(body, headers).report
+        assert isinstance(report, DisputeUpdate)
+        assert report.gateway_id == payment.gateway_id
+        assert (report.dispute.status, report.dispute.amount) == (status, inr(300))
+        assert not report.dispute.is_inquiry
+        (recorded,) = (await kind.gateway.look_up(payment)).disputes
+        assert recorded == report.dispute
+
+
+async def test_disputed_payment_is_not_refunded_before_the_dispute_is_won(kind: Kind) -> None:
+    payment, made_before, wanted = await kind.paid(), RefundId(uuid4()), RefundId(uuid4())
+    first = await kind.refund(payment, 100, made_before)
+    await kind.world.dispute(payment, DisputeStatus.OPEN)
+    with pytest.raises(PaymentDisputed):
+        await kind.refund(payment, 200, wanted)
+    assert await kind.refund(payment, 100, made_before) == first
+    assert await kind.refunded(payment) == inr(100)
+    await kind.world.dispute(payment, DisputeStatus.WON)
+    await kind.refund(payment, 200, wanted)
+    assert await kind.refunded(payment) == inr(300)
+
+
+async def test_charged_back_payment_is_not_refunded(kind: Kind) -> None:
+    payment = await kind.paid()
+    for status in (DisputeStatus.OPEN, DisputeStatus.LOST):
+        await kind.world.dispute(payment, status)
+    with pytest.raises(PaymentDisputed):
         await kind.refund(payment, 100)
 
 

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
 
 from application.payments.ports.gateways import GatewayEvent
 from domain.bookings import BookingStatus
+from domain.disputes import Dispute, DisputeStatus
 from domain.ids import BookingId, BookingRef
+from domain.money import Money
 from domain.outbox import Destination, MessageType
 from domain.payments import (
     OFFLINE,
+    DisputeUpdate,
     GatewayUpdate,
     Payment,
     PaymentId,
@@ -125,6 +129,71 @@ async def test_order_belongs_to_one_payment_of_a_gateway(adapters: BookingAdapte
             await work.payments.save(replace(second, order_id=first.order_id))
 
 
+async def test_disputes_of_a_payment_are_stored_in_their_latest_state(adapters: BookingAdapters) -> None:
+    payment = await adapters.payment(await adapters.paid())
+    first = Dispute(f"d1 {payment.id}", inr(30), DisputeStatus.OPEN, is_inquiry=True, reason="fraudulent")
+    second = Dispute(f"d2 {payment.id}", Money(inr(70).amount, "USD"), DisputeStatus.WON)
+    async with adapters.changing() as work:
+        assert list(await work.disputes.of(payment.id)) == []
+        await work.disputes.save(payment, first, NOW)
+        await work.disputes.save(payment, second, NOW)
+    lost = replace(first, status=DisputeStatus.LOST, is_inquiry=False)
+    async with adapters.changing() as work:
+        await work.disputes.save(payment, lost, NOW + MINUTE)
+    async with adapters.open_work() as work:
+        assert list(await work.disputes.of(payment.id)) == [lost, second]
+        assert list(await work.disputes.of(PaymentId(UNKNOWN))) == []
+
+
+async def test_dispute_of_a_payment_is_stored_with_it(adapters: BookingAdapters) -> None:
+    payment = await adapters.payment(await adapters.paid())
+    disputed = payment.with_disputes(
+        [Dispute("1", inr(30), DisputeStatus.OPEN), Dispute("2", inr(40), DisputeStatus.LOST)]
+    )
+    async with adapters.changing() as work:
+        await work.payments.save(disputed)
+    async with adapters.open_work() as work:
+        stored = await work.payments.get(payment.id)
+    assert stored == disputed
+    assert (stored.dispute, stored.charged_back, stored.refunds_wait) == (DisputeStatus.OPEN, Decimal(40), True)
+
+
+async def test_refund_of_a_disputed_payment_waits_without_a_job(adapters: BookingAdapters) -> None:
+    payment = await adapters.payment(await adapters.paid())
+    disputed = payment.with_disputes([Dispute("1", inr(100), DisputeStatus.OPEN)])
+    async with adapters.changing() as work:
+        first = await work.refunds.add(disputed, inr(30), reason="by_organiser", by=None, now=NOW)
+        second = await work.refunds.add(disputed, inr(20), reason="by_organiser", by=None, now=NOW)
+        accepted = await work.refunds.add(disputed, inr(10), reason="by_organiser", by=None, now=NOW)
+        await work.refunds.settle(accepted, f"refund {payment.id}", succeeded=None, now=NOW)
+    assert await adapters.messages(f"payment:{payment.id}") == []
+    async with adapters.changing() as work:
+        assert list(await work.refunds.waiting(payment.id)) == [first, second]
+        await work.refunds.release([first])
+        await work.refunds.end_by_dispute(second, "dispute", NOW)
+    async with adapters.open_work() as work:
+        assert await work.refunds.get(second.id) == replace(second, succeeded=False, ended_by="dispute")
+        assert list(await work.refunds.waiting(payment.id)) == [first]
+    assert await adapters.messages(f"payment:{payment.id}") == [(MessageType.REFUND_REQUESTED, Destination.PAYMENTS)]
+
+
+async def test_webhook_about_a_dispute_waits_for_its_payment(adapters: BookingAdapters) -> None:
+    gateway_id = f"pay {uuid4()}"
+    update = DisputeUpdate(Dispute("1", inr(100), DisputeStatus.OPEN), gateway_id)
+    events = [GatewayEvent(f"event {uuid4()}", "kind", update, {}) for _ in range(2)]
+    other = GatewayEvent(f"event {uuid4()}", "kind", replace(update, gateway_id="another"), {})
+    async with adapters.changing() as work:
+        for minutes, event in enumerate([*events, other]):
+            await work.gateway_events.add(GATEWAY, event, NOW + minutes * MINUTE)
+    async with adapters.changing() as work:
+        await work.gateway_events.lock_payment(GATEWAY, gateway_id)
+        assert list(await work.gateway_events.waiting_for(GATEWAY, gateway_id)) == [event.id for event in events]
+        assert list(await work.gateway_events.waiting_for("other", gateway_id)) == []
+        assert (await work.gateway_events.report(GATEWAY, events[0].id))[0] == update
+        await work.gateway_events.record_result(GATEWAY, events[0].id, "dispute_recorded", NOW)
+        assert list(await work.gateway_events.waiting_for(GATEWAY, gateway_id)) == [events[1].id]
+
+
 # Refunds
 
 
@@ -165,11 +234,12 @@ async def test_refund_is_found_by_our_id_or_by_that_of_the_gateway(adapters: Boo
         assert await work.refunds.find(replace(update, refund_id=refund.id)) == refund
         await work.refunds.settle(refund, gateway_refund_id, succeeded=None, now=NOW)
     async with adapters.changing() as work:
-        assert await work.refunds.find(update) == refund
+        accepted = replace(refund, gateway_refund_id=gateway_refund_id)
+        assert await work.refunds.find(update) == accepted
         await work.refunds.settle(refund, None, succeeded=True, now=NOW)
     async with adapters.changing() as work:
         settled = await work.refunds.find(update)
-        assert settled == replace(refund, succeeded=True)
+        assert settled == replace(accepted, succeeded=True)
         await work.refunds.settle(settled, None, succeeded=False, now=NOW)
     async with adapters.open_work() as work:
         assert (await work.refunds.get(refund.id)).succeeded is False
@@ -189,7 +259,7 @@ async def test_webhook_is_stored_once(adapters: BookingAdapters) -> None:
         assert await work.gateway_events.add(GATEWAY, event, NOW)
         assert not await work.gateway_events.add(GATEWAY, event, NOW + HOUR)
         assert await work.gateway_events.add("other", event, NOW + HOUR)
-        await work.messages.enqueue_webhook(GATEWAY, event)
+        await work.messages.enqueue_webhook(GATEWAY, event.id)
     async with adapters.open_work() as work:
         assert await work.gateway_events.report(GATEWAY, event.id) == (received(payment), NOW)
     jobs = await adapters.messages(f"webhook:{GATEWAY}:{event.id}")

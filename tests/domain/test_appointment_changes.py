@@ -18,6 +18,7 @@ from domain.appointments import (
     AppointmentFile,
     AppointmentStatus,
 )
+from domain.disputes import DisputeStatus
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy, RefundTier
@@ -57,6 +58,18 @@ TRANSITIONS: dict[str, tuple[AppointmentChange, Callable[[Appointment], Appointm
     "payment_failed": (AppointmentChange.PAYMENT_FAILED, lambda old: old.payment_failed(NOW, MONEY)),
     "reinstated": (AppointmentChange.REINSTATED, lambda old: old.reinstated(NOW, MONEY)),
     "refunded": (AppointmentChange.REFUNDED, lambda old: old.refunded(NOW, by=COACH)),
+    "dispute_opened": (
+        AppointmentChange.DISPUTE_OPENED,
+        lambda old: old.dispute_opened(NOW, MONEY, of_payment=DisputeStatus.OPEN),
+    ),
+    "dispute_won": (
+        AppointmentChange.DISPUTE_WON,
+        lambda old: old.dispute_won(NOW, MONEY, of_payment=DisputeStatus.WON),
+    ),
+    "dispute_lost": (
+        AppointmentChange.DISPUTE_LOST,
+        lambda old: old.dispute_lost(NOW, MONEY, of_payment=DisputeStatus.LOST, is_returned=True),
+    ),
 }
 """Every public method of an appointment that returns a changed one."""
 

@@ -15,6 +15,7 @@ from application.payments.payables import lock_booking
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS
 from domain.bookings import Booking, BookingChange, BookingStatus
+from domain.disputes import DisputeStatus
 from domain.event_effects import EFFECTS as EVENT_EFFECTS
 from domain.events import EventId
 from domain.ids import BookingId
@@ -43,6 +44,15 @@ TRANSITIONS: dict[str, tuple[BookingChange, Transition]] = {
     "payment_failed": (BookingChange.PAYMENT_FAILED, lambda old: old.payment_failed(MONEY)),
     "reinstated": (BookingChange.REINSTATED, lambda old: old.reinstated(MONEY)),
     "refunded": (BookingChange.REFUNDED, lambda old: old.refunded()),
+    "dispute_opened": (
+        BookingChange.DISPUTE_OPENED,
+        lambda old: old.dispute_opened(MONEY, of_payment=DisputeStatus.OPEN),
+    ),
+    "dispute_won": (BookingChange.DISPUTE_WON, lambda old: old.dispute_won(MONEY, of_payment=DisputeStatus.WON)),
+    "dispute_lost": (
+        BookingChange.DISPUTE_LOST,
+        lambda old: old.dispute_lost(MONEY, of_payment=DisputeStatus.LOST, is_returned=True),
+    ),
 }
 """Every public method of a booking that returns a changed one."""
 
@@ -55,6 +65,9 @@ EXPECTED: dict[str, tuple[str | None, str | None, list[str], int, int, bool]] = 
     "payment_failed": ("payment_failed", None, DESTINATIONS, 0, 0, False),
     "reinstated": ("payment_completed", None, DESTINATIONS, 1, 1, True),
     "refunded": (None, None, [], 0, 0, False),
+    "dispute_opened": ("dispute_opened", None, ["crm", "realtime"], 0, 0, False),
+    "dispute_won": ("dispute_won", None, ["crm", "realtime"], 0, 0, False),
+    "dispute_lost": ("dispute_lost", None, ["crm", "realtime"], 0, 0, False),
 }
 
 

@@ -59,6 +59,7 @@ NAMES = {
     "convene_holds_overdue": set(),
     "convene_reminders_late": set(),
     "convene_payment_differences": set(),
+    "convene_disputes_open": set(),
 }
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]

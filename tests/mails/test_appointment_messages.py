@@ -293,6 +293,25 @@ def test_cancelled_appointment_is_removed_from_the_calendar() -> None:
     assert "Join online" not in " ".join(lines(mail))
 
 
+@pytest.mark.parametrize(
+    ("message_type", "subject", "sentence"),
+    [
+        (MessageType.DISPUTE_OPENED, "Payment disputed: ", "The bank of Ada Lovelace disputes the payment of"),
+        (MessageType.DISPUTE_WON, "Dispute won: ", "The payment stays."),
+        (MessageType.DISPUTE_LOST, "Dispute lost: ", "to Ada Lovelace."),
+    ],
+)
+def test_dispute_is_mailed_to_the_coach_alone(message_type: MessageType, subject: str, sentence: str) -> None:
+    link = {"meeting_link": "https://meet.example/1"}
+    mail = composed(message_type, COACH, money=MONEY, payment=BY_CARD, coaching=link)
+    assert mail["Subject"].startswith(subject)
+    assert sentence in " ".join(lines(mail))
+    assert "Disputed" in " ".join(lines(mail))
+    assert "Join online" not in " ".join(lines(mail))
+    with pytest.raises(Unmailable):
+        composed(message_type, CLIENT, money=MONEY, payment=BY_CARD)
+
+
 @pytest.mark.parametrize("message_type", [MessageType.PAYMENT_FAILED, MessageType.BOOKING_REFUNDED])
 def test_payment_mails_have_no_calendar_entry(message_type: MessageType) -> None:
     url = "https://pay.example/1"

@@ -16,7 +16,7 @@ from domain.money import Money
 from domain.payments import NothingToRefund, RefundExceedsPayment
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.events.repository import PostgresEvents
-from infrastructure.postgres.payments.repository import PostgresPayments, _payment
+from infrastructure.postgres.payments.repository import PostgresPayments, payment_of
 from infrastructure.settings import Settings
 from tests.support.app_harness import AppHarness, open_app_harness, order_of, ref_of
 from tests.support.local_gateway import LocalGateway, LocalGatewayClient
@@ -98,4 +98,4 @@ class _UnlockedPayments(PostgresPayments):
         )
         found = row.mappings().first()
         await asyncio.sleep(0.05)
-        return _payment(found) if found else None
+        return payment_of(found) if found else None

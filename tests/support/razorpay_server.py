@@ -51,6 +51,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
     orders: dict[str, Entity] = field(default_factory=dict)
     links: dict[str, Entity] = field(default_factory=dict)
     payments: dict[str, Entity] = field(default_factory=dict)
+    disputes: dict[str, Entity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,6 +127,22 @@ class FakeRazorpay(FakeGateway[Webhook]):
         """A refund made at Razorpay's dashboard."""
         return self._refund(payment, amount or payment["amount"], [])
 
+    def disputes_payment(self, payment: Entity, *, phase: str = "chargeback", amount: int | None = None) -> Entity:
+        """The payer's bank disputes the payment, or inquires (`fraud`, `retrieval`)."""
+        dispute: Entity = {"id": self._id("disp"), "entity": "dispute", "payment_id": payment["id"], "phase": phase}
+        dispute |= {"amount": amount or payment["amount"], "currency": payment["currency"], "amount_deducted": 0}
+        dispute |= {"status": "open", "reason_code": "goods_not_provided", "created_at": int(time.time())}
+        self.disputes[dispute["id"]] = dispute
+        self._enqueue_webhook("payment.dispute.created", payment=payment, dispute=dispute)
+        return dispute
+
+    def updates_dispute(self, dispute: Entity, status: str) -> None:
+        dispute["status"] = status
+        if status == "lost":
+            dispute["amount_deducted"] = dispute["amount"]
+        payment = self.payments[dispute["payment_id"]]
+        self._enqueue_webhook(f"payment.dispute.{status}", payment=payment, dispute=dispute)
+
     def settles(self, refund: Entity, status: str = "processed") -> None:
         refund["status"] = status
         self._enqueue_webhook(f"refund.{status}", refund=refund, payment=self.payments[refund["payment_id"]])
@@ -183,6 +200,10 @@ class FakeRazorpay(FakeGateway[Webhook]):
                 return _json({"payment_links": found})
             case ["POST", "payment_links", link_id, "cancel"]:
                 return self._cancel(self.links[link_id])
+            case ["GET", "disputes"]:
+                newest = [each for each in self.disputes.values() if each["created_at"] >= int(query["from"])][::-1]
+                skip = int(query["skip"])
+                return _json(_collection(newest[skip : skip + int(query["count"])]))
             case ["GET", "payments", payment_id] if payment_id in self.payments:
                 return _json(self.payments[payment_id])
             case ["POST", "payments", payment_id, "refund"] if payment_id in self.payments:
@@ -223,6 +244,9 @@ class FakeRazorpay(FakeGateway[Webhook]):
             body, refund = self._refund_keys[key]
             same = body == request.body
             return _json(refund) if same else _refused(400, "Different request with the same idempotency key")
+        about = [each for each in self.disputes.values() if each["payment_id"] == payment["id"]]
+        if any(each["phase"] == "chargeback" and each["status"] not in {"won", "closed"} for each in about):
+            return _refused(400, "The refund cannot be processed for this payment")
         if request.json["amount"] > payment["amount"] - payment["amount_refunded"]:
             return _refused(400, "The total refund amount is greater than the refund payment amount")
         refund = self._refund(payment, request.json["amount"], request.json["notes"])

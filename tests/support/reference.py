@@ -160,6 +160,7 @@ def _figures() -> OperationalStatistics:
         holds_overdue=0,
         reminders_late=0,
         payment_differences=0,
+        disputes_open=0,
     )
 
 

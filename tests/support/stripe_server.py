@@ -36,8 +36,8 @@ class Webhook:
 
 
 class Refused(Exception):
-    def __init__(self, status: int, message: str, kind: str = "invalid_request_error") -> None:
-        self.answer = _json({"error": {"type": kind, "message": message}}, status)
+    def __init__(self, status: int, message: str, kind: str = "invalid_request_error", code: str = "") -> None:
+        self.answer = _json({"error": {"type": kind, "message": message} | ({"code": code} if code else {})}, status)
 
 
 @dataclass
@@ -45,6 +45,7 @@ class FakeStripe(FakeGateway[Webhook]):
     sessions: dict[str, Entity] = field(default_factory=dict)
     intents: dict[str, Entity] = field(default_factory=dict)
     charges: dict[str, Entity] = field(default_factory=dict)
+    disputes: dict[str, Entity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +112,23 @@ class FakeStripe(FakeGateway[Webhook]):
         """A refund made at Stripe's dashboard."""
         return self._refund(intent, amount, {})
 
+    def disputes_charge(self, intent: Entity, *, status: str = "needs_response", amount: int | None = None) -> Entity:
+        """The payer's bank disputes the charge, or inquires (`warning_needs_response`)."""
+        charge = self.charges[intent["latest_charge"]]
+        charge["disputed"] = True
+        dispute: Entity = {"id": self._id("du"), "object": "dispute", "amount": amount or charge["amount"]}
+        dispute |= {"currency": charge["currency"], "charge": charge["id"], "payment_intent": intent["id"]}
+        dispute |= {"status": status, "reason": "fraudulent", "is_charge_refundable": status.startswith("warning_")}
+        dispute |= {"metadata": {}, "livemode": False}
+        self.disputes[dispute["id"]] = dispute
+        self._enqueue_webhook("charge.dispute.created", dispute)
+        return dispute
+
+    def updates_dispute(self, dispute: Entity, status: str) -> None:
+        dispute |= {"status": status, "is_charge_refundable": status.startswith("warning_")}
+        is_closed = status in {"won", "lost", "warning_closed", "prevented"}
+        self._enqueue_webhook("charge.dispute.closed" if is_closed else "charge.dispute.updated", dispute)
+
     def settles(self, refund: Entity, status: str = "succeeded") -> None:
         refund["status"] = status
         if status == "failed":
@@ -159,6 +177,9 @@ class FakeStripe(FakeGateway[Webhook]):
                     raise Refused(400, 'Only Checkout Sessions with a status in ["open"] can be expired')
                 self.expires(self.sessions[session_id])
                 return self.sessions[session_id]
+            case ["GET", "disputes"]:
+                found = [each for each in self.disputes.values() if each["payment_intent"] == asked["payment_intent"]]
+                return {"object": "list", "url": "/v1/disputes", "has_more": False, "data": found[::-1]}
             case ["POST", "refunds"]:
                 return self._requested_refund(asked)
             case ["GET", "refunds"]:
@@ -198,6 +219,9 @@ class FakeStripe(FakeGateway[Webhook]):
         if intent is None or intent["latest_charge"] is None:
             raise Refused(404, "No such payment_intent")
         charge = self.charges[intent["latest_charge"]]
+        about = [each for each in self.disputes.values() if each["charge"] == charge["id"]]
+        if any(each["status"] in {"needs_response", "under_review", "lost"} for each in about):
+            raise Refused(400, "Charge has been charged back; cannot issue a refund.", code="charge_disputed")
         if int(asked["amount"]) > charge["amount"] - charge["amount_refunded"]:
             raise Refused(400, "Refund amount is greater than unrefunded amount on charge")
         return self._refund(intent, int(asked["amount"]), asked.get("metadata", {}))

@@ -15,6 +15,7 @@ from domain.attachments import Attachment, AttachmentId, AttachmentUsage, NewAtt
 from domain.authorization import require_owner
 from domain.availability import Availability
 from domain.coaches import Coach
+from domain.disputes import DisputeStatus
 from domain.errors import Forbidden
 from domain.ids import AppointmentId
 from domain.money import Money
@@ -141,6 +142,7 @@ class AppointmentView:
     hold_until: datetime | None
     created_at: datetime
     updated_at: datetime
+    dispute: DisputeStatus | None = None
 
     def require_participant(self, user: User, forbidden: type[Forbidden]) -> None:
         require_owner(user, self.client_id, self.coach_id, error=forbidden)

@@ -10,6 +10,7 @@ from application.events.ports import EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
 from domain.bookings import Booking, BookingStatus, shows_join_link
+from domain.disputes import DisputeStatus
 from domain.events import Event, EventId
 from domain.ids import BookingId
 from domain.invitations import Invitation, InvitationId
@@ -115,6 +116,7 @@ class BookingView:
     user_phone: str | None
     price: Money
     event: EventView
+    dispute: DisputeStatus | None = None
 
     def join_link(self, viewer: User) -> str | None:
         """The event's link for the facilitator, for admins, and for the booking's owner if it is paid or free."""

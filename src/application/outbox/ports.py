@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from application.payments.ports.gateways import GatewayEvent
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.calendars import ConnectionId
@@ -259,6 +258,6 @@ class Messages(Protocol):
         """Enqueues the job that closes the checkout at the gateway."""
         ...
 
-    async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
+    async def enqueue_webhook(self, gateway: str, event_id: str) -> None:
         """Enqueues the job that applies a webhook."""
         ...

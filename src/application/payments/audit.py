@@ -52,6 +52,7 @@ class AuditPayments:
 
     - The received amounts must be equal, to the minor unit and in the same currency.
     - The amount refunded at the gateway must be between the processed and the requested refunds stored here.
+    - Disputes must have the same status and amount. What a lost dispute took back counts as returned.
     - A payment or a webhook in transit is no mismatch: each suspect is compared a second time.
     - An unavailable gateway is requested once, not for each of its payments; the payments of the others are compared.
     - The result also lists stored mismatches, refunds that failed or are pending for long, and dead letters.
@@ -122,7 +123,13 @@ def mismatch_reason(booked: BookedPayment, entry: GatewayRecord) -> str | None:
     is_comparable = there.is_zero or there.currency == most.currency
     if not (is_comparable and least.amount <= there.amount <= most.amount):
         return f"given back {least} here, {there} at the gateway"
-    if booked.payment.status is PaymentStatus.PENDING and entry.report.report is PaymentUpdate.FAILED:
+    payment, disputed = booked.payment, booked.payment.with_disputes(entry.disputes)
+    if disputed.charged_back != payment.charged_back:
+        here, at_gateway = (Money(each.charged_back, payment.price.currency) for each in (payment, disputed))
+        return f"charged back {here} here, {at_gateway} at the gateway"
+    if disputed.dispute is not payment.dispute:
+        return f"dispute {payment.dispute or 'unknown'} here, {disputed.dispute or 'unknown'} at the gateway"
+    if payment.status is PaymentStatus.PENDING and entry.report.report is PaymentUpdate.FAILED:
         return "waited for here, failed at the gateway"
     return None
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from application.payments.checkout import CloseCheckout
+from application.payments.disputes import SettleDispute
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.refunds import Refunds
 from application.payments.webhooks import ApplyWebhook
+from domain.disputes import PaymentDisputed
 from domain.errors import NotFound
 from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
 from domain.payments import GatewayUnavailable, PaymentId
@@ -16,11 +18,13 @@ from domain.refunds import RefundId
 @dataclass(frozen=True, slots=True)
 class PaymentJobs:
     """Runs payment jobs: sends requested refunds, closes checkouts, applies webhooks. A job is retried while its
-    gateway is unavailable. A job that the gateway refuses goes to the dead letters."""
+    gateway is unavailable, and a refund while the gateway refuses it because of a dispute. A job that the gateway
+    refuses otherwise goes to the dead letters."""
 
     refunds: Refunds
     close_checkout: CloseCheckout
     apply_gateway_event: ApplyWebhook
+    settle_dispute: SettleDispute
 
     async def deliver(self, message: Message) -> Outcome:
         try:
@@ -34,11 +38,17 @@ class PaymentJobs:
         about = message.payload
         match message.message_type:
             case MessageType.REFUND_REQUESTED:
-                await self.refunds.pay(RefundId(UUID(about["refund_id"])))
-                return "refund handed in"
+                return await self._refund(RefundId(UUID(about["refund_id"])))
             case MessageType.CHECKOUT_ENDED:
                 await self.close_checkout(PaymentId(UUID(about["payment_id"])))
                 return "checkout closed"
             case MessageType.GATEWAY_EVENT:
                 return await self.apply_gateway_event(about["gateway"], about["event_id"])
         raise GatewayRefused(f"{message.message_type} is not a payment job")
+
+    async def _refund(self, refund_id: RefundId) -> str:
+        try:
+            return await self.refunds.pay(refund_id)
+        except PaymentDisputed:
+            await self.settle_dispute.look_up(refund_id)
+            raise GatewayUnavailable("The gateway makes no refund while the payment is disputed") from None

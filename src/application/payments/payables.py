@@ -15,6 +15,7 @@ from domain.appointments import (
 from domain.availability import SlotUnavailable
 from domain.bookings import Booking, BookingNotFound, BookingStatus, CancelReason
 from domain.coaches import CoachNotFound
+from domain.disputes import Dispute, DisputeStatus
 from domain.errors import Conflict
 from domain.events import Event, EventNotFound, EventStatus
 from domain.ids import BookingId, BookingRef, PayableRef
@@ -61,6 +62,11 @@ class Payable(Protocol):
 
     async def give_back(self) -> None:
         """Marks it as refunded. Cancels it if it was held for a payment until the start."""
+        ...
+
+    async def show_dispute(self, dispute: Dispute, *, of_payment: DisputeStatus | None, is_returned: bool) -> None:
+        """`of_payment`: the status of all disputes about the payment. `is_returned`: the dispute took back what was
+        left of the payment, and it is marked as refunded."""
         ...
 
 
@@ -117,6 +123,16 @@ class PayableBooking:
         if booking.status is BookingStatus.CONFIRMED:
             booking = await expire_hold(self.work, booking, self.now)
         await self.work.bookings.save(booking.refunded())
+
+    async def show_dispute(self, dispute: Dispute, *, of_payment: DisputeStatus | None, is_returned: bool) -> None:
+        match dispute.status:
+            case DisputeStatus.OPEN:
+                disputed = self.booking.dispute_opened(dispute.amount, of_payment=of_payment)
+            case DisputeStatus.WON:
+                disputed = self.booking.dispute_won(dispute.amount, of_payment=of_payment)
+            case DisputeStatus.LOST:
+                disputed = self.booking.dispute_lost(dispute.amount, of_payment=of_payment, is_returned=is_returned)
+        await self.work.bookings.save(disputed)
 
     async def _can_reserve_again(self) -> bool:
         if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED or self.has_started:
@@ -195,6 +211,17 @@ class PayableAppointment:
         if before.is_live:
             before = await expire_appointment_hold(self.work, before, self.now)
         await self.work.appointments.save(before.refunded(self.now, by=self.by))
+
+    async def show_dispute(self, dispute: Dispute, *, of_payment: DisputeStatus | None, is_returned: bool) -> None:
+        before, now, money = self.appointment, self.now, dispute.amount
+        match dispute.status:
+            case DisputeStatus.OPEN:
+                disputed = before.dispute_opened(now, money, of_payment=of_payment)
+            case DisputeStatus.WON:
+                disputed = before.dispute_won(now, money, of_payment=of_payment)
+            case DisputeStatus.LOST:
+                disputed = before.dispute_lost(now, money, of_payment=of_payment, is_returned=is_returned)
+        await self.work.appointments.save(disputed)
 
     async def _coach_is_there(self) -> bool:
         """Only checked for a reinstatement: other payments are accepted also after the coach has left."""

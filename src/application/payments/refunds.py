@@ -23,6 +23,7 @@ from domain.bookings import (
     BookingOver,
     CancelReason,
 )
+from domain.disputes import DisputeStatus, PaymentChargedBack, PaymentDisputed
 from domain.errors import Errors
 from domain.events import Event, EventForbidden
 from domain.ids import BookingId, BookingRef
@@ -59,6 +60,7 @@ class Refunds:
     - A refund is a row and an outbox message, written in the transaction that causes the refund.
     - A payment on site is returned by the facilitator: its refund counts as processed as soon as the worker runs it.
     - An unavailable gateway delays a refund. The refund's id is the idempotency key, so it is never paid twice.
+    - A refund of a disputed payment waits until `SettleDispute` sends or ends it.
     """
 
     open_work: OpenUnitOfWork
@@ -74,14 +76,17 @@ class Refunds:
         await work.payments.save(payment.with_refund(amount))
         return refund
 
-    async def pay(self, refund_id: RefundId) -> None:
-        """Sends a requested refund to its gateway. Raises `GatewayRefused`, and `GatewayUnavailable` also while the
-        gateway is still processing the refund: the worker retries, so that a lost webhook leaves no refund open."""
+    async def pay(self, refund_id: RefundId) -> str:
+        """Sends a requested refund to its gateway; returns what was done. Raises `GatewayRefused`, `PaymentDisputed`,
+        and `GatewayUnavailable` also while the gateway is still processing the refund: the worker retries, so that a
+        lost webhook leaves no refund open."""
         async with self.open_work() as work:
             refund = await work.refunds.get(refund_id)
             payment = await work.payments.get(refund.payment_id)
         if not refund.is_open:
-            return
+            return "refund settled before"
+        if payment.refunds_wait and refund.gateway_refund_id is None:
+            return "refund waits for a dispute"
         gateway_refund_id, settled = None, True
         if payment.gateway != OFFLINE:
             answer = await self.gateways.named(payment.gateway).refund(RefundRequest(refund.id, payment, refund.amount))
@@ -92,6 +97,7 @@ class Refunds:
         self.wake_ups.notify()
         if not settled:
             raise GatewayUnavailable("The gateway has accepted the refund and is still working on it")
+        return "refund handed in"
 
     async def settle_update(self, gateway: str, report: RefundUpdate) -> RefundOutcome:
         """Applies a gateway's update on a refund that was requested here or made in the gateway's dashboard. A refund
@@ -100,6 +106,9 @@ class Refunds:
             refund = await work.refunds.find(report)
             if refund is None:
                 outcome = await self._record_external_refund(work, gateway, report)
+            elif refund.ended_by is not None and report.succeeded:
+                why = f"the gateway refunded {report.amount} ({report.gateway_refund_id}) and lost the dispute"
+                outcome = await self._record_mismatch(work, await work.payments.get(refund.payment_id), why)
             else:
                 await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
                 outcome = RefundOutcome.SETTLED
@@ -121,10 +130,8 @@ class Refunds:
         if await work.refunds.find(report) is not None:
             return RefundOutcome.SETTLED  # a second delivery of this update was applied before the locks were taken
         if not report.succeeded or report.amount.amount > payment.refundable.amount:
-            mismatch = GatewayUpdate(payment.order_id or "", PaymentUpdate.RECEIVED, payment_id=payment.id)
             why = f"the gateway gave back {report.amount} ({report.gateway_refund_id}) that was not requested here"
-            await work.payments.record_mismatch(gateway, mismatch, payment.id, why)
-            return RefundOutcome.DIFFERS
+            return await self._record_mismatch(work, payment, why)
         refund = await work.refunds.add_processed(
             payment, report.amount, report.gateway_refund_id, reason=AT_THE_GATEWAY, now=now
         )
@@ -132,6 +139,11 @@ class Refunds:
         await payable.show_refunded()
         await enqueue_refunded(work, refund.payable, reason=refund.reason, money=refund.amount)
         return RefundOutcome.RECORDED
+
+    async def _record_mismatch(self, work: UnitOfWork, payment: Payment, why: str) -> RefundOutcome:
+        mismatch = GatewayUpdate(payment.order_id or "", PaymentUpdate.RECEIVED, payment_id=payment.id)
+        await work.payments.record_mismatch(payment.gateway, mismatch, payment.id, why)
+        return RefundOutcome.DIFFERS
 
     async def _settle(
         self, work: UnitOfWork, refund_id: RefundId, gateway_refund_id: str | None, *, succeeded: bool | None
@@ -152,9 +164,17 @@ class RefundBooking:
     - All refunds of a payment together never exceed the payment, however many are requested concurrently.
     - Without an amount everything that is left is refunded.
     - A booking shows that it is refunded when nothing is left. The facilitator returns what was paid on site.
+    - A disputed payment is not refunded until the dispute is won: the bank may return the same money.
     """
 
-    raises: ClassVar[Errors] = (BookingNotFound, EventForbidden, NothingToRefund, RefundExceedsPayment)
+    raises: ClassVar[Errors] = (
+        BookingNotFound,
+        EventForbidden,
+        PaymentDisputed,
+        PaymentChargedBack,
+        NothingToRefund,
+        RefundExceedsPayment,
+    )
 
     open_work: OpenUnitOfWork
     refunds: Refunds
@@ -181,12 +201,14 @@ class RefundBooking:
 
 @dataclass(frozen=True, slots=True)
 class CancellationTerms:
-    """The refund of a cancellation at one moment: `percent` of what was paid and has no requested refund yet."""
+    """The refund of a cancellation at one moment: `percent` of what was paid and has no requested refund yet. While
+    `dispute` is open, the refund is made after the dispute is won."""
 
     paid: Money
     percent: int
     refund: Money
     policy: RefundPolicy
+    dispute: DisputeStatus | None
 
 
 def cancellation_terms(
@@ -200,6 +222,7 @@ def cancellation_terms(
         percent=policy.percent(now=now, starts_at=starts_at),
         refund=policy.refund_of(paid, now=now, starts_at=starts_at),
         policy=policy,
+        dispute=payment.dispute if payment else None,
     )
 
 

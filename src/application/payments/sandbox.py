@@ -1,5 +1,6 @@
 """The checkout of the sandbox gateway."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,6 +10,7 @@ from application.payments.ports.records import PaymentOverview, PaymentQueries
 from application.payments.webhooks import ReceiveWebhook
 from application.ports import Clock
 from domain.checkout_return import Outcome
+from domain.disputes import TRANSITIONS, DisputeStatus
 from domain.payments import (
     PaymentNotFound,
 )
@@ -27,6 +29,15 @@ class SandboxPage:
     @property
     def can_be_paid(self) -> bool:
         return self.order.state in {"open", "declined"} and (self.time_left is None or self.time_left > timedelta(0))
+
+    @property
+    def next_disputes(self) -> Sequence[DisputeStatus]:
+        """What can become of the order's dispute next."""
+        if self.order.state != "paid":
+            return ()
+        if self.order.dispute is None:
+            return (DisputeStatus.OPEN,)
+        return sorted(TRANSITIONS[self.order.dispute], reverse=True)
 
     @property
     def time_left(self) -> timedelta | None:
@@ -66,6 +77,13 @@ class PayAtSandbox:
 
     async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> None:
         await self._order(order_id)
-        webhook = await self.controls.decide(order_id, state)
+        await self._receive(await self.controls.decide(order_id, state))
+
+    async def dispute(self, order_id: str, status: DisputeStatus) -> None:
+        """Opens or decides the dispute about a paid order, as the payer's bank does."""
+        await self._order(order_id)
+        await self._receive(await self.controls.dispute(order_id, status))
+
+    async def _receive(self, webhook: tuple[bytes, dict[str, str]] | None) -> None:
         if webhook is not None:
             await self.receive_webhook("sandbox", *webhook)

@@ -90,6 +90,7 @@ class SettlePayment:
     async def _receive(self, work: UnitOfWork, payable: Payable, payment: Payment, report: GatewayUpdate) -> Settled:
         payment = payment.received(order_id=report.order_id, gateway_id=report.gateway_id)
         await work.payments.save(payment, received_at=self.clock.now())
+        await self._apply_disputes(work, payment)
         if payable.payment_status not in UNPAID:
             await self.refunds.request(work, payment, payment.price, reason=PAID_TWICE)
             return Settled.GIVEN_BACK
@@ -101,3 +102,11 @@ class SettlePayment:
         await self.refunds.request(work, payment, payment.price, reason=payable.refund_reason)
         await payable.give_back()
         return Settled.GIVEN_BACK
+
+    async def _apply_disputes(self, work: UnitOfWork, payment: Payment) -> None:
+        """Enqueues the webhooks about disputes of the payment that arrived before it."""
+        if payment.gateway_id is None:
+            return
+        await work.gateway_events.lock_payment(payment.gateway, payment.gateway_id)
+        for event_id in await work.gateway_events.waiting_for(payment.gateway, payment.gateway_id):
+            await work.messages.enqueue_webhook(payment.gateway, event_id)

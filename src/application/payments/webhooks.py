@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
+from application.payments.disputes import DisputeOutcome, SettleDispute
 from application.payments.ports.gateways import GatewayEvent, Gateways
 from application.payments.refunds import Refunds
 from application.payments.settlement import Settled, SettlePayment
@@ -13,6 +15,7 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.errors import Errors
 from domain.payments import (
+    DisputeUpdate,
     GatewayUnavailable,
     GatewayUpdate,
     InvalidSignature,
@@ -35,7 +38,7 @@ class ReceiveWebhook:
         event = self.gateways.named(gateway).read_webhook(body, headers)
         async with self.open_work() as work:
             if await work.gateway_events.add(gateway, event, self.clock.now()) and event.report is not None:
-                await work.messages.enqueue_webhook(gateway, event)
+                await work.messages.enqueue_webhook(gateway, event.id)
             await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.notify()
         return event
@@ -48,6 +51,7 @@ class ApplyWebhook:
     open_work: OpenUnitOfWork
     settle_payment: SettlePayment
     refunds: Refunds
+    settle_dispute: SettleDispute
     clock: Clock
 
     async def __call__(self, gateway: str, event_id: str) -> str:
@@ -57,12 +61,21 @@ class ApplyWebhook:
             case GatewayUpdate():
                 outcome: str = await self.settle_payment(gateway, report, arrived_at=arrived_at)
             case RefundUpdate():
-                if report.payment is not None:
-                    await self.settle_payment(gateway, report.payment, arrived_at=arrived_at)
+                await self._settle_first(gateway, report.payment, arrived_at)
                 outcome = await self.refunds.settle_update(gateway, report)
+            case DisputeUpdate():
+                await self._settle_first(gateway, report.payment, arrived_at)
+                outcome = await self.settle_dispute(gateway, report)
+                if outcome is DisputeOutcome.WAITS:
+                    return outcome
             case _:
                 outcome = Settled.NO_CHANGE
         async with self.open_work() as work:
             await work.gateway_events.record_result(gateway, event_id, outcome, self.clock.now())
             await work.commit()
         return outcome
+
+    async def _settle_first(self, gateway: str, payment: GatewayUpdate | None, arrived_at: datetime) -> None:
+        """Applies the update on the payment that a webhook about its refund or its dispute contains."""
+        if payment is not None:
+            await self.settle_payment(gateway, payment, arrived_at=arrived_at)

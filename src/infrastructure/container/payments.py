@@ -10,6 +10,7 @@ from application.payments.audit import AuditPayments
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.checkout_return import ShowPaymentReturn
+from application.payments.disputes import SettleDispute
 from application.payments.hold_expiry import ExpireHolds
 from application.payments.jobs import PaymentJobs
 from application.payments.offline import RecordOfflinePayment
@@ -112,6 +113,7 @@ def build_money(
     reader = PostgresPaymentQueries(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
+    settle_dispute = SettleDispute(open_work, gateways, wake_ups, clock)
     returns = _return_addresses(settings)
     return_urls = ReturnUrls(settings.payment_return_url, frozenset(settings.oauth_redirect_allowlist))
     checkouts = PostgresCheckouts(database)
@@ -145,7 +147,8 @@ def build_money(
         jobs=PaymentJobs(
             refunds,
             close_checkout,
-            ApplyWebhook(open_work, settle_payment, refunds, clock),
+            ApplyWebhook(open_work, settle_payment, refunds, settle_dispute, clock),
+            settle_dispute,
         ),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
         reconcile=Reconcile(open_work, reader, checkouts, gateways, open_checkout, close_checkout, settle_payment),

@@ -40,6 +40,7 @@ class SessionPayload(msgspec.Struct, frozen=True):
     hold_until: datetime | None
     uid: str | None = None
     """The UID of its calendar entry. Older messages have none."""
+    dispute: str | None = None
 
     def __post_init__(self) -> None:
         make_readable(self, ["notes"], "meeting_link")

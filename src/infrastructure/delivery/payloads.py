@@ -57,6 +57,7 @@ class BookingPayload(msgspec.Struct, frozen=True):
     price: Decimal | None = None
     currency: str | None = None
     """Price and currency at the time of booking. Older messages have neither."""
+    dispute: str | None = None
 
     @property
     def awaits_payment(self) -> bool:

@@ -14,6 +14,9 @@ WITHOUT_INVITATION = frozenset(
     {
         MessageType.PAYMENT_FAILED,
         MessageType.BOOKING_REFUNDED,
+        MessageType.DISPUTE_OPENED,
+        MessageType.DISPUTE_WON,
+        MessageType.DISPUTE_LOST,
         MessageType.BOOKING_REMINDER,
         MessageType.PARTICIPANT_MESSAGE,
     }

@@ -1,5 +1,6 @@
 """The sandbox gateway, for trials without an account and without money. It stores its own orders and sends signed
-webhooks, as a real gateway does. Its checkout has two buttons instead of card details."""
+webhooks, as a real gateway does. Its checkout has two buttons instead of card details. A paid order has buttons that
+open and decide a dispute, as the payer's bank does."""
 
 import hashlib
 import hmac
@@ -21,8 +22,9 @@ from application.payments.ports.gateways import (
     RefundRequest,
     SandboxOrder,
 )
+from domain.disputes import TRANSITIONS, Dispute, DisputeStatus, PaymentDisputed
 from domain.money import Money
-from domain.payments import GatewayUpdate, InvalidSignature, Payment, PaymentId, PaymentUpdate
+from domain.payments import DisputeUpdate, GatewayUpdate, InvalidSignature, Payment, PaymentId, PaymentUpdate
 from infrastructure.postgres.engine import Database
 
 SIGNATURE = "sandbox-signature"
@@ -80,7 +82,7 @@ class SandboxGateway:
         if order is None:
             raise GatewayRefused(f"The sandbox knows no order {payment.order_id}")
         received = order.price if order.state == "paid" else Money(Decimal(0), order.price.currency)
-        return GatewayRecord(_report(order), received, order.refunded)
+        return GatewayRecord(_report(order), received, order.refunded, _disputes(order))
 
     async def expire_checkout(self, payment: Payment) -> None:
         async with self._database.connection() as connection:
@@ -93,12 +95,16 @@ class SandboxGateway:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """UPDATE sandbox_orders SET refunds = refunds || jsonb_build_object($2::text, $3::text)
-                WHERE id = $1 AND state = 'paid' RETURNING id""",
+                WHERE id = $1 AND state = 'paid' AND (refunds ? $2 OR coalesce(dispute, 'won') = 'won')
+                RETURNING id""",
                 request.payment.order_id,
                 str(request.refund_id),
                 str(request.amount.amount),
             )
         if row is None:
+            order = await self.find(request.payment.order_id or "")
+            if order is not None and order.dispute is not None:
+                raise PaymentDisputed
             raise GatewayRefused("The sandbox has no such payment to give back")
         return RefundAnswer(f"sbxr_{request.refund_id.hex}", settled=True)
 
@@ -106,6 +112,8 @@ class SandboxGateway:
         if not hmac.compare_digest(self._sign(body).encode(), headers.get(SIGNATURE, "").encode()):
             raise InvalidSignature
         event: dict[str, Any] = json.loads(body)
+        if "dispute" in event:
+            return GatewayEvent(event["id"], event["type"], _dispute_update(event), event)
         order = event["order"]
         paid = Money(Decimal(order["amount"]), order["currency"])
         report = GatewayUpdate(
@@ -134,19 +142,37 @@ class SandboxGateway:
         if row is None:
             return None
         order = _order(row)
-        body = json.dumps(
-            {
-                "id": f"sbxe_{uuid.uuid4().hex}",
-                "type": f"order.{state}",
-                "order": {
-                    "id": order.id,
-                    "payment_id": str(order.payment_id),
-                    "amount": str(order.price.amount),
-                    "currency": order.price.currency,
-                    "state": state,
-                },
-            }
-        ).encode()
+        return self._webhook(
+            f"order.{state}",
+            order={
+                "id": order.id,
+                "payment_id": str(order.payment_id),
+                "amount": str(order.price.amount),
+                "currency": order.price.currency,
+                "state": state,
+            },
+        )
+
+    async def dispute(self, order_id: str, status: DisputeStatus) -> tuple[bytes, dict[str, str]] | None:
+        """Handles a button of the page of a paid order. Returns the signed webhook; None where the order has no such
+        dispute."""
+        before = [str(earlier) for earlier, later in TRANSITIONS.items() if status in later]
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """UPDATE sandbox_orders SET dispute = $2 WHERE id = $1 AND state = 'paid'
+                AND CASE WHEN $2 = 'open' THEN dispute IS NULL ELSE dispute = ANY ($3) END RETURNING *""",
+                order_id,
+                status,
+                before,
+            )
+        if row is None:
+            return None
+        (dispute,) = _disputes(_order(row))
+        about = {"id": dispute.id, "amount": str(dispute.amount.amount), "currency": dispute.amount.currency}
+        return self._webhook(f"dispute.{status}", dispute=about | {"order_id": order_id, "status": status})
+
+    def _webhook(self, kind: str, **about: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+        body = json.dumps({"id": f"sbxe_{uuid.uuid4().hex}", "type": kind, **about}).encode()
         return body, {SIGNATURE: self._sign(body)}
 
     def _sign(self, body: bytes) -> str:
@@ -164,6 +190,17 @@ def _report(order: SandboxOrder) -> GatewayUpdate:
     )
 
 
+def _disputes(order: SandboxOrder) -> list[Dispute]:
+    return [Dispute(f"sbxd_{order.id}", order.price, order.dispute)] if order.dispute is not None else []
+
+
+def _dispute_update(event: dict[str, Any]) -> DisputeUpdate:
+    about = event["dispute"]
+    amount = Money(Decimal(about["amount"]), about["currency"])
+    dispute = Dispute(about["id"], amount, DisputeStatus(about["status"]))
+    return DisputeUpdate(dispute, f"sbxp_{about['order_id']}")
+
+
 def _order(row: asyncpg.Record) -> SandboxOrder:
     currency = row["currency"]
     refunded = sum((Decimal(amount) for amount in row["refunds"].values()), Decimal(0))
@@ -174,4 +211,5 @@ def _order(row: asyncpg.Record) -> SandboxOrder:
         price=Money(row["amount"], currency),
         state=row["state"],
         refunded=Money(refunded, currency),
+        dispute=DisputeStatus(row["dispute"]) if row["dispute"] else None,
     )

@@ -132,8 +132,14 @@ def _families(statistics: OperationalStatistics | None, clock_difference: timede
     )
     yield GaugeMetricFamily(
         "convene_payment_differences",
-        "Recorded mismatches between a gateway and the payments of the database. See `convene payments check`.",
+        "Recorded mismatches between a gateway and the payments of the database that no operator has settled. See "
+        "`convene payments check`.",
         statistics.payment_differences,
+    )
+    yield GaugeMetricFamily(
+        "convene_disputes_open",
+        "Payments with a dispute that the bank has not decided. See `convene payments list --dispute open`.",
+        statistics.disputes_open,
     )
 
 

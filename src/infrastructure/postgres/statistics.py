@@ -19,7 +19,8 @@ SELECT count(*) AS open, count(*) FILTER (WHERE hold_until < now() - interval '1
 FROM bookings WHERE hold_until IS NOT NULL
 """
 _REMINDERS = "SELECT count(*) FROM reminders WHERE status = 'planned' AND due_at < now() - interval '1 minute'"
-_DIFFERENCES = "SELECT count(*) FROM payment_differences"
+_DIFFERENCES = "SELECT count(*) FROM payment_differences WHERE settled_at IS NULL"
+_DISPUTES = "SELECT count(*) FROM payments WHERE dispute = 'open'"
 _COUNTS = "SELECT destination, what, total FROM delivery_counts"
 _ADD = """
 INSERT INTO delivery_counts (destination, what, total)
@@ -40,6 +41,7 @@ class OperationalStatistics:
     holds_overdue: int
     reminders_late: int
     payment_differences: int
+    disputes_open: int
 
 
 class PostgresOperationalStatistics:
@@ -60,6 +62,7 @@ class PostgresOperationalStatistics:
                 holds_overdue=holds["overdue"],
                 reminders_late=await connection.fetchval(_REMINDERS),
                 payment_differences=await connection.fetchval(_DIFFERENCES),
+                disputes_open=await connection.fetchval(_DISPUTES),
             )
 
 

@@ -14,7 +14,7 @@ from application.events.ports import Events, Reviews
 from application.idempotency import CLAIM, Made
 from application.notifications.ports import Reminders
 from application.outbox.ports import Messages
-from application.payments.ports.records import GatewayEvents, Payments, RefundRecords
+from application.payments.ports.records import Disputes, GatewayEvents, Payments, RefundRecords
 from application.ports import Clock
 from application.unit_of_work import UnitOfWork
 from domain.outbox import Routes
@@ -33,7 +33,10 @@ from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.events.reviews import PostgresReviews
 from infrastructure.postgres.idempotency import commit_under_key
 from infrastructure.postgres.outbox.writer import PostgresMessages
-from infrastructure.postgres.payments.repository import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
+from infrastructure.postgres.payments.disputes import PostgresDisputes
+from infrastructure.postgres.payments.refunds import PostgresRefunds
+from infrastructure.postgres.payments.repository import PostgresPayments
+from infrastructure.postgres.payments.webhooks import PostgresGatewayEvents
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.retries import make_final
 
@@ -50,6 +53,7 @@ class PostgresUnitOfWork:
     reviews: Reviews
     payments: Payments
     refunds: RefundRecords
+    disputes: Disputes
     gateway_events: GatewayEvents
     coaches: Coaches
     appointments: Appointments
@@ -82,6 +86,7 @@ class PostgresUnitOfWork:
         self.reviews = PostgresReviews(session)
         self.payments = PostgresPayments(session)
         self.refunds = refunds
+        self.disputes = PostgresDisputes(session)
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
         self.appointments = PostgresAppointments(session, messages, reminders)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from application.ports import PageRequest
+from domain.disputes import DisputeStatus
 from domain.payments import PaymentStatus
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
@@ -44,17 +45,20 @@ def check(since: datetime | None) -> None:
 
 @payments.command("list")
 @click.option("--status", type=click.Choice([*map(str, PaymentStatus), "all"]), default="all", show_default=True)
+@click.option("--dispute", type=click.Choice(list(map(str, DisputeStatus))), help="Only payments whose dispute is so.")
 @page_options
-def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
+def list_(status: str, dispute: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """List payments, newest first."""
     wanted = None if status == "all" else PaymentStatus(status)
-    found = _ask(lambda parts: parts.audit.newest(status=wanted, page=PageRequest(limit, cursor)))
+    disputed = None if dispute is None else DisputeStatus(dispute)
+    found = _ask(lambda parts: parts.audit.newest(status=wanted, dispute=disputed, page=PageRequest(limit, cursor)))
     if as_json:
         print_json_page([_entry(booked) for booked in found.items], found.next)
         return
     for booked in found.items:
         payment = booked.payment
         back = "" if payment.refunded.is_zero else f", refund of {payment.refunded} requested"
+        back += "" if payment.dispute is None else f", dispute {payment.dispute}"
         where = f"{payment.gateway} {payment.order_id}" if payment.order_id else payment.gateway
         line = f"{moment(booked.created_at)} {booked.reference} {payment.status} {payment.price}{back} ({where})"
         click.echo(one_line(line, 500))
@@ -87,6 +91,8 @@ def _entry(booked: "BookedPayment") -> dict[str, object]:
         "currency": payment.price.currency,
         "refunds_requested": payment.refunded.amount,
         "refunded": booked.given_back.amount,
+        "dispute": payment.dispute,
+        "charged_back": payment.charged_back,
         "gateway": payment.gateway,
         "order_id": payment.order_id,
         "created_at": booked.created_at,

@@ -124,6 +124,7 @@ class MemoryAppointmentQueries:
             hold_until=appointment.hold_until,
             created_at=appointment.created_at,
             updated_at=appointment.updated_at,
+            dispute=appointment.dispute,
         )
 
 

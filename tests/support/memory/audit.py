@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from application.payments.ports.reconciliation import BookedPayment, DeadJob, RecordedMismatch, StuckRefund
 from application.ports import Clock, Page, PageRequest
+from domain.disputes import DisputeStatus
 from domain.ids import BookingRef, PayableRef
 from domain.money import Money
 from domain.outbox import Destination, MessageStatus
@@ -38,12 +39,16 @@ class MemoryPaymentAudit:
             raise PaymentNotFound
         return self._booked(row)
 
-    async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
+    async def newest(
+        self, *, status: PaymentStatus | None, page: PageRequest, dispute: DisputeStatus | None = None
+    ) -> Page[BookedPayment]:
         before = uuid_after(page.after)
         rows = [
             row
             for row in reversed(payments_in(self._store.tables))
-            if status in {None, row.payment.status} and (before is None or row.payment.id < before)
+            if status in {None, row.payment.status}
+            and dispute in {None, row.payment.dispute}
+            and (before is None or row.payment.id < before)
         ]
         booked = [self._booked(row) for row in rows[: page.limit]]
         return Page(booked, cursor_of(booked[-1].payment.id) if len(rows) > page.limit else None)
@@ -64,7 +69,10 @@ class MemoryPaymentAudit:
                 failed=row.refund.succeeded is False,
             )
             for row in sorted(refunds_in(self._store.tables), key=lambda row: row.requested_at)
-            if (row.refund.succeeded is False or (row.refund.is_open and row.requested_at < long_ago))
+            if (
+                (row.refund.succeeded is False and row.refund.ended_by is None)
+                or (row.refund.is_open and row.requested_at < long_ago)
+            )
             and (since is None or row.requested_at >= since)
         ]
 

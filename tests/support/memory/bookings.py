@@ -132,6 +132,7 @@ class MemoryBookings:
             cancel_reason=booking.cancel_reason,
             cancelled_by=booking.cancelled_by,
             hold_until=booking.hold_until,
+            dispute=booking.dispute,
         )
         _save_row(self._transaction, changed)
         for event in events:

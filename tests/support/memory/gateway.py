@@ -14,9 +14,11 @@ from application.payments.ports.gateways import (
     RefundAnswer,
     RefundRequest,
 )
+from domain.disputes import Dispute, DisputeStatus, PaymentDisputed
 from domain.errors import Invalid
 from domain.money import Money
 from domain.payments import (
+    DisputeUpdate,
     GatewayUnavailable,
     GatewayUpdate,
     InvalidSignature,
@@ -60,6 +62,7 @@ class MemoryGateway:
     """A higher price is refused."""
     orders: dict[PaymentId, Order] = field(default_factory=dict)
     refunds: dict[RefundId, RefundRequest] = field(default_factory=dict)
+    disputes: dict[PaymentId, list[Dispute]] = field(default_factory=dict)
     webhooks: dict[bytes, GatewayEvent] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     lost_answers: int = 0
@@ -85,7 +88,12 @@ class MemoryGateway:
         received = payment.price.amount * (update.report is PaymentUpdate.RECEIVED)
         self._end()
         currency = payment.price.currency
-        return GatewayRecord(update, Money(received, currency), Money(payment.price.amount * 0 + refunded, currency))
+        return GatewayRecord(
+            update,
+            Money(received, currency),
+            Money(payment.price.amount * 0 + refunded, currency),
+            tuple(self.disputes.get(payment.id, ())),
+        )
 
     async def expire_checkout(self, payment: Payment) -> None:
         self._begin("expire_checkout")
@@ -96,9 +104,18 @@ class MemoryGateway:
 
     async def refund(self, request: RefundRequest) -> RefundAnswer:
         self._begin("refund")
+        if request.refund_id not in self.refunds and self._is_disputed(request):
+            raise PaymentDisputed
         self.refunds.setdefault(request.refund_id, request)
         self._end()
         return RefundAnswer(f"refund-{request.refund_id.int}", self.refunds_are_settled)
+
+    def _is_disputed(self, request: RefundRequest) -> bool:
+        """Whether a dispute is open that withdraws money, or lost disputes have left less than the refund."""
+        disputes = self.disputes.get(request.payment.id, ())
+        lost = sum(each.amount.amount for each in disputes if each.status is DisputeStatus.LOST)
+        is_open = any(each.status is DisputeStatus.OPEN and not each.is_inquiry for each in disputes)
+        return is_open or request.amount.amount > request.payment.price.amount - lost
 
     def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         if "signature" not in headers:
@@ -128,6 +145,24 @@ class MemoryGateway:
     def decline(self, payment_id: PaymentId) -> GatewayUpdate:
         self.orders[payment_id] = replace(self.orders[payment_id], state=PaymentUpdate.FAILED)
         return self.update(payment_id)
+
+    def dispute(
+        self,
+        payment_id: PaymentId,
+        status: DisputeStatus = DisputeStatus.OPEN,
+        *,
+        number: int = 1,
+        amount: Money | None = None,
+        is_inquiry: bool = False,
+    ) -> DisputeUpdate:
+        """The bank opens or decides a dispute of this payment. Returns the update about it."""
+        order = self.orders[payment_id]
+        assert order.gateway_id is not None, "a payment that was not received cannot be disputed"
+        dispute_id = f"dispute-{payment_id.int}-{number}"
+        others = [each for each in self.disputes.get(payment_id, []) if each.id != dispute_id]
+        dispute = Dispute(dispute_id, amount or order.price, status, is_inquiry, "fraudulent")
+        self.disputes[payment_id] = [*others, dispute]
+        return DisputeUpdate(dispute, order.gateway_id)
 
     def update(self, payment_id: PaymentId) -> GatewayUpdate:
         """The current state of the payment's order."""

@@ -3,7 +3,6 @@
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from application.ports import Clock
 from domain.accounts import UserId
@@ -14,7 +13,7 @@ from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId, BookingRef
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import ALWAYS_SERVED, Destination, MessageType, Routes, routes_for
+from domain.outbox import ALWAYS_SERVED, NOT_TO_CLIENTS, Destination, MessageType, Routes, routes_for
 from domain.participant_messages import ParticipantMessage
 from domain.payments import UNPAID, Payment
 from domain.time import Interval
@@ -73,8 +72,11 @@ class MemoryMessages:
     ) -> None:
         for booking_id in sorted(bookings):
             booking = booking_in(self._transaction.tables, booking_id)
-            state = {"status": booking.status, "payment_status": booking.payment_status, "reason": reason}
-            self.enqueue(message_type, f"booking:{booking_id}", **state, money=money, **more)
+            state: dict[str, Any] = {"status": booking.status, "payment_status": booking.payment_status}
+            state |= {"dispute": booking.dispute, "reason": reason}
+            not_mailed = {Destination.EMAIL} if message_type in NOT_TO_CLIENTS else set()
+            key, among = f"booking:{booking_id}", set(Destination) - not_mailed
+            self._enqueue(message_type, key, among, **state, money=money, **more)
 
     async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
         await self.enqueue_for_bookings(MessageType.BOOKING_REFUNDED, [booking_id], reason=reason, money=money)
@@ -126,9 +128,9 @@ class MemoryMessages:
         for refund in refunds:
             self.enqueue(MessageType.REFUND_REQUESTED, f"payment:{refund.payment_id}", refund_id=str(refund.id))
 
-    async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
-        key = f"webhook:{gateway}:{event.id}"
-        self.enqueue(MessageType.GATEWAY_EVENT, key, gateway=gateway, event_id=event.id)
+    async def enqueue_webhook(self, gateway: str, event_id: str) -> None:
+        key = f"webhook:{gateway}:{event_id}"
+        self.enqueue(MessageType.GATEWAY_EVENT, key, gateway=gateway, event_id=event_id)
 
     async def enqueue_for_appointments(
         self,
@@ -140,12 +142,18 @@ class MemoryMessages:
         money: Money | None = None,
     ) -> None:
         """The client and the coach get a mail each; a failed payment is mailed to the client only."""
-        is_failure = message_type is MessageType.PAYMENT_FAILED
-        mails = [("client", {Destination.EMAIL}), ("coach", set() if is_failure else {Destination.EMAIL})]
+        not_mailed = {"coach"} if message_type is MessageType.PAYMENT_FAILED else set()
+        if message_type in NOT_TO_CLIENTS:
+            not_mailed = {"client"}
+        mails = [(each, set() if each in not_mailed else {Destination.EMAIL}) for each in ("client", "coach")]
         for appointment_id in appointments:
             appointment, key = appointment_in(self._transaction.tables, appointment_id), f"coaching:{appointment_id}"
-            state = {"status": appointment.status, "payment_status": appointment.payment_status, "before": before}
-            payload = {**state, "reason": reason, "money": money}
+            payload: dict[str, Any] = {
+                "status": appointment.status,
+                "payment_status": appointment.payment_status,
+                "before": before,
+            }
+            payload |= {"dispute": appointment.dispute, "reason": reason, "money": money}
             self._enqueue(message_type, key, set(Destination) - {Destination.EMAIL}, **payload)
             for recipient, destinations in mails:
                 self._enqueue(message_type, f"{key}:{recipient}", destinations, **payload, recipient=recipient)

@@ -7,15 +7,17 @@ from typing import Any
 from uuid import UUID
 
 from application.payments.ports.gateways import GatewayEvent
-from application.payments.ports.records import PaymentTarget, Refund
+from application.payments.ports.records import PaymentTarget, Refund, StoredUpdate
 from domain.accounts import UserId
 from domain.appointments import Appointment
 from domain.bookings import BookingStatus
+from domain.disputes import Dispute
 from domain.events import EventId
 from domain.ids import AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.money import Money
 from domain.payments import (
     OFFLINE,
+    DisputeUpdate,
     GatewayUpdate,
     Payment,
     PaymentId,
@@ -28,6 +30,7 @@ from domain.refunds import RefundId
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.rows import (
     ConstraintViolated,
+    StoredDispute,
     StoredMismatch,
     StoredPayment,
     StoredRefund,
@@ -126,6 +129,9 @@ class MemoryPayments:
             order_id=payment.order_id,
             gateway_id=payment.gateway_id,
             refunded=payment.refunded,
+            dispute=payment.dispute,
+            charged_back=payment.charged_back,
+            refunds_wait=payment.refunds_wait,
         )
         save_payment(self._transaction, replace(row, payment=changed, received_at=received_at or row.received_at))
 
@@ -166,7 +172,8 @@ class MemoryRefunds:
     async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
         refund = self._add(payment, amount, None, reason=reason, by=by, now=now)
         self._requested.append(refund)
-        await self._messages.enqueue_refunds([refund])
+        if not payment.refunds_wait:
+            await self.release([refund])
         return refund
 
     async def add_processed(
@@ -190,12 +197,14 @@ class MemoryRefunds:
             raise ConstraintViolated("the amount of a refund is greater than 0")
         refund_id = RefundId(_new_id(self._transaction, "refunds"))
         refund = Refund(refund_id, payment.id, payment.payable, payment.gateway, amount, reason, succeeded)
+        refund = replace(refund, gateway_refund_id=values.pop("gateway_refund_id", None))
         self._save(StoredRefund(refund, now, by, **values))
         return refund
 
     def _save(self, row: StoredRefund) -> None:
+        known = row.refund.gateway_refund_id
         for other in refunds_in(self._transaction.tables):
-            same = row.gateway_refund_id is not None and other.gateway_refund_id == row.gateway_refund_id
+            same = known is not None and other.refund.gateway_refund_id == known
             if same and other.refund.id != row.refund.id:
                 raise ConstraintViolated("gateway_refund_id is unique")
         self._transaction.tables.of("refunds")[row.refund.id] = row
@@ -227,7 +236,7 @@ class MemoryRefunds:
 
     async def find(self, report: RefundUpdate) -> Refund | None:
         for row in refunds_in(self._transaction.tables):
-            if row.refund.id == report.refund_id or row.gateway_refund_id == report.gateway_refund_id:
+            if row.refund.id == report.refund_id or row.refund.gateway_refund_id == report.gateway_refund_id:
                 return row.refund
         return None
 
@@ -235,14 +244,37 @@ class MemoryRefunds:
         self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
     ) -> None:
         row = self._row(refund.id)
-        self._save(
-            replace(
-                row,
-                refund=replace(row.refund, succeeded=succeeded),
-                gateway_refund_id=gateway_refund_id or row.gateway_refund_id,
-                settled_at=None if succeeded is None else now,
-            )
-        )
+        known = gateway_refund_id or row.refund.gateway_refund_id
+        settled = replace(row.refund, succeeded=succeeded, gateway_refund_id=known)
+        self._save(replace(row, refund=settled, settled_at=None if succeeded is None else now))
+
+    async def waiting(self, payment_id: PaymentId) -> Sequence[Refund]:
+        refunds = [row.refund for row in refunds_in(self._transaction.tables)]
+        return [
+            each
+            for each in refunds
+            if (each.payment_id, each.succeeded, each.gateway_refund_id) == (payment_id, None, None)
+        ]
+
+    async def release(self, refunds: Sequence[Refund]) -> None:
+        await self._messages.enqueue_refunds(refunds)
+
+    async def end_by_dispute(self, refund: Refund, dispute_id: str, now: datetime) -> None:
+        row = self._row(refund.id)
+        self._save(replace(row, refund=replace(row.refund, succeeded=False, ended_by=dispute_id), settled_at=now))
+
+
+class MemoryDisputes:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def of(self, payment_id: PaymentId) -> Sequence[Dispute]:
+        rows = self._transaction.tables.of("disputes").values()
+        return [row.dispute for row in rows if row.payment_id == payment_id]
+
+    async def save(self, payment: Payment, dispute: Dispute, now: datetime) -> None:
+        row = StoredDispute(payment.id, dispute, now)
+        self._transaction.tables.of("disputes")[payment.gateway, dispute.id] = row
 
 
 class MemoryGatewayEvents:
@@ -256,7 +288,7 @@ class MemoryGatewayEvents:
         rows[gateway, event.id] = StoredWebhook(event.report, now)
         return True
 
-    async def report(self, gateway: str, event_id: str) -> tuple[GatewayUpdate | RefundUpdate | None, datetime]:
+    async def report(self, gateway: str, event_id: str) -> tuple[StoredUpdate | None, datetime]:
         row = self._transaction.tables.of("gateway_events")[gateway, event_id]
         return row.report, row.received_at
 
@@ -271,6 +303,19 @@ class MemoryGatewayEvents:
             and (row.report.payment_id == payment_id or (order_id is not None and row.report.order_id == order_id))
         ]
         return min(arrivals, default=None)
+
+    async def lock_payment(self, gateway: str, gateway_id: str) -> None:
+        """Transactions in memory run one after the other."""
+
+    async def waiting_for(self, gateway: str, gateway_id: str) -> Sequence[str]:
+        return [
+            event_id
+            for (name, event_id), row in self._transaction.tables.of("gateway_events").items()
+            if name == gateway
+            and row.settled_at is None
+            and isinstance(row.report, DisputeUpdate)
+            and row.report.gateway_id == gateway_id
+        ]
 
     async def record_result(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None:
         rows = self._transaction.tables.of("gateway_events")

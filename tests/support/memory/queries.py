@@ -233,6 +233,7 @@ class MemoryBookingQueries:
             user_phone=user.phone,
             price=booking.price,
             event=event_view(tables, booking.event_id),
+            dispute=booking.dispute,
         )
 
 

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from application.payments.ports.records import Refund
+from application.payments.ports.records import Refund, StoredUpdate
 from domain.accounts import User, UserId
 from domain.appointments import Appointment
 from domain.bookings import Booking
 from domain.calendars import ConnectionId, ConnectionStatus, Provider
+from domain.disputes import Dispute
 from domain.events import Event, EventId
 from domain.ids import AppointmentId, BookingId, BookingRef, PayableRef
 from domain.outbox import MessageId
-from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
+from domain.payments import GatewayUpdate, Payment, PaymentId
 from domain.reminders import ReminderId, ReminderStatus, SkipReason
 from domain.time import Interval
 from tests.support.memory.claims import OutboxRow
@@ -41,13 +42,19 @@ class StoredRefund:
     refund: Refund
     requested_at: datetime
     requested_by: UserId | None
-    gateway_refund_id: str | None = None
     settled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class StoredDispute:
+    payment_id: PaymentId
+    dispute: Dispute
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWebhook:
-    report: GatewayUpdate | RefundUpdate | None
+    report: StoredUpdate | None
     received_at: datetime
     outcome: str | None = None
     settled_at: datetime | None = None

@@ -22,7 +22,12 @@ from tests.support.memory.coaches import MemoryCoaches
 from tests.support.memory.events import MemoryEvents, MemoryReviews
 from tests.support.memory.idempotency import commit_under_key
 from tests.support.memory.outbox import MemoryMessages
-from tests.support.memory.payments import MemoryGatewayEvents, MemoryPayments, MemoryRefunds
+from tests.support.memory.payments import (
+    MemoryDisputes,
+    MemoryGatewayEvents,
+    MemoryPayments,
+    MemoryRefunds,
+)
 from tests.support.memory.reminders import MemoryReminders
 from tests.support.memory.store import Store, Transaction
 
@@ -66,6 +71,7 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "reviews": lambda work: MemoryReviews(work.transaction),
     "payments": lambda work: MemoryPayments(work.transaction),
     "refunds": lambda work: MemoryRefunds(work.transaction, work.messages),
+    "disputes": lambda work: MemoryDisputes(work.transaction),
     "gateway_events": lambda work: MemoryGatewayEvents(work.transaction),
     "coaches": lambda work: MemoryCoaches(work.transaction),
     "appointments": lambda work: MemoryAppointments(work.transaction, work.messages, work.reminders),

@@ -4,18 +4,19 @@ Every method that sends a request raises `GatewayUnavailable` if the gateway is 
 `GatewayRefused` if the gateway rejects a valid request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from domain.accounts import UserId
 from domain.checkout_return import Outcome
+from domain.disputes import Dispute, DisputeStatus
 from domain.errors import Conflict
 from domain.events import EventId
 from domain.ids import PayableRef
 from domain.money import Money
-from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
+from domain.payments import DisputeUpdate, GatewayUpdate, Payment, PaymentId, RefundUpdate
 from domain.refunds import RefundId
 
 
@@ -68,11 +69,12 @@ class RefundAnswer:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRecord:
-    """A gateway's record of one order."""
+    """A gateway's record of one order, and of the disputes about its payment."""
 
     report: GatewayUpdate
     received: Money
     refunded: Money
+    disputes: Sequence[Dispute] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class GatewayEvent:
 
     id: str
     kind: str
-    report: GatewayUpdate | RefundUpdate | None
+    report: GatewayUpdate | RefundUpdate | DisputeUpdate | None
     payload: dict[str, Any]
 
 
@@ -110,7 +112,9 @@ class PaymentGateway(Protocol):
         """Closes the checkout. Does nothing when it is already closed or paid."""
         ...
 
-    async def refund(self, request: RefundRequest) -> RefundAnswer: ...
+    async def refund(self, request: RefundRequest) -> RefundAnswer:
+        """Raises `PaymentDisputed` if the gateway refuses because of a dispute."""
+        ...
 
     def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         """Verifies the signature over the raw body. Raises `InvalidSignature`, also for a timestamp that is too old."""
@@ -175,6 +179,7 @@ class SandboxOrder:
     price: Money
     state: Literal["open", "paid", "declined", "expired"]
     refunded: Money
+    dispute: DisputeStatus | None = None
 
 
 class SandboxControls(Protocol):
@@ -185,4 +190,9 @@ class SandboxControls(Protocol):
     async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> tuple[bytes, dict[str, str]] | None:
         """Returns the signed webhook that a real gateway would send; None when the order is paid or expired. A declined
         order can still be paid."""
+        ...
+
+    async def dispute(self, order_id: str, status: DisputeStatus) -> tuple[bytes, dict[str, str]] | None:
+        """Opens or decides the dispute about a paid order. Returns the signed webhook; None where the order has no
+        such dispute."""
         ...

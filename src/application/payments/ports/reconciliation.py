@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from application.ports import Page, PageRequest
+from domain.disputes import DisputeStatus
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId
@@ -14,7 +15,8 @@ from domain.refunds import RefundId
 
 @dataclass(frozen=True, slots=True)
 class BookedPayment:
-    """`given_back` is the sum of processed refunds; `payment.refunded` is the sum of requested ones."""
+    """`given_back` is the sum of processed refunds; `payment.refunded` is the sum of requested ones. What lost disputes
+    took back is `payment.charged_back`."""
 
     payment: Payment
     reference: str
@@ -71,7 +73,9 @@ class PaymentAudit(Protocol):
 
     async def get(self, payment_id: PaymentId) -> BookedPayment: ...
 
-    async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
+    async def newest(
+        self, *, status: PaymentStatus | None, page: PageRequest, dispute: DisputeStatus | None = None
+    ) -> Page[BookedPayment]:
         """Returns the newest first. Raises `Invalid` for an unknown cursor."""
         ...
 

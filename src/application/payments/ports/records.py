@@ -8,9 +8,10 @@ from typing import Protocol
 from application.payments.ports.gateways import GatewayEvent, PaymentRequest
 from domain.accounts import UserId
 from domain.appointments import Appointment
+from domain.disputes import Dispute
 from domain.ids import BookingId, PayableRef
 from domain.money import Money
-from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentStatus, RefundUpdate
+from domain.payments import DisputeUpdate, GatewayUpdate, Payment, PaymentId, PaymentStatus, RefundUpdate
 from domain.refunds import RefundId
 
 
@@ -20,6 +21,10 @@ class PaymentTarget:
 
     payment_id: PaymentId
     payable: PayableRef
+
+
+StoredUpdate = GatewayUpdate | RefundUpdate | DisputeUpdate
+"""The normalised content of a stored webhook."""
 
 
 class Payments(Protocol):
@@ -59,7 +64,8 @@ class Payments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A requested refund. `succeeded` is None until the gateway has processed it or has failed finally."""
+    """A requested refund. `succeeded` is None until the gateway has processed it or has failed finally. `ended_by`: the
+    id of the dispute that returned the money instead; such a refund counts as failed and is not to be made."""
 
     id: RefundId
     payment_id: PaymentId
@@ -68,6 +74,8 @@ class Refund:
     amount: Money
     reason: str
     succeeded: bool | None
+    gateway_refund_id: str | None = None
+    ended_by: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -85,7 +93,8 @@ class RefundRecords(Protocol):
         ...
 
     async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
-        """Adds a requested refund, and enqueues the job that sends it to the gateway."""
+        """Adds a requested refund, and enqueues the job that sends it to the gateway, unless the refunds of the payment
+        wait for a dispute."""
         ...
 
     async def add_processed(
@@ -108,6 +117,30 @@ class RefundRecords(Protocol):
         """`succeeded` is None while the gateway has accepted the refund and is still processing it."""
         ...
 
+    async def waiting(self, payment_id: PaymentId) -> Sequence[Refund]:
+        """Locks and returns the requested refunds of the payment that the gateway has not accepted, oldest first."""
+        ...
+
+    async def release(self, refunds: Sequence[Refund]) -> None:
+        """Enqueues the jobs that send refunds to the gateway which have waited for a dispute."""
+        ...
+
+    async def end_by_dispute(self, refund: Refund, dispute_id: str, now: datetime) -> None:
+        """Ends a refund that is not made, because the dispute has returned the money."""
+        ...
+
+
+class Disputes(Protocol):
+    """Disputes of payments. The payment must be locked."""
+
+    async def of(self, payment_id: PaymentId) -> Sequence[Dispute]:
+        """Returns the oldest first."""
+        ...
+
+    async def save(self, payment: Payment, dispute: Dispute, now: datetime) -> None:
+        """Adds a dispute, or stores its new state."""
+        ...
+
 
 class GatewayEvents(Protocol):
     """The webhook inbox: each webhook is stored once and never deleted."""
@@ -116,12 +149,20 @@ class GatewayEvents(Protocol):
         """Returns False for a webhook that is already stored."""
         ...
 
-    async def report(self, gateway: str, event_id: str) -> tuple[GatewayUpdate | RefundUpdate | None, datetime]:
+    async def report(self, gateway: str, event_id: str) -> tuple[StoredUpdate | None, datetime]:
         """Returns the update in the webhook, and when the webhook arrived."""
         ...
 
     async def first_arrival(self, gateway: str, order_id: str | None, payment_id: PaymentId) -> datetime | None:
         """Returns when the first webhook arrived that reports the payment as received and is not applied yet."""
+        ...
+
+    async def lock_payment(self, gateway: str, gateway_id: str) -> None:
+        """Until the unit of work ends, no other one receives this payment or looks for what waits for it."""
+        ...
+
+    async def waiting_for(self, gateway: str, gateway_id: str) -> Sequence[str]:
+        """Returns the ids of stored webhooks about disputes of this payment that are not applied yet."""
         ...
 
     async def record_result(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...

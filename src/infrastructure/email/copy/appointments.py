@@ -6,7 +6,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from domain.appointments import AppointmentCancelReason, AppointmentStatus
-from domain.outbox import MessageType
+from domain.outbox import NOT_TO_CLIENTS, MessageType
 from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
 from infrastructure.delivery.appointment_payloads import AppointmentPayload, SessionPayload
 from infrastructure.email.content import Button, EmailCopy, without_empty
@@ -82,6 +82,22 @@ _TO_COACH = {
     ),
     MessageType.BOOKING_REFUNDED: EmailCopy(
         "Refund: {title}", "Money goes back", "We have refunded {money} to {client} for the session with you."
+    ),
+    MessageType.DISPUTE_OPENED: EmailCopy(
+        "Payment disputed: {title}",
+        "A payment is disputed",
+        "The bank of {client} disputes the payment of {money} for the session with you. The session stays booked, and "
+        "the payment cannot be refunded until the bank has decided.",
+    ),
+    MessageType.DISPUTE_WON: EmailCopy(
+        "Dispute won: {title}",
+        "The dispute is decided for you",
+        "The bank has decided the dispute about {money} for the session with {client} for you. The payment stays.",
+    ),
+    MessageType.DISPUTE_LOST: EmailCopy(
+        "Dispute lost: {title}",
+        "The dispute is decided for the payer",
+        "The bank has returned {money} for the session with you to {client}.",
     ),
 }
 _HELD_FOR_CLIENT = EmailCopy(
@@ -247,7 +263,7 @@ def button(message_type: MessageType, payload: AppointmentPayload) -> Button | N
     if message_type is MessageType.PAYMENT_FAILED:
         return Button("Pay now", payload.payment.url) if payload.payment and payload.payment.url else None
     if (
-        message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED}
+        message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED, *NOT_TO_CLIENTS}
         or not payload.appointment.meeting_link
     ):
         return None

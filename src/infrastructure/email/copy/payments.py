@@ -53,4 +53,6 @@ def payment_details(
             }
         case MessageType.BOOKING_REFUNDED:
             return {"Given back": str(money), "Given back on": instant(occurred_at, zone), "Payment": number}
+        case MessageType.DISPUTE_OPENED | MessageType.DISPUTE_WON | MessageType.DISPUTE_LOST:
+            return {"Disputed": str(money), "Payment": number}
     return {"To pay": str(money)}

@@ -6,6 +6,11 @@ payment is found by that id. An order whose creation was not confirmed is found 
 
 Orders are created with `payment_capture`: Razorpay captures an authorised payment automatically, or returns it after
 some days. A payment with the status `authorized` is therefore not received yet and stays open.
+
+Disputes are reported by `payment.dispute.*` webhooks (https://razorpay.com/docs/api/disputes/entity,
+https://razorpay.com/docs/webhooks/payloads/payments). Its phases `fraud` and `retrieval` are questions of the bank, and
+`closed` ends one of them without a deduction; the other phases are chargebacks. `GET /v1/disputes` lists those of the
+whole account; it has no filter for a payment, so it is read from the time of the payment on.
 """
 
 import asyncio
@@ -30,6 +35,7 @@ from application.payments.ports.gateways import (
 )
 from application.ports import Clock
 from domain.checkout_return import Outcome
+from domain.disputes import Dispute, DisputeStatus, PaymentDisputed
 from domain.errors import Invalid
 from domain.money import Money, exponent
 from domain.payments import (
@@ -43,6 +49,7 @@ from domain.payments import (
 )
 from infrastructure.gateways.razorpay.updates import (
     RECEIVED,
+    Disputes,
     LinkEntity,
     Links,
     OrderEntity,
@@ -51,6 +58,7 @@ from infrastructure.gateways.razorpay.updates import (
     Payments,
     RefundEntity,
     Webhook,
+    dispute_of,
     is_for_payment_link,
     read,
     reported,
@@ -67,6 +75,9 @@ MOST_OF_AN_ANSWER = 256 * 1024
 """Bytes; an order with a hundred payments has some 100 KiB."""
 SHORTEST_LINK = 16 * 60
 """Seconds. A payment link must be valid for at least 15 minutes; the rest allows for clock differences."""
+PAGE = 100
+"""The maximum number of disputes in an answer."""
+MOST_DISPUTE_PAGES = 10
 CALLBACK_SECONDS = 4
 """Seconds. Short, because a person waits for the response to a callback, which is possible without Razorpay."""
 
@@ -168,12 +179,14 @@ class RazorpayGateway:
             known = {order.id for order in await self._orders(payment.id)}
             orders = known | ({payment.order_id} if payment.order_id else set())
             tries = [each for order_id in sorted(orders) for each in await self._payments(order_id)]
-        received = [each for each in tries if each.status in RECEIVED]
+            received = [each for each in tries if each.status in RECEIVED]
+            disputes = await self._disputes(received)
         currency = payment.price.currency
         return GatewayRecord(
             report=update_of(payment, sorted(tries, key=lambda each: each.created_at)),
             received=_sum(received, currency),
             refunded=Money.from_minor_units(sum(each.amount_refunded or 0 for each in received), currency),
+            disputes=disputes,
         )
 
     async def expire_checkout(self, payment: Payment) -> None:
@@ -190,17 +203,22 @@ class RazorpayGateway:
         if gateway_id is None:
             raise GatewayRefused("Razorpay has no payment that could be given back")
         async with _within(self._seconds):
-            answer = await self._ask(
-                "POST",
-                f"/v1/payments/{gateway_id}/refund",
-                RefundEntity,
-                json={
-                    "amount": _minor_units(request.amount),
-                    "speed": "normal",
-                    "notes": {"refund_id": str(request.refund_id), "payment_id": str(request.payment.id)},
-                },
-                headers={"X-Refund-Idempotency": str(request.refund_id)},
-            )
+            try:
+                answer = await self._ask(
+                    "POST",
+                    f"/v1/payments/{gateway_id}/refund",
+                    RefundEntity,
+                    json={
+                        "amount": _minor_units(request.amount),
+                        "speed": "normal",
+                        "notes": {"refund_id": str(request.refund_id), "payment_id": str(request.payment.id)},
+                    },
+                    headers={"X-Refund-Idempotency": str(request.refund_id)},
+                )
+            except GatewayRefused:
+                if await self._is_disputed(gateway_id):
+                    raise PaymentDisputed from None
+                raise
         if answer.status == "failed":
             raise GatewayRefused(f"Razorpay could not give the money back ({answer.id})")
         return RefundAnswer(answer.id, settled=answer.status == "processed")
@@ -258,6 +276,25 @@ class RazorpayGateway:
 
     async def _payments(self, order_id: str) -> Sequence[PaymentEntity]:
         return (await self._ask("GET", f"/v1/orders/{order_id}/payments", Payments)).items
+
+    async def _is_disputed(self, gateway_id: str) -> bool:
+        """Whether a chargeback is open or lost, which Razorpay's refusals do not name."""
+        payment = await self._ask("GET", f"/v1/payments/{gateway_id}", PaymentEntity)
+        disputes = await self._disputes([payment])
+        return any(each.status is not DisputeStatus.WON and not each.is_inquiry for each in disputes)
+
+    async def _disputes(self, payments: Sequence[PaymentEntity]) -> Sequence[Dispute]:
+        if not payments:
+            return ()
+        ids, found = {each.id for each in payments}, list[Dispute]()
+        since = min(each.created_at for each in payments)
+        for number in range(MOST_DISPUTE_PAGES):
+            params = {"from": str(since), "count": str(PAGE), "skip": str(number * PAGE)}
+            page = (await self._ask("GET", "/v1/disputes", Disputes, params=params)).items
+            found += [dispute for each in page if each.payment_id in ids and (dispute := dispute_of(each))]
+            if len(page) < PAGE:
+                break
+        return found[::-1]
 
     async def _link(self, payment_id: PaymentId) -> LinkEntity | None:
         found = await self._ask("GET", "/v1/payment_links", Links, params={"reference_id": str(payment_id)})

@@ -10,13 +10,24 @@ from uuid import UUID
 
 import msgspec
 
+from domain.disputes import Dispute, DisputeStatus
 from domain.money import Money
-from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentUpdate, RefundUpdate
+from domain.payments import DisputeUpdate, GatewayUpdate, Payment, PaymentId, PaymentUpdate, RefundUpdate
 
 T = TypeVar("T")
 
 RECEIVED = frozenset({"captured", "refunded"})
 _WAITING = frozenset({"created", "authorized"})
+INQUIRIES = frozenset({"fraud", "retrieval"})
+"""Phases of a dispute in which the bank only inquires: no money is withdrawn, and the payment can be refunded."""
+_DISPUTES = {
+    "open": DisputeStatus.OPEN,
+    "under_review": DisputeStatus.OPEN,
+    "won": DisputeStatus.WON,
+    # The bank had its answer, or the seller made a refund, which has its own events.
+    "closed": DisputeStatus.WON,
+    "lost": DisputeStatus.LOST,
+}
 
 
 class PaymentEntity(msgspec.Struct, frozen=True):
@@ -58,12 +69,29 @@ class RefundEntity(msgspec.Struct, frozen=True):
     notes: Any = None
 
 
+class DisputeEntity(msgspec.Struct, frozen=True):
+    """https://razorpay.com/docs/api/disputes/entity"""
+
+    id: str
+    payment_id: str
+    status: str
+    amount: int
+    currency: str
+    phase: str = ""
+    amount_deducted: int | None = 0
+    reason_code: str | None = None
+
+
 class Orders(msgspec.Struct, frozen=True):
     items: list[OrderEntity]
 
 
 class Payments(msgspec.Struct, frozen=True):
     items: list[PaymentEntity]
+
+
+class Disputes(msgspec.Struct, frozen=True):
+    items: list[DisputeEntity]
 
 
 class Links(msgspec.Struct, frozen=True):
@@ -99,7 +127,17 @@ def reported(order_id: str | None, payment_id: PaymentId | None, status: str, pa
     return GatewayUpdate(order_id, PaymentUpdate.FAILED if status == "failed" else PaymentUpdate.OPEN, payment_id)
 
 
-def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | None:
+def dispute_of(dispute: DisputeEntity) -> Dispute | None:
+    """Returns None for a status that is not known."""
+    status = _DISPUTES.get(dispute.status)
+    if status is None:
+        return None
+    deducted = dispute.amount_deducted if status is DisputeStatus.LOST else None
+    amount = Money.from_minor_units(deducted or dispute.amount, dispute.currency)
+    return Dispute(dispute.id, amount, status, dispute.phase in INQUIRIES, dispute.reason_code)
+
+
+def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | DisputeUpdate | None:
     """Returns None for an event that is not handled. Raises msgspec's `ValidationError`, and `Invalid` as above."""
     about = webhook.payload
     match webhook.event.split("."):
@@ -116,6 +154,9 @@ def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | None:
         case ["refund", "created" | "processed" | "failed"] if "refund" in about:
             payment = _entity(about["payment"], PaymentEntity) if "payment" in about else None
             return _of_a_refund(_entity(about["refund"], RefundEntity), payment)
+        case ["payment", "dispute", _] if "dispute" in about:
+            payment = _entity(about["payment"], PaymentEntity) if "payment" in about else None
+            return _of_a_dispute(_entity(about["dispute"], DisputeEntity), payment)
     return None
 
 
@@ -155,6 +196,16 @@ def _of_a_refund(refund: RefundEntity, payment: PaymentEntity | None) -> RefundU
         succeeded=refund.status == "processed",
         refund_id=as_uuid(refund.notes.get("refund_id")) if isinstance(refund.notes, dict) else None,
         payment=_of_its_order(payment, "captured") if payment is not None else None,
+    )
+
+
+def _of_a_dispute(entity: DisputeEntity, payment: PaymentEntity | None) -> DisputeUpdate | None:
+    dispute = dispute_of(entity)
+    if dispute is None:
+        return None
+    is_received = payment is not None and payment.status in RECEIVED
+    return DisputeUpdate(
+        dispute, entity.payment_id, _of_its_order(payment, "captured") if payment is not None and is_received else None
     )
 
 

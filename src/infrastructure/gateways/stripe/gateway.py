@@ -1,4 +1,4 @@
-"""Stripe, through its official client (https://docs.stripe.com/api): Checkout Sessions, refunds, webhooks.
+"""Stripe, through its official client (https://docs.stripe.com/api): Checkout Sessions, refunds, disputes, webhooks.
 
 A session is requested with our payment's id as the idempotency key and has it in its metadata, as does its payment
 intent. Sessions and refunds without it belong to other uses of the same account. A session's amount and metadata are
@@ -6,11 +6,16 @@ trusted, since only holders of our key can write them.
 
 Stripe repeats its first response for a known key, and rejects the key with other parameters. So no parameter depends on
 the time of the request, neither the amount nor the expiry.
+
+Disputes (https://docs.stripe.com/disputes/how-disputes-work, https://docs.stripe.com/api/disputes/object) are reported
+by `charge.dispute.*` events, which name the payment intent and have none of our metadata. The statuses that begin with
+`warning_` are inquiries: no money is withdrawn, and Stripe recommends a refund to end one. Stripe refuses the refund of
+a charge that is disputed or charged back with the code `charge_disputed` (https://docs.stripe.com/error-codes).
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -30,13 +35,17 @@ from application.payments.ports.gateways import (
 )
 from application.ports import Clock
 from domain.checkout_return import Outcome
+from domain.disputes import Dispute, PaymentDisputed
 from domain.errors import Invalid
 from domain.money import Money
 from domain.payments import GatewayUnavailable, InvalidSignature, Payment
 from infrastructure.gateways.stripe.updates import (
+    DisputeEntity,
     Event,
     Refund,
     Session,
+    dispute_of,
+    is_disputed,
     minor_units,
     money,
     read,
@@ -120,11 +129,13 @@ class StripeGateway:
     async def look_up(self, payment: Payment) -> GatewayRecord:
         async with self._requesting():
             session = await self._session(payment, expand=["payment_intent.latest_charge"])
+            disputes = await self._disputes(session)
         intent, currency = session.intent, payment.price.currency
         return GatewayRecord(
             report=update_of(session),
             received=money(intent.amount_received if intent else 0, intent.currency if intent else currency),
             refunded=refunded(intent, currency),
+            disputes=disputes,
         )
 
     async def expire_checkout(self, payment: Payment) -> None:
@@ -212,6 +223,13 @@ class StripeGateway:
         found = await self._stripe.v1.checkout.sessions.retrieve_async(_order_id(payment), {"expand": expand or []})
         return _as(Session, found)
 
+    async def _disputes(self, session: Session) -> Sequence[Dispute]:
+        if not is_disputed(session.intent):
+            return ()
+        page = await self._stripe.v1.disputes.list_async({"payment_intent": session.intent_id or "", "limit": 100})
+        found = (dispute_of(_as(DisputeEntity, each)) for each in reversed(page.data))
+        return [dispute for dispute in found if dispute is not None]
+
     async def _refund_made_before(self, intent_id: str, refund_id: str) -> Refund | None:
         """Finds an earlier refund. Stripe deletes an idempotency key after a day, and retries may last longer."""
         page = await self._stripe.v1.refunds.list_async({"payment_intent": intent_id, "limit": 100})
@@ -250,9 +268,11 @@ def _check_time(signature: str, now: datetime) -> None:
         raise InvalidSignature
 
 
-def _error_response(error: stripe.StripeError) -> GatewayUnavailable | GatewayRefused:
+def _error_response(error: stripe.StripeError) -> GatewayUnavailable | GatewayRefused | PaymentDisputed:
     """The error of a response, without Stripe's whole message, which repeats data of the request."""
     status = error.http_status
+    if error.code == "charge_disputed":
+        return PaymentDisputed()
     if isinstance(error, stripe.APIConnectionError) or status is None:
         return GatewayUnavailable("Stripe cannot be reached")
     if not 400 <= status < 500 or status in _TRIED_AGAIN:

@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 
 from application.payments.ports.gateways import GatewayRefused
+from domain.disputes import Dispute, DisputeStatus
 from domain.money import Money, exponent
-from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate, RefundUpdate
+from domain.payments import DisputeUpdate, GatewayUpdate, PaymentId, PaymentUpdate, RefundUpdate
 
 DECIMALS = {
     # Without decimals at Stripe, though the ariary has two in ISO 4217.
@@ -22,8 +23,26 @@ NOT_TAKEN = frozenset({"CLF", "IQD", "LYD", "UYI", "UYW"})
 """Currencies without two decimals in ISO 4217 for which Stripe documents no rule."""
 
 
+INQUIRIES = frozenset({"warning_needs_response", "warning_under_review", "warning_closed"})
+"""Statuses of a dispute as long as the bank only inquires: no money is withdrawn, and the charge can be refunded."""
+
+_DISPUTES = {
+    "warning_needs_response": DisputeStatus.OPEN,
+    "warning_under_review": DisputeStatus.OPEN,
+    "needs_response": DisputeStatus.OPEN,
+    "under_review": DisputeStatus.OPEN,
+    "won": DisputeStatus.WON,
+    # Neither took money: an inquiry that did not become a chargeback, and a dispute that Stripe's products prevented
+    # (the refund by which they do has its own events).
+    "warning_closed": DisputeStatus.WON,
+    "prevented": DisputeStatus.WON,
+    "lost": DisputeStatus.LOST,
+}
+
+
 class Charge(msgspec.Struct, frozen=True):
     amount_refunded: int = 0
+    disputed: bool = False
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -71,6 +90,17 @@ class Refund(msgspec.Struct, frozen=True):
     @property
     def refund_id(self) -> UUID | None:
         return _uuid(self.metadata, "refund_id")
+
+
+class DisputeEntity(msgspec.Struct, frozen=True):
+    """https://docs.stripe.com/api/disputes/object"""
+
+    id: str
+    status: str
+    amount: int
+    currency: str
+    payment_intent: str | None = None
+    reason: str | None = None
 
 
 class _Refunds(msgspec.Struct, frozen=True):
@@ -136,12 +166,31 @@ def update_of(session: Session) -> GatewayUpdate:
     )
 
 
-def read(event: Event) -> GatewayUpdate | RefundUpdate | None:
-    """Returns None for an event that is not about one of our payments, or changes nothing.
+def is_disputed(intent: Intent | None) -> bool:
+    return intent is not None and isinstance(intent.latest_charge, Charge) and intent.latest_charge.disputed
 
-    Only the intent reports a declined card; the session stays open for another attempt."""
+
+def dispute_of(dispute: DisputeEntity) -> Dispute | None:
+    """Returns None for a status that is not known."""
+    status = _DISPUTES.get(dispute.status)
+    if status is None:
+        return None
+    amount = money(dispute.amount, dispute.currency)
+    return Dispute(dispute.id, amount, status, dispute.status in INQUIRIES, dispute.reason)
+
+
+def read(event: Event) -> GatewayUpdate | RefundUpdate | DisputeUpdate | None:
+    """Returns None for an event that is not about one of our payments, or changes nothing. A dispute names the payment
+    intent only; whether it is one of ours is looked up later."""
     about = event.data.object
-    match event.type.rsplit(".", 1):
+    if event.type.startswith("charge.dispute."):
+        return _of_dispute(msgspec.convert(about, DisputeEntity))
+    return _of_payment(event.type, about)
+
+
+def _of_payment(kind: str, about: dict[str, Any]) -> GatewayUpdate | RefundUpdate | None:
+    """Only the intent reports a declined card; the session stays open for another attempt."""
+    match kind.rsplit(".", 1):
         case ["checkout.session", "completed" | "async_payment_succeeded"]:
             session = msgspec.convert(about, Session)
             return update_of(session) if session.payment_id else None
@@ -157,6 +206,13 @@ def read(event: Event) -> GatewayUpdate | RefundUpdate | None:
             refunds = msgspec.convert(about, _RefundedCharge).refunds
             return _of_refund(refunds.data[0]) if refunds and refunds.data else None
     return None
+
+
+def _of_dispute(entity: DisputeEntity) -> DisputeUpdate | None:
+    dispute = dispute_of(entity)
+    if entity.payment_intent is None or dispute is None:
+        return None
+    return DisputeUpdate(dispute, entity.payment_intent)
 
 
 def _of_refund(refund: Refund) -> RefundUpdate | None:

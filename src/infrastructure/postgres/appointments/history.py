@@ -31,6 +31,7 @@ def _remembered(appointment: Appointment) -> dict[str, Any]:
     return {
         "status": appointment.status,
         "payment_status": appointment.payment_status,
+        "dispute": appointment.dispute,
         "starts_at": appointment.session.starts_at.isoformat(),
         "ends_at": appointment.session.ends_at.isoformat(),
         "notes": appointment.notes,

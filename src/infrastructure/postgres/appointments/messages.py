@@ -2,7 +2,8 @@
 
 The CRM, live updates and the notification service get one message each. The client and the coach get one mail each,
 with separate ordering keys, so that a full mailbox of one does not delay the mail of the other; a failed payment is
-mailed to the client only. There is one sync job for each calendar that either has connected.
+mailed to the client only, a dispute to the coach only. There is one sync job for each calendar that either has
+connected.
 """
 
 import json
@@ -16,7 +17,7 @@ from domain.accounts import UserId
 from domain.calendars import ConnectionId
 from domain.ids import AppointmentId
 from domain.money import Money
-from domain.outbox import Destination, MessageType, Routes
+from domain.outbox import NOT_TO_CLIENTS, Destination, MessageType, Routes
 from domain.time import Interval
 from infrastructure.postgres.calendars.identity import uid
 from infrastructure.postgres.outbox import payloads
@@ -30,7 +31,8 @@ _APPOINTMENT = f"""jsonb_build_object(
     'id', b.id, 'status', b.status, 'payment_status', b.payment_status, 'starts_at', b.starts_at, 'ends_at', b.ends_at,
     'price', b.price::text, 'currency', b.currency, 'notes', b.notes, 'meeting_link', b.meeting_link,
     'uid', {uid("coaching", "b.id")},
-    'series_id', b.series_id, 'sequence', b.sequence, 'hold_until', b.hold_until, 'created_at', b.created_at)"""
+    'series_id', b.series_id, 'sequence', b.sequence, 'hold_until', b.hold_until, 'dispute', b.dispute,
+    'created_at', b.created_at)"""
 
 _PAYMENT = payloads.payment_of("coaching_booking_id")
 
@@ -96,7 +98,7 @@ async def enqueue_for_appointments(
         "ids": appointments,
         "fact": message_type,
         "destinations": [str(destination) for destination in routes[message_type]],
-        "recipients": ["client"] if message_type is MessageType.PAYMENT_FAILED else ["client", "coach"],
+        "recipients": _recipients(message_type),
         "before": _interval(before),
         "reason": reason,
         "money": payloads.money_json(money),
@@ -123,6 +125,12 @@ async def enqueue_calendar_revoked(
 ) -> None:
     destinations = [str(destination) for destination in routes[MessageType.CALENDAR_REVOKED]]
     await session.execute(text(_ENQUEUE_REVOKED), {**when, "id": connection_id, "destinations": destinations})
+
+
+def _recipients(message_type: MessageType) -> list[str]:
+    if message_type is MessageType.PAYMENT_FAILED:
+        return ["client"]
+    return ["coach"] if message_type in NOT_TO_CLIENTS else ["client", "coach"]
 
 
 def _interval(interval: Interval | None) -> str | None:

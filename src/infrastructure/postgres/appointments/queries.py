@@ -10,6 +10,7 @@ from application.appointments.ports import AppointmentPage, AppointmentView, His
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.appointments import AppointmentChange, AppointmentNotFound, AppointmentStatus, SeriesId
+from domain.disputes import DisputeStatus
 from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
@@ -19,7 +20,7 @@ from infrastructure.postgres.pages import cursor_of, id_after, moment_and_uuid_a
 
 _APPOINTMENTS = """
 SELECT b.id, b.client_id, b.coach_id, b.starts_at, b.ends_at, b.status, b.payment_status, b.price, b.currency, b.notes,
-       b.meeting_link, b.series_id, b.sequence, b.hold_until, b.created_at, b.updated_at,
+       b.dispute, b.meeting_link, b.series_id, b.sequence, b.hold_until, b.created_at, b.updated_at,
        u.uuid AS client_uuid, u.name AS client_name, u.email AS client_email,
        f.uuid AS coach_uuid, f.name AS coach_name, f.email AS coach_email,
        (SELECT id FROM payments WHERE coaching_booking_id = b.id AND status IN ('completed', 'refunded')
@@ -138,4 +139,5 @@ def _view(row: asyncpg.Record) -> AppointmentView:
         hold_until=row["hold_until"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        dispute=DisputeStatus(row["dispute"]) if row["dispute"] else None,
     )

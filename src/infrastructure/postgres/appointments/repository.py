@@ -19,6 +19,7 @@ from domain.appointments import (
     NewAppointment,
     SeriesId,
 )
+from domain.disputes import DisputeStatus
 from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
@@ -106,6 +107,7 @@ class PostgresAppointments:
                 hold_until=appointment.hold_until,
                 cancelled_at=appointment.cancelled_at,
                 cancel_reason=appointment.cancel_reason,
+                dispute=appointment.dispute,
                 updated_at=appointment.updated_at,
             )
         )
@@ -205,4 +207,5 @@ def _appointment(row: RowMapping) -> Appointment:
         cancel_reason=AppointmentCancelReason(row["cancel_reason"]) if row["cancel_reason"] else None,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        dispute=DisputeStatus(row["dispute"]) if row["dispute"] else None,
     )

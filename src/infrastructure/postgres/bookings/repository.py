@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS, SeatEffect
 from domain.bookings import Booking, BookingChange, BookingNotFound, BookingStatus, CancelReason
+from domain.disputes import DisputeStatus
 from domain.events import EventId
 from domain.ids import BookingId
 from domain.money import Money
@@ -128,6 +129,7 @@ class PostgresBookings:
                 cancel_reason=booking.cancel_reason,
                 cancelled_by=booking.cancelled_by,
                 hold_until=booking.hold_until,
+                dispute=booking.dispute,
             )
         )
 
@@ -202,4 +204,5 @@ def _booking(row: RowMapping) -> Booking:
         cancel_reason=CancelReason(row["cancel_reason"]) if row["cancel_reason"] else None,
         cancelled_by=UserId(row["cancelled_by"]) if row["cancelled_by"] is not None else None,
         hold_until=row["hold_until"],
+        dispute=DisputeStatus(row["dispute"]) if row["dispute"] else None,
     )

@@ -13,6 +13,7 @@ from application.events.ports import EventFilter, EventView, ReviewView
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.bookings import BookingNotFound, BookingStatus
+from domain.disputes import DisputeStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.ids import BookingId
 from domain.money import Money
@@ -42,7 +43,7 @@ _EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM events e {_FACILITATOR}"  # noqa: S608
 """`$1` is the id of the viewer."""
 
 _BOOKING = f"""
-    b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
+    b.id, b.reference, b.status, b.payment_status, b.dispute, b.notes, b.created_at, b.cancelled_at,
     u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
     p.gateway_payment_id, p.gateway_reference, {AGREED[0]} AS agreed_price, {AGREED[1]} AS agreed_currency,
     {_EVENT}, false AS viewer_has_seat
@@ -298,4 +299,5 @@ def _booking(row: asyncpg.Record) -> BookingView:
         user_phone=row["user_phone"],
         price=Money(row["agreed_price"], row["agreed_currency"]),
         event=_event(row),
+        dispute=DisputeStatus(row["dispute"]) if row["dispute"] else None,
     )

@@ -31,7 +31,7 @@ from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.domain_events import WrittenEvents
 from infrastructure.postgres.events.seat_counts import PostgresSeatCounts
 from infrastructure.postgres.outbox.writer import PostgresMessages
-from infrastructure.postgres.payments.repository import PostgresRefunds
+from infrastructure.postgres.payments.refunds import PostgresRefunds
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import EventRow, UserRow
 from infrastructure.postgres.tables.columns import stored_policy

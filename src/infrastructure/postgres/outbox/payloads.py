@@ -31,7 +31,7 @@ def _booking(agreed: tuple[str, str]) -> str:
     return f"""jsonb_build_object(
     'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
     'uid', {uid("booking", "b.id")},
-    'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until,
+    'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until, 'dispute', b.dispute,
     'price', ({price})::text, 'currency', {currency})"""
 
 

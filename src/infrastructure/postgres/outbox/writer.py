@@ -8,7 +8,6 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from domain.accounts import UserId
 from domain.calendars import ConnectionId
@@ -16,7 +15,7 @@ from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import Destination, MessageType, Routes
+from domain.outbox import NOT_TO_CLIENTS, Destination, MessageType, Routes
 from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
 from domain.time import Interval
@@ -122,9 +121,9 @@ class PostgresMessages:
         }
         await self._session.execute(text(statement), {**self._when, **values})
 
-    async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
+    async def enqueue_webhook(self, gateway: str, event_id: str) -> None:
         await self._enqueue_payment_jobs(
-            MessageType.GATEWAY_EVENT, f"webhook:{gateway}:{event.id}", {"gateway": gateway, "event_id": event.id}
+            MessageType.GATEWAY_EVENT, f"webhook:{gateway}:{event_id}", {"gateway": gateway, "event_id": event_id}
         )
 
     async def enqueue_for_appointments(
@@ -184,13 +183,15 @@ class PostgresMessages:
     ) -> int:
         """Returns the number of messages, which is that of bookings for a message type with one destination."""
         payload = payloads.booking_payload(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
+        not_mailed = {Destination.EMAIL} if message_type in NOT_TO_CLIENTS else set()
+        destinations = [each for each in self._routes[message_type] if each not in not_mailed]
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{message_type}',
                    {payload} || jsonb_build_object('before', CAST(:before AS jsonb))
                        || jsonb_strip_nulls(jsonb_build_object('written', CAST(:written AS jsonb))), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[message_type])}
+                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(destinations)}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
         about = {"reason": reason, "money": payloads.money_json(money), "before": payloads.details_json(before)}

@@ -7,13 +7,14 @@ import asyncpg
 
 from application.payments.ports.reconciliation import BookedPayment, DeadJob, RecordedMismatch, StuckRefund
 from application.ports import Page, PageRequest
+from domain.disputes import DisputeStatus
 from domain.money import Money
 from domain.outbox import Destination
-from domain.payments import Payment, PaymentId, PaymentNotFound, PaymentStatus
+from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from domain.refunds import RefundId
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
-from infrastructure.postgres.payments.repository import payable_of
+from infrastructure.postgres.payments.repository import payment_of
 
 _BOOKED = """
 SELECT p.*, coalesce(b.reference, p.coaching_booking_id::text) AS reference, (
@@ -29,7 +30,7 @@ ORDER BY p.id LIMIT $3
 _STUCK = """
 SELECT r.*, p.gateway, coalesce(b.reference, p.coaching_booking_id::text) AS reference
 FROM refunds r JOIN payments p ON p.id = r.payment_id LEFT JOIN bookings b ON b.id = p.booking_id
-WHERE (r.status = 'failed' OR (r.status = 'pending' AND r.requested_at < now() - $2::interval))
+WHERE ((r.status = 'failed' AND r.ended_by IS NULL) OR (r.status = 'pending' AND r.requested_at < now() - $2::interval))
   AND ($1::timestamptz IS NULL OR r.requested_at >= $1)
 ORDER BY r.requested_at
 """
@@ -49,11 +50,16 @@ class PostgresPaymentAudit:
             return _booked(row)
         raise PaymentNotFound
 
-    async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
+    async def newest(
+        self, *, status: PaymentStatus | None, page: PageRequest, dispute: DisputeStatus | None = None
+    ) -> Page[BookedPayment]:
         before = uuid_after(page.after) or LAST_UUID
-        # Two statements, because one with an optional condition is planned without the index on the status.
-        which, chosen = ("", ()) if status is None else ("p.status = $3 AND", (status,))
-        query = f"{_BOOKED} WHERE {which} p.id < $1 ORDER BY p.id DESC LIMIT $2"
+        # A statement for each filter, because one with an optional condition is planned without the index.
+        filters = {"status": status, "dispute": dispute}
+        chosen = [value for value in filters.values() if value is not None]
+        columns = [column for column, value in filters.items() if value is not None]
+        which = "".join(f"p.{column} = ${number} AND " for number, column in enumerate(columns, 3))
+        query = f"{_BOOKED} WHERE {which}p.id < $1 ORDER BY p.id DESC LIMIT $2"
         rows = await self._rows(query, before, page.limit + 1, *chosen)
         booked = [_booked(row) for row in rows[: page.limit]]
         return Page(booked, cursor_of(booked[-1].payment.id) if len(rows) > page.limit else None)
@@ -96,15 +102,6 @@ class PostgresPaymentAudit:
 
 
 def _booked(row: asyncpg.Record) -> BookedPayment:
-    currency = row["currency"]
-    payment = Payment(
-        id=PaymentId(row["id"]),
-        payable=payable_of(row),
-        gateway=row["gateway"],
-        price=Money(row["amount"], currency),
-        status=PaymentStatus(row["status"]),
-        order_id=row["gateway_reference"],
-        gateway_id=row["gateway_payment_id"],
-        refunded=Money(row["refunded"], currency),
+    return BookedPayment(
+        payment_of(row), row["reference"], row["created_at"], Money(row["given_back"], row["currency"])
     )
-    return BookedPayment(payment, row["reference"], row["created_at"], Money(row["given_back"], currency))

@@ -36,6 +36,7 @@ from infrastructure.postgres.tables.outbox import (
     OutboxRow,
 )
 from infrastructure.postgres.tables.payments import (
+    DisputeRow,
     GatewayEventRow,
     PaymentMismatchRow,
     PaymentRow,
@@ -61,6 +62,7 @@ __all__ = [
     "DeliveryCountRow",
     "DestinationMinuteRow",
     "DestinationRow",
+    "DisputeRow",
     "EventRow",
     "FacilitatorProfileRow",
     "FeedEntryRow",

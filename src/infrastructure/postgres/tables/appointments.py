@@ -69,6 +69,7 @@ class AppointmentRow(DefaultBase):
     series_id: Mapped[UUID | None] = mapped_column(Uuid)
     sequence: Mapped[int] = mapped_column(server_default=text("0"))
     hold_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    dispute: Mapped[str | None] = mapped_column(Text)
     cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     cancel_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
@@ -76,6 +77,7 @@ class AppointmentRow(DefaultBase):
 
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'confirmed', 'completed', 'cancelled')", name="status"),
+        CheckConstraint("dispute IN ('open', 'won', 'lost')", name="dispute"),
         CheckConstraint(
             "payment_status IN ('pending', 'completed', 'failed', 'refunded', 'not_required')", name="payment_status"
         ),

@@ -42,6 +42,7 @@ class BookingRow(DefaultBase):
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     hold_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    dispute: Mapped[str | None] = mapped_column(Text)
     cancel_reason: Mapped[str | None] = mapped_column(Text)
     cancelled_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     price: Mapped[Decimal | None] = mapped_column(Numeric(16, 4))
@@ -57,6 +58,7 @@ class BookingRow(DefaultBase):
         Index("ix_bookings_hold_until", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
         Index("ix_bookings_held_by", "user_id", postgresql_where=text("hold_until IS NOT NULL")),
         CheckConstraint("status IN ('confirmed', 'cancelled', 'completed')", name="status"),
+        CheckConstraint("dispute IN ('open', 'won', 'lost')", name="dispute"),
         CheckConstraint(
             "payment_status IN ('pending', 'completed', 'failed', 'refunded', 'not_required')", name="payment_status"
         ),

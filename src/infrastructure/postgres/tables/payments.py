@@ -41,8 +41,19 @@ class PaymentRow(DefaultBase):
     received_at: Mapped[datetime | None] = mapped_column(INSTANT)
     looked_up_at: Mapped[datetime | None] = mapped_column(INSTANT)
     look_ups: Mapped[int] = mapped_column(server_default=text("0"))
+    dispute: Mapped[str | None] = mapped_column(Text)
+    charged_back: Mapped[Decimal] = mapped_column(Numeric(16, 4), server_default=text("0"))
+    refunds_wait: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (
+        CheckConstraint("dispute IN ('open', 'won', 'lost')", name="dispute"),
+        CheckConstraint("charged_back BETWEEN 0 AND amount", name="charged_back"),
+        Index(
+            "ix_payments_gateway_payment_id",
+            "gateway_payment_id",
+            postgresql_where=text("gateway_payment_id IS NOT NULL"),
+        ),
+        Index("ix_payments_dispute", "dispute", "id", postgresql_where=text("dispute IS NOT NULL")),
         CheckConstraint("num_nonnulls(booking_id, coaching_booking_id) = 1", name="of_one_booking"),
         Index(
             "ix_payments_coaching_booking_id",
@@ -73,12 +84,32 @@ class RefundRow(DefaultBase):
     requested_at: Mapped[datetime] = mapped_column(INSTANT)
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     requested_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    ended_by: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("status IN ('pending', 'processed', 'failed')", name="status"),
         Index("ix_refunds_open", "requested_at", postgresql_where=text("status IN ('pending', 'failed')")),
     )
+
+
+class DisputeRow(DefaultBase):
+    """A dispute about a payment, in its latest state."""
+
+    __tablename__ = "disputes"
+
+    gateway: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"), index=True)
+    amount: Mapped[Decimal] = mapped_column(Numeric(16, 4))
+    currency: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    is_inquiry: Mapped[bool]
+    reason: Mapped[str | None] = mapped_column(Text)
+    opened_at: Mapped[datetime] = mapped_column(INSTANT)
+    changed_at: Mapped[datetime] = mapped_column(INSTANT)
+
+    __table_args__ = (CheckConstraint("status IN ('open', 'won', 'lost')", name="status"),)
 
 
 class GatewayEventRow(DefaultBase):
@@ -141,8 +172,10 @@ class SandboxOrderRow(DefaultBase):
     state: Mapped[str] = mapped_column(Text)
     refunds: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(INSTANT)
+    dispute: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         CheckConstraint("state IN ('open', 'paid', 'declined', 'expired')", name="state"),
         Index("ix_sandbox_orders_created_at", "created_at"),
+        CheckConstraint("dispute IN ('open', 'won', 'lost')", name="dispute"),
     )

@@ -17,6 +17,7 @@ from application.payments.ports.records import Refund
 from application.ports import DEFAULT_PAGE, MAX_PAGE, PageRequest
 from domain.accounts import User
 from domain.bookings import BookingStatus
+from domain.disputes import DisputeStatus
 from domain.events import EventId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
@@ -63,6 +64,7 @@ class CreatedBooking(Struct):
     status: BookingStatus
     notes: str | None
     payment_status: PaymentStatus
+    dispute: DisputeStatus | None
     payment_id: str | None
     payment_reference: str | None
     price: float
@@ -92,7 +94,9 @@ class EventOfBooking(Struct):
 
 
 class BookingBody(Struct):
-    """`price` and `currency` are those of the time of booking; those of `event` are the present ones. The event's
+    """`dispute`: the payer disputes the payment at the bank; `null` without a dispute.
+
+    `price` and `currency` are those of the time of booking; those of `event` are the present ones. The event's
     `virtual_link` is `null` for a person whose booking is unpaid or cancelled."""
 
     id: int
@@ -100,6 +104,7 @@ class BookingBody(Struct):
     status: BookingStatus
     notes: str | None
     payment_status: PaymentStatus
+    dispute: DisputeStatus | None
     payment_id: str | None
     payment_reference: str | None
     price: float
@@ -225,6 +230,7 @@ def _created(new: NewBooking) -> CreatedBooking:
         status=BookingStatus.CONFIRMED,
         notes=reserved.notes,
         payment_status=reserved.payment_status,
+        dispute=None,
         payment_id=None,
         payment_reference=None,
         price=number(reserved.price, reserved.currency),
@@ -246,6 +252,7 @@ def _booking(booking: BookingView, viewer: User) -> BookingBody:
         status=booking.status,
         notes=booking.notes,
         payment_status=booking.payment_status,
+        dispute=booking.dispute,
         payment_id=booking.payment_id,
         payment_reference=booking.payment_reference,
         price=number(booking.price.amount, booking.price.currency),

@@ -14,6 +14,7 @@ from application.events.ports import EventQueries
 from application.events.queries import EventBookings
 from application.ports import MAX_PAGE, PageRequest
 from domain.bookings import BookingStatus
+from domain.disputes import DisputeStatus
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators
 from interfaces.http.booking_api.events import EventList, event_body
@@ -44,6 +45,7 @@ class AttendeeBooking(Struct):
     booking_reference: str
     status: BookingStatus
     payment_status: PaymentStatus
+    dispute: DisputeStatus | None
     price: float
     currency: str
     facilitator_id: int
@@ -171,6 +173,7 @@ def _booking(booking: BookingView) -> AttendeeBooking:
         booking_reference=booking.reference,
         status=booking.status,
         payment_status=booking.payment_status,
+        dispute=booking.dispute,
         price=number(booking.price.amount, booking.price.currency),
         currency=booking.price.currency,
         facilitator_id=booking.event.facilitator_id,

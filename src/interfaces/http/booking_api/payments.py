@@ -12,6 +12,7 @@ from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.webhooks import ReceiveWebhook
+from domain.disputes import DisputeStatus
 from domain.ids import BookingRef
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators, public, signed_in
@@ -29,7 +30,7 @@ class PaymentLink(Struct):
 
 
 class CancellationBody(Struct):
-    """The refund if the booking is cancelled now."""
+    """The refund if the booking is cancelled now. While `dispute` is `open`, it is made when the dispute is won."""
 
     booking_id: int
     paid: float
@@ -37,6 +38,7 @@ class CancellationBody(Struct):
     refund_amount: float
     currency: str
     refund_policy: list[RefundTierBody]
+    dispute: DisputeStatus | None
 
 
 class PaymentOfBooking(Struct):
@@ -87,6 +89,7 @@ async def show_cancellation_terms(
         refund_amount=number(terms.refund.amount, currency),
         currency=currency,
         refund_policy=[RefundTierBody(tier.hours_before, tier.percent) for tier in terms.policy.tiers],
+        dispute=terms.dispute,
     )
 
 

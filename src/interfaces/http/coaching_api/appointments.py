@@ -28,6 +28,7 @@ from domain.appointments import (
     AppointmentStatus,
     length_of,
 )
+from domain.disputes import DisputeStatus
 from domain.errors import Invalid
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
@@ -77,6 +78,7 @@ class AppointmentBody(Struct):
     duration_minutes: int
     status: AppointmentStatus
     payment_status: PaymentStatus
+    dispute: DisputeStatus | None
     payment_id: UUID | None
     price: float
     currency: str
@@ -128,6 +130,7 @@ class RememberedFields(Struct):
 
     status: Annotated[str, one_of(AppointmentStatus)] | UnsetType = UNSET
     payment_status: Annotated[str, one_of(PaymentStatus)] | UnsetType = UNSET
+    dispute: Annotated[str, one_of(DisputeStatus)] | UnsetType | None = UNSET
     session_datetime: datetime | UnsetType = UNSET
     end_datetime: datetime | UnsetType = UNSET
     notes: str | UnsetType | None = UNSET
@@ -138,9 +141,9 @@ class RememberedFields(Struct):
 
 class HistoryEntryBody(Struct):
     """`change` is the kind of change: `created`, `confirmed`, `completed`, `cancelled`, `rescheduled`,
-    `payment_failed`, `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting),
-    `attachment_added` or `attachment_removed`. `changed_by` is `null` for a change by a gateway, a calendar or the end
-    of a hold."""
+    `payment_failed`, `paid`, `reinstated`, `refunded`, `dispute_opened`, `dispute_won`, `dispute_lost`,
+    `notes_changed`, `linked` (to an online meeting), `attachment_added` or `attachment_removed`. `changed_by` is `null`
+    for a change by a gateway, a calendar or the end of a hold."""
 
     change: AppointmentChange
     changed_at: datetime
@@ -351,6 +354,7 @@ def appointment_body(view: AppointmentView) -> AppointmentBody:
         duration_minutes=(view.session.ends_at - view.session.starts_at) // timedelta(minutes=1),
         status=view.status,
         payment_status=view.payment_status,
+        dispute=view.dispute,
         payment_id=view.payment_id,
         price=number(view.price.amount, view.price.currency),
         currency=view.price.currency,

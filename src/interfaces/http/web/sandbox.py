@@ -1,5 +1,5 @@
-"""The checkout page of the sandbox gateway: the booking and its time, two buttons, and a link back. An HTML page is not
-part of the API's description."""
+"""The checkout page of the sandbox gateway: the booking and its time, two buttons, and a link back; once it is paid,
+buttons for a dispute. An HTML page is not part of the API's description."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,8 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from application.payments.sandbox import PayAtSandbox, SandboxPage
+from domain.disputes import DisputeStatus
+from domain.payments import PaymentNotFound
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject
 from interfaces.http.web.payment_return import payment_summary
@@ -18,6 +20,11 @@ from servicekit.local_times import instant, reading_zone
 _page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("sandbox.html")
 RELOAD_SECONDS = 60
 """Keeps the remaining time on the page correct; the page ends with the hold."""
+DISPUTE_BUTTONS = {
+    DisputeStatus.OPEN: "Dispute the payment",
+    DisputeStatus.WON: "Decide for the seller",
+    DisputeStatus.LOST: "Decide for the payer",
+}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 
 
@@ -36,6 +43,7 @@ async def show_order(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbo
         order=shown.order,
         facts=payment_summary(shown.payment),
         time_left=time_left(shown),
+        dispute_buttons={status: DISPUTE_BUTTONS[status] for status in shown.next_disputes},
         seconds=RELOAD_SECONDS if shown.can_be_paid and shown.time_left is not None else None,
     )
     return Response(text, headers={"Content-Security-Policy": _POLICY})
@@ -67,7 +75,22 @@ async def decline(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox])
     return Redirect(f"/sandbox/pay/{order_id}", status_code=303)
 
 
-ROUTES = [show_order, pay, decline]
+@post(
+    "/sandbox/pay/{order_id:str}/dispute/{status:str}",
+    operation_id="disputeAtSandbox",
+    include_in_schema=False,
+    status_code=303,
+    opt=public,
+)
+async def dispute(order_id: FromPath[str], status: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Redirect:
+    """The buttons of a paid order, which open and decide a dispute."""
+    if status not in set(DisputeStatus):
+        raise PaymentNotFound
+    await pay_at_sandbox.dispute(order_id, DisputeStatus(status))
+    return Redirect(f"/sandbox/pay/{order_id}", status_code=303)
+
+
+ROUTES = [show_order, pay, decline, dispute]
 
 
 def time_left(shown: SandboxPage) -> str | None:
