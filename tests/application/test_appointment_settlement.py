@@ -11,6 +11,7 @@ from domain.appointments import (
     AppointmentStatus,
 )
 from domain.availability import Hours
+from domain.disputes import DisputeStatus
 from domain.outbox import Destination, MessageType
 from domain.payments import RefundUpdate
 from domain.refunds import PAID_AFTER_START, SEAT_GONE
@@ -183,3 +184,34 @@ async def test_lost_update_is_found_by_looking_up(app: AppointmentApplication) -
     app.clock.advance(HOLD / 2)
     assert await app.reconcile() == 1
     assert app.states(appointment_id) == ["confirmed, completed"]
+
+
+@pytest.mark.parametrize("decided", [DisputeStatus.WON, DisputeStatus.LOST])
+async def test_dispute_is_shown_and_mailed_to_the_coach_alone(
+    app: AppointmentApplication, decided: DisputeStatus
+) -> None:
+    appointment_id = await app.paid_appointment()
+    payment_id = app.payment_of(appointment_id).id
+    for status in (DisputeStatus.OPEN, decided):
+        await app.settle_dispute("gateway", app.gateway.dispute(payment_id, status))
+        assert app.stored(appointment_id).dispute is status
+        message_type = MessageType(f"dispute_{'opened' if status is DisputeStatus.OPEN else status}")
+        assert app.sent(message_type) == [
+            (f"coaching:{appointment_id}", Destination.CRM),
+            (f"coaching:{appointment_id}", Destination.REALTIME),
+            (f"coaching:{appointment_id}:coach", Destination.EMAIL),
+        ]
+    assert app.states(appointment_id) == [f"confirmed, {'refunded' if decided is DisputeStatus.LOST else 'completed'}"]
+    assert [change for change, _ in await app.changes(appointment_id)][-2:] == ["dispute_opened", f"dispute_{decided}"]
+
+
+async def test_refund_of_a_cancelled_appointment_waits_for_its_dispute(app: AppointmentApplication) -> None:
+    appointment_id = await app.paid_appointment()
+    payment_id = app.payment_of(appointment_id).id
+    await app.settle_dispute("gateway", app.gateway.dispute(payment_id))
+    await app.cancel(app.client_of(appointment_id), appointment_id)
+    await app.work()
+    assert app.gateway.refunds == {}
+    await app.settle_dispute("gateway", app.gateway.dispute(payment_id, DisputeStatus.WON))
+    await app.work()
+    assert [each.amount for each in app.gateway.refunds.values()] == [inr(30)]

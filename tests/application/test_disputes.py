@@ -8,6 +8,7 @@ import pytest
 from application.payments.disputes import DisputeOutcome
 from application.payments.ports.records import StoredUpdate
 from application.payments.refunds import AT_THE_GATEWAY, RefundOutcome
+from application.payments.settlement import Settled
 from domain.bookings import BookingStatus
 from domain.disputes import DisputeStatus, PaymentChargedBack, PaymentDisputed
 from domain.ids import BookingId
@@ -356,3 +357,11 @@ async def test_all_orders_of_a_disputes_webhooks_end_in_one_state() -> None:
         await app.work()
         assert states(app, booking.id) == (LOST, PaymentStatus.REFUNDED, 100), order
         assert len(app.messages(MessageType.DISPUTE_LOST)) == 2, order
+
+
+async def test_payment_without_an_id_of_the_gateway_has_no_disputes(app: BookingApplication) -> None:
+    booking = (await app.book(await app.event())).reserved
+    payment = app.gateway.pay(app.payment_id(booking.id))
+    await app.receives(app.gateway.dispute(app.payment_id(booking.id)))
+    assert await app.settle("gateway", replace(payment, gateway_id=None)) is Settled.RECEIVED
+    assert states(app, booking.id) == (None, PaymentStatus.COMPLETED, 0)

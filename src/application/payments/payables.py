@@ -125,13 +125,13 @@ class PayableBooking:
         await self.work.bookings.save(booking.refunded())
 
     async def show_dispute(self, dispute: Dispute, *, of_payment: DisputeStatus | None, is_returned: bool) -> None:
-        match dispute.status:
-            case DisputeStatus.OPEN:
-                disputed = self.booking.dispute_opened(dispute.amount, of_payment=of_payment)
-            case DisputeStatus.WON:
-                disputed = self.booking.dispute_won(dispute.amount, of_payment=of_payment)
-            case DisputeStatus.LOST:
-                disputed = self.booking.dispute_lost(dispute.amount, of_payment=of_payment, is_returned=is_returned)
+        before, money = self.booking, dispute.amount
+        if dispute.status is DisputeStatus.OPEN:
+            disputed = before.dispute_opened(money, of_payment=of_payment)
+        elif dispute.status is DisputeStatus.WON:
+            disputed = before.dispute_won(money, of_payment=of_payment)
+        else:
+            disputed = before.dispute_lost(money, of_payment=of_payment, is_returned=is_returned)
         await self.work.bookings.save(disputed)
 
     async def _can_reserve_again(self) -> bool:
@@ -214,13 +214,12 @@ class PayableAppointment:
 
     async def show_dispute(self, dispute: Dispute, *, of_payment: DisputeStatus | None, is_returned: bool) -> None:
         before, now, money = self.appointment, self.now, dispute.amount
-        match dispute.status:
-            case DisputeStatus.OPEN:
-                disputed = before.dispute_opened(now, money, of_payment=of_payment)
-            case DisputeStatus.WON:
-                disputed = before.dispute_won(now, money, of_payment=of_payment)
-            case DisputeStatus.LOST:
-                disputed = before.dispute_lost(now, money, of_payment=of_payment, is_returned=is_returned)
+        if dispute.status is DisputeStatus.OPEN:
+            disputed = before.dispute_opened(now, money, of_payment=of_payment)
+        elif dispute.status is DisputeStatus.WON:
+            disputed = before.dispute_won(now, money, of_payment=of_payment)
+        else:
+            disputed = before.dispute_lost(now, money, of_payment=of_payment, is_returned=is_returned)
         await self.work.appointments.save(disputed)
 
     async def _coach_is_there(self) -> bool:

@@ -29,7 +29,8 @@ from infrastructure.postgres.engine import Database
 
 SIGNATURE = "sandbox-signature"
 
-# An order is kept while its booking is ahead and may be refunded, and until its refunds are paid.
+# An order is kept while its booking is ahead and may be refunded, and until its refunds are paid
+# and its dispute is decided.
 PRUNE_SANDBOX_ORDERS = """
 DELETE FROM sandbox_orders WHERE id IN (
     SELECT o.id FROM sandbox_orders o
@@ -37,8 +38,9 @@ DELETE FROM sandbox_orders WHERE id IN (
         SELECT FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
             LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
         WHERE p.id = o.payment_id AND (
-            b.status = 'confirmed' OR c.status IN ('pending', 'confirmed')
-            OR EXISTS (SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status <> 'processed')))
+            b.status = 'confirmed' OR c.status IN ('pending', 'confirmed') OR p.dispute = 'open'
+            OR EXISTS (SELECT FROM refunds r
+                       WHERE r.payment_id = p.id AND r.status <> 'processed' AND r.ended_by IS NULL)))
     ORDER BY o.created_at LIMIT $2
     FOR UPDATE OF o SKIP LOCKED)
 """
