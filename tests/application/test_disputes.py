@@ -271,7 +271,7 @@ async def test_refund_of_which_only_the_answer_was_lost_is_stored_as_a_mismatch_
     await settle(app, booking_id, LOST)
     update = RefundUpdate("refund-there", "pay-1", inr(100), succeeded=True, refund_id=refund.id)
     assert await app.refunds.settle_update("gateway", update) is RefundOutcome.DIFFERS
-    assert app.mismatches() == ["the gateway refunded 100.00 INR (refund-there) and lost the dispute"]
+    assert app.mismatches() == ["the gateway refunded 100.00 INR (refund-there) after a lost dispute"]
     failed = replace(update, succeeded=False)
     assert await app.refunds.settle_update("gateway", failed) is RefundOutcome.SETTLED
 

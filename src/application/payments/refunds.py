@@ -107,7 +107,7 @@ class Refunds:
             if refund is None:
                 outcome = await self._record_external_refund(work, gateway, report)
             elif refund.ended_by is not None and report.succeeded:
-                why = f"the gateway refunded {report.amount} ({report.gateway_refund_id}) and lost the dispute"
+                why = f"the gateway refunded {report.amount} ({report.gateway_refund_id}) after a lost dispute"
                 outcome = await self._record_mismatch(work, await work.payments.get(refund.payment_id), why)
             else:
                 await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
