@@ -28,15 +28,16 @@ from crm.api.notifications import (
 )
 from crm.api.openapi import show_asset, show_docs, show_document
 from crm.api.security import bearer_guard
-from crm.api.webhook import webhook
+from crm.api.webhook import list_webhooks, process_webhook, webhook
 from crm.database import VERSION_TABLE, Database, DatabaseUnavailable
 from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
 from crm.delivery.email import EmailSender
-from crm.delivery.http import WebhookSender
+from crm.delivery.http import PAYMENT_REPORT, WebhookSender
 from crm.email.content import NotificationEmailWriter
 from crm.facilitator_events import FacilitatorEvents
 from crm.metrics import Metrics
 from crm.notification_store import NotificationStore, mail_queue
+from crm.refused_webhooks import RefusedWebhooks
 from crm.retention import Retention
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
@@ -52,6 +53,7 @@ from servicekit.write_probe import WriteProbe
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
 CONTRACT_B = [delete_notification, clear_notifications, send_test_email, test_gmail_auth]
 CONTRACT_D = [webhook]
+OPERATORS = [list_webhooks, process_webhook]
 DESTINATIONS = ("email", *Destination)
 
 
@@ -116,6 +118,7 @@ def create_app(
         "database": database,
         "store": NotificationStore(database, lease, LEASE),
         "events": FacilitatorEvents(database),
+        "refused_webhooks": RefusedWebhooks(database),
         "webhooks": WebhookStore(database, forwards=settings.forward is not None),
         "mail_dispatcher": mail_dispatcher,
         "senders": senders,
@@ -139,6 +142,7 @@ def create_app(
             show_asset,
             Router("/", route_handlers=CONTRACT_A, guards=[bearer]),
             Router("/", route_handlers=CONTRACT_B, guards=[bearer], opt={"sentences": True}),
+            Router("/", route_handlers=OPERATORS, guards=[bearer], opt={"sentences": True}),
             Router("/", route_handlers=CONTRACT_D, guards=[webhook_bearer], opt={"sentences": True}),
         ],
         dependencies={name: _always(part) for name, part in provided.items()},
@@ -162,7 +166,7 @@ def _http_senders(settings: CrmSettings, clock: DatabaseClock) -> dict[Destinati
         )
     if settings.payments:
         senders[Destination.PAYMENT] = WebhookSender(
-            "Payment report", settings.payments.url, settings.payments.token, now=clock.now
+            PAYMENT_REPORT, settings.payments.url, settings.payments.token, now=clock.now
         )
     return senders
 

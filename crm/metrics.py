@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from crm.database import Database, DatabaseUnavailable
+from crm.webhook_store import MISMATCH
 from servicekit.exposition import METHODS, DroppedLines, exposition
 
 _WAITING = """
@@ -20,6 +21,11 @@ UNION ALL
 SELECT destination, count(*), extract(epoch FROM now() - min(received_at))::float8
 FROM crm_booking_deliveries WHERE status = 'pending' GROUP BY destination
 """
+_REFUSED = f"""
+SELECT d.destination, CASE WHEN {MISMATCH} THEN 'mismatch' ELSE 'refused' END AS reason, count(*) AS webhooks
+FROM crm_booking_deliveries d WHERE d.status = 'failed' AND d.processed_at IS NULL GROUP BY 1, 2
+"""  # noqa: S608 (composed of constants)
+_REASONS = (("forward", "refused"), ("payment", "refused"), ("payment", "mismatch"))
 
 
 class Metrics:
@@ -61,14 +67,21 @@ class Metrics:
     async def exposition(self, database: Database, clock_difference: timedelta | None) -> bytes:
         """While the database is unreachable: the counters, and `0` for its reachability."""
         rows: Sequence[asyncpg.Record] | None = None
+        refused: Sequence[asyncpg.Record] = ()
         try:
             async with database.connection() as connection:
+                refused = await connection.fetch(_REFUSED)
                 rows = await connection.fetch(_WAITING)
         except DatabaseUnavailable:
             pass
-        return exposition(self._registry, self._families(rows, clock_difference))
+        return exposition(self._registry, self._families(rows, clock_difference, refused))
 
-    def _families(self, rows: Sequence[asyncpg.Record] | None, clock_difference: timedelta | None) -> Iterator[Metric]:
+    def _families(
+        self,
+        rows: Sequence[asyncpg.Record] | None,
+        clock_difference: timedelta | None,
+        refused: Sequence[asyncpg.Record] = (),
+    ) -> Iterator[Metric]:
         if clock_difference is not None:
             yield GaugeMetricFamily(
                 "convene_crm_clock_difference_seconds",
@@ -94,4 +107,17 @@ class Metrics:
             row = waiting.get(destination)
             pending.add_metric((destination,), row["pending"] if row else 0)
             oldest.add_metric((destination,), row["oldest"] or 0 if row else 0)
-        yield from (pending, oldest)
+        yield from (pending, oldest, _refused_webhooks(refused))
+
+
+def _refused_webhooks(rows: Sequence[asyncpg.Record]) -> Metric:
+    found = {(row["destination"], row["reason"]): row["webhooks"] for row in rows}
+    family = GaugeMetricFamily(
+        "convene_crm_webhooks_refused",
+        "Deliveries of webhooks that the destination refused and no operator has processed. Reason mismatch: the "
+        "webhook names another user, event or booking than the booking API. See `GET /webhooks?deliveries=failed`.",
+        labels=("destination", "reason"),
+    )
+    for labels in _REASONS:
+        family.add_metric(labels, found.get(labels, 0))
+    return family

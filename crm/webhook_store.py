@@ -39,6 +39,10 @@ FROM crm_bookings b WHERE b.message_id = $1
 """
 
 
+MISMATCH = "(d.destination = 'payment' AND d.response LIKE 'Payment report failed: 404 %')"
+"""SQL: the booking API has another user, event or booking than the payment report in delivery `d` names."""
+
+
 class Destination(StrEnum):
     """Destinations of a webhook: the server that it is forwarded to, the booking API for payments."""
 

@@ -20,6 +20,7 @@ from crm.api.mail_checks import TestMail, check_failed
 from crm.api.requests import DEFAULT_LIMIT, LARGEST_LIMIT
 from crm.api.security import invalid_signature
 from crm.notifications import LARGEST_ID, Notification
+from crm.refused_webhooks import FILTERS
 from crm.webhooks import Webhook
 
 TAGS = {
@@ -27,9 +28,10 @@ TAGS = {
     "Contract A: facilitators": "Events of facilitators, as of the newest messages about them.",
     "Contract B: mail": "Checks of the mail transport.",
     "Contract D: webhook": "Receives bookings, forwards them, and reports payments to the booking API.",
+    "Webhooks": "Received webhooks for operators: what a receiver refused, and which name another booking.",
     "Health": "Whether the service runs.",
 }
-INBOX, FACILITATORS, MAIL, WEBHOOK, HEALTH = TAGS
+INBOX, FACILITATORS, MAIL, WEBHOOK, OPERATORS, HEALTH = TAGS
 
 ID = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
 KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]*$"}
@@ -42,7 +44,18 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         f"The maximum number of items; more than {LARGEST_LIMIT} counts as {LARGEST_LIMIT}.",
         {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT},
     ),
-    "cursor": ("query", "The start of the page: from the `Link` header or `next_cursor` of the page before it.", ID),
+    "webhook_id": ("path", "The webhook.", {"type": "string", "format": "uuid"}),
+    "deliveries": (
+        "query",
+        "Only webhooks with a refused delivery that is not processed; `mismatch`: those that name another user, event "
+        "or booking than the booking API.",
+        {"type": "string", "enum": list(FILTERS)},
+    ),
+    "cursor": (
+        "query",
+        "The start of the page: from the `Link` header or `next_cursor` of the page before it.",
+        {"anyOf": [ID, {"type": "string", "format": "uuid"}]},
+    ),
     "message_id": ("query", "Only the notification of the message with this Idempotency-Key.", {"type": "string"}),
     "booking_id": (
         "query",
@@ -146,4 +159,11 @@ OPERATIONS = {
         Webhook,
         ("Idempotency-Key", "webhook-id"),
     ),
+    "listWebhooks": Facts(
+        OPERATORS,
+        "List webhooks",
+        (WRONG_LIMIT, *STORED),
+        parameters=("limit", "cursor", "deliveries"),
+    ),
+    "processWebhook": Facts(OPERATORS, "Mark a webhook as processed", (not_found(), *STORED)),
 }

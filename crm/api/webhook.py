@@ -1,18 +1,22 @@
-"""Contract D's webhook."""
+"""Contract D's webhook, and the list of webhooks for operators."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 import structlog
-from litestar import Request, post
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from crm.api.bodies import read_json_object
-from crm.api.requests import message_id
+from crm.api.errors import invalid, not_found
+from crm.api.requests import UUID_TEXT, list_query, message_id, next_page, query_limit, who
 from crm.delivery.dispatcher import Dispatcher
+from crm.refused_webhooks import FILTERS, RefusedWebhooks, WebhookItem, WebhookNotFound
 from crm.webhook_store import Destination, WebhookDelivery, WebhookStore
 from crm.webhooks import read_webhook
 
@@ -60,3 +64,53 @@ async def webhook(
         forwarding=Destination.TRANSITIONS in stored.destinations,
         reporting_payment=Destination.PAYMENT in stored.destinations,
     )
+
+
+class WebhookPage(msgspec.Struct):
+    webhooks: Sequence[WebhookItem]
+    next_cursor: str | None
+
+
+class WebhookProcessed(msgspec.Struct):
+    status: Literal["success"] = "success"
+    message: str = "Webhook marked as processed"
+
+
+@get("/webhooks", operation_id="listWebhooks")
+async def list_webhooks(
+    request: Request[Any, Any, Any], refused_webhooks: NamedDependency[RefusedWebhooks]
+) -> Response[WebhookPage]:
+    """Received webhooks with their deliveries, newest first.
+
+    `deliveries=failed` lists those with a refused delivery, `deliveries=mismatch` those that name another user, event
+    or booking than the booking API has, until they are marked as processed. A `Link` header has the address of the next
+    page.
+    """
+    given = list_query(request, "limit", "cursor", "deliveries")
+    chosen = given.get("deliveries")
+    if chosen is not None and chosen not in FILTERS:
+        raise invalid({"deliveries": f"Expected {' or '.join(FILTERS)}"})
+    cursor = given.get("cursor")
+    if cursor is not None and not UUID_TEXT.fullmatch(cursor):
+        raise invalid({"cursor": "Expected the cursor of a page"})
+    limit = query_limit(given)
+    found = await refused_webhooks.items(limit=limit + 1, before=UUID(cursor) if cursor else None, chosen=chosen)
+    page = found[:limit]
+    following = str(page[-1].id) if len(found) > limit else None
+    headers = next_page("/webhooks", given, following) if following else {}
+    return Response(WebhookPage(page, following), headers=headers)
+
+
+@post("/webhooks/{webhook_id:str}/process", operation_id="processWebhook", status_code=200)
+async def process_webhook(
+    request: Request[Any, Any, Any], webhook_id: FromPath[str], refused_webhooks: NamedDependency[RefusedWebhooks]
+) -> WebhookProcessed:
+    """Marks the refused deliveries of a webhook as processed. The first caller and the time are stored, and the webhook
+    does not count in the metrics any more."""
+    if not UUID_TEXT.fullmatch(webhook_id):
+        raise not_found()
+    try:
+        await refused_webhooks.mark_processed(UUID(webhook_id), who(request))
+    except WebhookNotFound:
+        raise not_found() from None
+    return WebhookProcessed()

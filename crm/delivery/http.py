@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
+
+import msgspec
+import structlog
 
 from crm.delivery.failures import Deferred, DestinationUnavailable, Refused
 from crm.webhook_store import WebhookDelivery
@@ -12,6 +16,10 @@ from servicekit.clock import machine_time
 from servicekit.http_sender import HttpSender, NoAnswer
 
 SHOWN_OF_AN_ANSWER = 500
+PAYMENT_REPORT = "Payment report"
+"""The kind of deliveries to the booking API; `crm.webhook_store.MISMATCH` reads it in responses."""
+
+log = structlog.stdlib.get_logger("crm.webhooks")
 
 
 class WebhookSender:
@@ -32,6 +40,8 @@ class WebhookSender:
         if answer.accepted:
             return f"{self.kind} taken: {shown}"
         if answer.permanent:
+            if self.kind == PAYMENT_REPORT and answer.status == HTTPStatus.NOT_FOUND:
+                log.warning("webhook_mismatch", webhook_id=str(claim.crm_booking_id), **msgspec.json.decode(claim.body))
             raise Refused(shown)
         raise Deferred(shown, answer.retry_after or timedelta())
 

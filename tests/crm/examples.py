@@ -60,7 +60,9 @@ async def _story(call: Recorder) -> None:
     await call("sendTestEmail", TOKEN, {"to_email": "test@example.com", "subject": "Test Email"})
     await call("testMailLogin", TOKEN)
     user = {"name": "Alice", "email": "alice@example.com"}
-    await call("receiveWebhook", TOKEN, {"booking_id": 15, "user": user, "event": 7, "facilitator_id": 3})
+    received = await call("receiveWebhook", TOKEN, {"booking_id": 15, "user": user, "event": 7, "facilitator_id": 3})
+    await call("listWebhooks", TOKEN, limit=20)
+    await call("processWebhook", TOKEN, webhook_id=received["webhook_id"])
 
 
 def _message(call: Recorder) -> dict[str, Any]:
