@@ -51,11 +51,12 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "or booking than the booking API.",
         {"type": "string", "enum": list(FILTERS)},
     ),
-    "cursor": (
+    "before": (
         "query",
-        "The start of the page: from the `Link` header or `next_cursor` of the page before it.",
-        {"anyOf": [ID, {"type": "string", "format": "uuid"}]},
+        "Only older webhooks than this one: from the `Link` header or `next_before` of the page before.",
+        {"type": "string", "format": "uuid"},
     ),
+    "cursor": ("query", "The start of the page: from the `Link` header or `next_cursor` of the page before it.", ID),
     "message_id": ("query", "Only the notification of the message with this Idempotency-Key.", {"type": "string"}),
     "booking_id": (
         "query",
@@ -163,7 +164,7 @@ OPERATIONS = {
         OPERATORS,
         "List webhooks",
         (WRONG_LIMIT, *STORED),
-        parameters=("limit", "cursor", "deliveries"),
+        parameters=("limit", "before", "deliveries"),
     ),
     "processWebhook": Facts(OPERATORS, "Mark a webhook as processed", (not_found(), *STORED)),
 }
