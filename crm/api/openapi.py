@@ -211,7 +211,7 @@ def _operation(path: str, handler: HTTPRouteHandler, schema: dict[str, Any]) -> 
     shown = example.get("parameters", {})
     parameters = [_parameter(parameter, shown) for parameter in (*in_path, *facts.parameters)]
     answered = {key: {"value": value} for key, value in example.get("answers", {}).items()}
-    paged = ["Link"] if "cursor" in facts.parameters else []
+    paged = ["Link"] if {"cursor", "before"} & {*facts.parameters} else []
     token = {WEBHOOK: "webhookToken", HEALTH: None}.get(facts.tag, "crmToken")
     operation: dict[str, Any] = {
         "tags": [facts.tag],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -172,7 +173,9 @@ async def test_database_unavailable_is_documented_where_it_occurs(tmp_path: Path
         for name, operation in operations().items():
             method, path = name.split(" ")
             body = examples()[operation["operationId"]].get("body")
-            answer = await client.request(method, path.format(notification_id=1, facilitator_id=1), json=body)
+            answer = await client.request(
+                method, path.format(notification_id=1, facilitator_id=1, webhook_id=UUID(int=1)), json=body
+            )
             if answer.status_code == 503 and answer.json()["code"] == "database_unavailable":
                 unavailable.append(name)
                 assert answer.headers["retry-after"] == "5"
