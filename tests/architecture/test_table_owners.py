@@ -41,6 +41,10 @@ EXCEPTIONS = {
         {"events", "payments", "outbox", "reminders", "idempotency_keys"},
         "A seat is reserved by one statement, which holds the event's row for one round trip (decision 1).",
     ),
+    "postgres/bookings/seat_batches.py": (
+        {"events", "idempotency_keys"},
+        "Seats for several requests are reserved by one statement, as a single one is (decision 14).",
+    ),
     "postgres/appointments/messages.py": (
         {"outbox"},
         "Messages about appointments, enqueued through `PostgresMessages` when an appointment is saved.",

@@ -69,6 +69,8 @@ from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQu
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.bookings.invitations import PostgresInvitationQueries
+from infrastructure.postgres.bookings.seat_batches import PostgresSeatBatches, batch_statement
+from infrastructure.postgres.bookings.seat_queues import QueuedSeatInventory
 from infrastructure.postgres.bookings.seats import PostgresSeatInventory, reserve_statement
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import (
@@ -217,11 +219,20 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     open_work = units_of_work(settings, database, routes, clock, substitutes)
     gateways, sandbox = build_gateways(settings, database, clock, substitutes.gateway)
     to_reserve, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
-    seats = PostgresSeatInventory(
-        database,
-        gateway=gateways.chosen.name,
-        reserve=reserve_statement(to_reserve, remind_before),
-        reserve_under_key=reserve_statement(to_reserve, remind_before, under_key=True),
+    seats = QueuedSeatInventory(
+        PostgresSeatInventory(
+            database,
+            gateway=gateways.chosen.name,
+            reserve=reserve_statement(to_reserve, remind_before),
+            reserve_under_key=reserve_statement(to_reserve, remind_before, under_key=True),
+        ),
+        PostgresSeatBatches(
+            database,
+            gateway=gateways.chosen.name,
+            reserve=batch_statement(to_reserve, remind_before),
+            reserve_under_keys=batch_statement(to_reserve, remind_before, under_keys=True),
+        ),
+        seconds=database.timeouts.total,
     )
     event_queries = PostgresEventQueries(database, emails_public=settings.facilitator_email_public)
     show_event = ShowEvent(event_queries)

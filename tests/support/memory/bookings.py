@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from application.bookings.ports import ReservedBooking
-from application.idempotency import CLAIM
+from application.idempotency import CLAIM, IdempotencyKeyInUse
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS, SeatEffect
 from domain.bookings import Booking, BookingChange, BookingNotFound, BookingStatus, CancelReason
@@ -18,8 +18,9 @@ from domain.invitations import Invitation, InvitationId, InvitationNotFound, Inv
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus, hold_end, status_at_booking
+from infrastructure.postgres.bookings.seat_queues import NotInBatch, SeatAnswer, SeatRequest
 from infrastructure.postgres.domain_events import WrittenEvents
-from tests.support.memory.idempotency import commit_under_key
+from tests.support.memory.idempotency import commit_under_key, is_held, request_under
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.payments import add_payment
 from tests.support.memory.reminders import MemoryReminders
@@ -240,44 +241,66 @@ class MemorySeatInventory:
         claim = CLAIM.get()
         if claim is not None and claim.made is not None:
             return msgspec.json.decode(claim.made, type=ReservedBooking)
+        request = SeatRequest(user_id, notes, now, hold_for, request_id, unpaid_at_most, claim)
         async with self._store.transaction() as transaction:
-            event = self._free(transaction.tables, event_id, user_id, now)
-            if event is None:
-                return None
-            price, starts_at = event.details.price, event.details.interval.starts_at
-            is_limited = unpaid_at_most is not None and not price.is_zero
-            if is_limited and unpaid_holds(transaction.tables, user_id) >= (unpaid_at_most or 0):
-                return None
-            held = hold_for is not None and not price.is_zero
-            hold_until = hold_end(now, hold_for or timedelta(0), starts_at=starts_at) if held else None
-            change_seats(transaction, event_id, 1)
-            booking = _add_booking(transaction, event, user_id, now, price, notes=notes, hold_until=hold_until)
-            payment = None
-            if not price.is_zero:
-                payment = add_payment(transaction, BookingRef(booking.id), self._gateway, price, now)
-            messages = MemoryMessages(transaction, self._clock)
-            await messages.enqueue_for_bookings(MessageType.BOOKING_CREATED, [booking.id])
-            await MemoryReminders(transaction, self._clock, self._offsets).align_bookings([booking.id])
-            user = user_in(transaction.tables, user_id)
-            reserved = ReservedBooking(
-                id=booking.id,
-                reference=booking.reference,
-                payment_status=booking.payment_status,
-                payment_id=payment.id if payment else None,
-                notes=notes,
-                created_at=now,
-                user_id=user_id,
-                user_name=user.name,
-                user_email=user.email,
-                event_id=event_id,
-                event_title=event.details.title,
-                facilitator_id=event.facilitator_id,
-                price=price.amount,
-                currency=price.currency,
-                hold_until=hold_until,
-            )
-            commit_under_key(transaction.tables, msgspec.to_builtins(reserved))
+            if not is_held(transaction.tables, claim):
+                raise IdempotencyKeyInUse
+            reserved = await self._reserved(transaction, event_id, request)
             transaction.commit()
+        return reserved
+
+    async def reserve_together(self, event_id: EventId, requests: Sequence[SeatRequest]) -> Sequence[SeatAnswer]:
+        answers: list[SeatAnswer] = []
+        async with self._store.transaction() as transaction:
+            for request in requests:
+                if not is_held(transaction.tables, request.claim):
+                    answers.append(NotInBatch.ALONE)
+                else:
+                    answers.append(await self._reserved(transaction, event_id, request))
+            transaction.commit()
+        return answers
+
+    async def _reserved(
+        self, transaction: Transaction, event_id: EventId, request: SeatRequest
+    ) -> ReservedBooking | None:
+        user_id, now, hold_for = request.user_id, request.now, request.hold_for
+        event = self._free(transaction.tables, event_id, user_id, now)
+        if event is None:
+            return None
+        price, starts_at = event.details.price, event.details.interval.starts_at
+        limit = request.unpaid_at_most
+        if limit is not None and not price.is_zero and unpaid_holds(transaction.tables, user_id) >= limit:
+            return None
+        held = hold_for is not None and not price.is_zero
+        hold_until = hold_end(now, hold_for or timedelta(0), starts_at=starts_at) if held else None
+        change_seats(transaction, event_id, 1)
+        booking = _add_booking(transaction, event, user_id, now, price, notes=request.notes, hold_until=hold_until)
+        payment = None
+        if not price.is_zero:
+            payment = add_payment(transaction, BookingRef(booking.id), self._gateway, price, now)
+        messages = MemoryMessages(transaction, self._clock)
+        await messages.enqueue_for_bookings(MessageType.BOOKING_CREATED, [booking.id])
+        await MemoryReminders(transaction, self._clock, self._offsets).align_bookings([booking.id])
+        user = user_in(transaction.tables, user_id)
+        reserved = ReservedBooking(
+            id=booking.id,
+            reference=booking.reference,
+            payment_status=booking.payment_status,
+            payment_id=payment.id if payment else None,
+            notes=request.notes,
+            created_at=now,
+            user_id=user_id,
+            user_name=user.name,
+            user_email=user.email,
+            event_id=event_id,
+            event_title=event.details.title,
+            facilitator_id=event.facilitator_id,
+            price=price.amount,
+            currency=price.currency,
+            hold_until=hold_until,
+        )
+        with request_under(request.claim):
+            commit_under_key(transaction.tables, msgspec.to_builtins(reserved))
         return reserved
 
     def _free(self, tables: Tables, event_id: EventId, user_id: UserId, now: datetime) -> Event | None:

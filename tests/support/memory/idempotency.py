@@ -108,8 +108,13 @@ def _held(tables: Tables, claim: Claim) -> KeyRow | None:
     return row if row is not None and row.runner == claim.runner else None
 
 
+def is_held(tables: Tables, claim: Claim | None) -> bool:
+    """Whether the claim, if there is one, was not taken over."""
+    return claim is None or _held(tables, claim) is not None
+
+
 @contextmanager
-def request_under(claim: Claim) -> Iterator[None]:
+def request_under(claim: Claim | None) -> Iterator[None]:
     """Within it the use cases run for a request with this claim."""
     reset = CLAIM.set(claim)
     try:

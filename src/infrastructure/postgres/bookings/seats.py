@@ -28,23 +28,13 @@ from infrastructure.postgres.outbox import payloads
 # The account has the column `is_active`. A statement that waits for the event's row reads the account as of before the
 # wait, but the row as of after it; therefore the row has a copy, `facilitator_active`. The subquery is scalar, because
 # an EXISTS becomes a join, which a plan made for small tables may start from the wrong table.
-GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity AND facilitator_active
+_GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > {now} AND booked < capacity AND facilitator_active
       AND (SELECT is_active FROM users WHERE users.id = facilitator_id)
-      AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
-
-
-UNDER_LIMIT = "unpaid_holds($2) < $8"
+      AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = {user} AND status <> 'cancelled')"""
 
 _UNDER_KEY = """claim AS (
     SELECT true FROM idempotency_keys WHERE owner = $9 AND key = $10 AND runner = $11 FOR UPDATE
 ), """
-
-_PLACED = """
-SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
-       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency,
-       (SELECT id FROM asked) AS payment_id
-FROM b, e, users u WHERE u.id = $2
-"""
 
 _SAID = """
 , placed AS ({}), said AS (
@@ -53,6 +43,77 @@ _SAID = """
 )
 SELECT * FROM placed
 """
+
+
+def guard(*, user: str, now: str) -> str:
+    """The condition for a seat in event `$1`."""
+    return _GUARD.format(user=user, now=now)
+
+
+def booking_insert(*, user: str, notes: str, now: str, hold_for: str, rows: str) -> str:
+    """Adds a booking for each of `rows`, which have the columns of the event `e`."""
+    return f"""
+    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until,
+                          price, currency, refund_policy, schedule_revision)
+    SELECT e.id, {user}, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, {notes}, {now},
+           CASE WHEN e.price > 0 AND {hold_for}::interval IS NOT NULL
+                THEN least({now}::timestamptz + {hold_for}::interval, e.starts_at) END,
+           e.price, e.currency, e.refund_policy, e.schedule_revision
+    FROM {rows}
+    RETURNING *
+"""  # noqa: S608 (composed of constants)
+
+
+def follow_ups(
+    destinations: Iterable[Destination],
+    remind_before: Sequence[timedelta],
+    *,
+    request_id: str,
+    gateway: str,
+    event: str = "e",
+) -> str:
+    """Common table expressions for what is written with each new booking `b`: payment, messages, reminders. `event` is
+    an item of FROM with the event `e` after that booking."""
+    return f"""asked AS (
+    INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at)
+    SELECT b.id, {gateway}, e.price, e.currency, 'pending', b.created_at FROM b, {event} WHERE e.price > 0
+    RETURNING id, booking_id
+), enqueued AS (
+    INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+    SELECT d.name, s.lane, '{MessageType.BOOKING_CREATED}', s.snapshot, s.request_id, s.occurred_at
+    FROM (
+        SELECT {payloads.BOOKING_ORDERING_KEY} AS lane, {request_id} AS request_id, b.created_at AS occurred_at,
+               {payloads.booking_payload(agreed=payloads.AGREED_NOW)} AS snapshot
+        FROM b, {event}, users u, users f
+        WHERE u.id = b.user_id AND f.id = e.facilitator_id
+        OFFSET 0 -- composes each payload once, and not for each destination
+    ) s, {payloads.destinations(destinations)}
+){_reminded(remind_before, event)}"""  # noqa: S608 (composed of constants)
+
+
+def _reminded(remind_before: Sequence[timedelta], event: str) -> str:
+    if not remind_before:
+        return ""
+    offsets = ", ".join(f"interval '{offset.total_seconds():.0f} s'" for offset in remind_before)
+    return f""", reminded AS (
+    INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at)
+    SELECT b.id, b.user_id, o, e.starts_at, e.starts_at - o FROM b, {event}, unnest(ARRAY[{offsets}]) AS o
+    WHERE e.starts_at - o > b.created_at
+)"""  # noqa: S608 (composed of constants)
+
+
+def placed(event: str = "e", *, also: str = "") -> str:
+    """The new bookings as `ReservedBooking` has them, and more columns."""
+    return f"""
+SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
+       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency,
+       asked.id AS payment_id{also}
+FROM b LEFT JOIN asked ON asked.booking_id = b.id, {event}, users u WHERE u.id = b.user_id
+"""  # noqa: S608 (composed of constants)
+
+
+GUARD = guard(user="$2", now="$4")
+UNDER_LIMIT = "unpaid_holds($2) < $8"
 
 
 def reserve_statement(
@@ -83,42 +144,12 @@ WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
     UPDATE events SET booked = booked + 1, version = version + 1 FROM account
     WHERE id = $1 AND {GUARD} AND may_hold AND (price = 0) = is_free
     RETURNING events.*
-), b AS (
-    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until,
-                          price, currency, refund_policy, schedule_revision)
-    SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4,
-           CASE WHEN e.price > 0 AND $7::interval IS NOT NULL
-                THEN least($4::timestamptz + $7::interval, e.starts_at) END,
-           e.price, e.currency, e.refund_policy, e.schedule_revision
-    FROM e
-    RETURNING *
-), asked AS (
-    INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at)
-    SELECT b.id, $6, e.price, e.currency, 'pending', $4 FROM b, e WHERE e.price > 0
-    RETURNING id
-), enqueued AS (
-    INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-    SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{MessageType.BOOKING_CREATED}', s.snapshot, $5, $4
-    FROM b, e, users u, users f,
-         LATERAL (SELECT {payloads.booking_payload(agreed=payloads.AGREED_NOW)} AS snapshot) s,
-         {payloads.destinations(destinations)}
-    WHERE u.id = $2 AND f.id = e.facilitator_id
+), b AS ({booking_insert(user="$2", notes="$3", now="$4", hold_for="$7", rows="e")}
+), {follow_ups(destinations, remind_before, request_id="$5", gateway="$6")}
 """  # noqa: S608 (composed of constants)
-    statement += f"){_reminded(remind_before)}"
     if under_key:
-        return statement + _SAID.format(_PLACED)
-    return statement + _PLACED
-
-
-def _reminded(remind_before: Sequence[timedelta]) -> str:
-    if not remind_before:
-        return ""
-    offsets = ", ".join(f"interval '{offset.total_seconds():.0f} s'" for offset in remind_before)
-    return f""", reminded AS (
-    INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at)
-    SELECT b.id, $2, o, e.starts_at, e.starts_at - o FROM b, e, unnest(ARRAY[{offsets}]) AS o
-    WHERE e.starts_at - o > $4
-)"""  # noqa: S608 (composed of constants)
+        return statement + _SAID.format(placed())
+    return statement + placed()
 
 
 RESERVE = reserve_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED])
@@ -159,7 +190,7 @@ class PostgresSeatInventory:
                     )
             if row is None and claim is not None:
                 await require_claim(connection, claim)
-        return _placed(row, user_id) if row else None
+        return placed_of(row, user_id) if row else None
 
     async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
         async with self._database.connection() as connection:
@@ -181,7 +212,8 @@ class PostgresSeatInventory:
         return count
 
 
-def _placed(row: asyncpg.Record, user_id: UserId) -> ReservedBooking:
+def placed_of(row: asyncpg.Record, user_id: UserId) -> ReservedBooking:
+    """A row of `placed`."""
     return ReservedBooking(
         id=BookingId(row["id"]),
         reference=row["reference"],
