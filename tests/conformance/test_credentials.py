@@ -9,6 +9,7 @@ import pytest
 from application.accounts.ports import AccessClaims, PasswordHasher, Tokens
 from domain.accounts import LoginId, UserId
 from domain.errors import Unauthenticated
+from infrastructure.auth import jwt
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.passwords import Argon2Passwords
 from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
@@ -106,3 +107,33 @@ def test_text_that_is_no_token_is_rejected(tokens: Tokens, token: str) -> None:
 def test_changed_claims_need_another_token(tokens: Tokens, claims: AccessClaims) -> None:
     changed = replace(claims, token_version=4)
     assert tokens.read_access(tokens.issue_access(changed, NOW)) == changed
+
+
+def test_verified_token_expires_like_another(claims: AccessClaims) -> None:
+    clock = SettableClock(NOW)
+    tokens = JsonWebTokens("a key of 32 bytes for these tests", clock, access_for=MINUTE, refresh_for=MINUTE)
+    token = tokens.issue_access(claims, NOW)
+    assert [tokens.read_access(token) for _ in range(2)] == [claims] * 2
+    clock.moment = NOW + 2 * MINUTE
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            tokens.read_access(token)
+    clock.moment = NOW - MINUTE
+    with pytest.raises(Unauthenticated):
+        tokens.read_access(token)  # issued in the future
+    clock.moment = NOW
+    assert tokens.read_access(token) == claims
+
+
+def test_number_of_remembered_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch, claims: AccessClaims) -> None:
+    monkeypatch.setattr(jwt, "VERIFIED_TOKENS", 3)
+    tokens = JsonWebTokens(
+        "a key of 32 bytes for these tests", SettableClock(NOW), access_for=MINUTE, refresh_for=MINUTE
+    )
+    for user in range(1, 8):
+        expected = replace(claims, user_id=UserId(user))
+        assert tokens.read_access(tokens.issue_access(expected, NOW)) == expected
+        assert len(tokens._verified) == min(user, 3)
+    with pytest.raises(Unauthenticated):
+        tokens.read_access("no token")
+    assert len(tokens._verified) == 3

@@ -4,6 +4,7 @@ the other (RFC 8725, 3.9 and 3.11)."""
 import base64
 import hashlib
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,14 @@ from application.accounts.ports import AccessClaims
 from application.ports import Clock
 from domain.accounts import LoginId, UserId
 from domain.errors import Unauthenticated
-from infrastructure.auth.token_times import UNCHECKED, check_times
+from infrastructure.auth.token_times import TIMES, UNCHECKED, check_times
 
 ISSUER = "convene"
 ACCESS = "access"
 REFRESH = "refresh"
 CLOCK_SKEW = timedelta(seconds=5)
+VERIFIED_TOKENS = 4096
+"""Access tokens whose signature and claims are not verified again."""
 
 
 class JsonWebTokens:
@@ -29,6 +32,8 @@ class JsonWebTokens:
         self._clock = clock
         self._access_for = access_for
         self._refresh_for = refresh_for
+        self._verified: dict[bytes, tuple[Mapping[str, Any], AccessClaims]] = {}
+        """By the token's digest, oldest first. The times of a token are compared with the clock at each use."""
 
     def issue_access(self, claims: AccessClaims, now: datetime) -> str:
         return self._issue(
@@ -41,14 +46,20 @@ class JsonWebTokens:
         )
 
     def read_access(self, token: str) -> AccessClaims:
-        claims = self._read(ACCESS, token)
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        known = self._verified.get(digest)
+        if known is None:
+            claims = self._read(ACCESS, token)
+            known = {name: claims[name] for name in TIMES if name in claims}, _access_claims(claims)
+            if len(self._verified) >= VERIFIED_TOKENS:
+                del self._verified[next(iter(self._verified))]
+            self._verified[digest] = known
         try:
-            user_id, version = int(claims["sub"]), claims["ver"]
-            if not isinstance(version, int) or not 0 < user_id < 2**63:
-                raise Unauthenticated
-            return AccessClaims(UserId(user_id), LoginId(uuid.UUID(claims["sid"])), version)
-        except (KeyError, ValueError, TypeError, AttributeError):
+            check_times(known[0], self._clock.now(), CLOCK_SKEW.total_seconds())
+        except jwt.InvalidTokenError:
+            del self._verified[digest]
             raise Unauthenticated from None
+        return known[1]
 
     def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
         expires_at = now + self._refresh_for
@@ -86,3 +97,14 @@ class JsonWebTokens:
         if claims.get("typ") != kind:
             raise Unauthenticated
         return claims
+
+
+def _access_claims(claims: Mapping[str, Any]) -> AccessClaims:
+    """Raises `Unauthenticated`."""
+    try:
+        user_id, version = int(claims["sub"]), claims["ver"]
+        if not isinstance(version, int) or not 0 < user_id < 2**63:
+            raise Unauthenticated
+        return AccessClaims(UserId(user_id), LoginId(uuid.UUID(claims["sid"])), version)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise Unauthenticated from None

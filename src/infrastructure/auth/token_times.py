@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 from jwt.types import Options
 
+TIMES = ("exp", "iat", "nbf")
 UNCHECKED: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
 """Options of PyJWT that leave these times to `check_times`."""
 
