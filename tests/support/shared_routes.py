@@ -7,14 +7,13 @@ in the application that answers the request. An application whose parts a test h
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from copy import copy
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 from litestar import Litestar
-from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from interfaces.http import app as http
@@ -46,7 +45,7 @@ class _LateProviders(Providers):
     """Provides what the present application has; every check is that of the product."""
 
     def add_value(self, kind: Any, value: Any, source: str) -> None:
-        self._add(kind, source, Provide(lambda: _values.get()[kind], sync_to_thread=False))
+        self._add(kind, source)
         self._values[kind] = value
 
     def call(self, function: Callable[..., T]) -> Callable[..., T]:
@@ -65,9 +64,9 @@ class _LateProviders(Providers):
     def bind(self, handlers: Iterable[Any]) -> list[Any]:
         return [] if _prototype() else super().bind(handlers)
 
-    def _values_for(self, function: Callable[..., Any]) -> Any:
-        super()._values_for(function)  # raises `NotProvided`
-        return _LateValues(injected(function))
+    def _values_for(self, function: Callable[..., Any], other_than: Container[str] = ()) -> Mapping[str, Any]:
+        found = super()._values_for(function, other_than)  # raises `NotProvided`
+        return _LateValues({name: kind for name, kind in injected(function).items() if name in found})
 
 
 _prototypes: list[Litestar] = []

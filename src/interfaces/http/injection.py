@@ -1,19 +1,19 @@
 """Injection by type: the annotation of a parameter decides what handlers, guards, hooks and providers receive.
 
-Everything is resolved when the application is built. Litestar resolves dependencies by parameter name, so each handler
-receives its own mapping of names to providers; a request costs no look-up by type.
+Everything is resolved when the application is built. A bound handler is a function without the injected parameters,
+which fills them in: Litestar's own dependencies would take a task for each of them and request.
 """
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from copy import copy
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, get_args, get_type_hints
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.di import Dependency, Provide
+from litestar.di import Dependency
 from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidationMarker
 
@@ -63,12 +63,18 @@ def guard(scheme: str, *raises: type[DomainError]) -> Callable[[Callable[..., Aw
     return functools.partial(Guard, scheme=scheme, raises=raises)
 
 
+class _OfRequest(NamedTuple):
+    function: Callable[..., Any]
+    is_async: bool
+
+
 class Providers:
     """What can be injected, by type: values to all, values of the request to handlers only."""
 
     def __init__(self) -> None:
-        self._by_type: dict[Any, tuple[str, Provide]] = {}
+        self._sources: dict[Any, str] = {}
         self._values: dict[Any, Any] = {}
+        self._of_request: dict[Any, _OfRequest] = {}
 
     def add_fields(self, parts: Iterable[Any]) -> None:
         """Provides each field of these dataclass instances under its declared type. Raises `ProvidedTwice`."""
@@ -80,18 +86,17 @@ class Providers:
 
     def add_value(self, kind: Any, value: Any, source: str) -> None:
         """Provides one value to every request. `source` names it in errors. Raises `ProvidedTwice`."""
-        self._add(kind, source, Provide(_constant(value), sync_to_thread=False))
+        self._add(kind, source)
         self._values[kind] = value
 
     def add_of_request(self, kind: Any, function: Callable[..., Any]) -> None:
         """Provides what this function returns for the request, its only parameter that is not injected. A function that
         is not async must not block. Raises `NotProvided`, `ProvidedTwice`."""
-        is_async = inspect.iscoroutinefunction(function)
-        provide = _of_request(self.call(function))
-        self._add(kind, _name(function), Provide(provide, sync_to_thread=None if is_async else False))
+        self._add(kind, _name(function))
+        self._of_request[kind] = _OfRequest(self.call(function), inspect.iscoroutinefunction(function))
 
     def bind(self, handlers: Iterable[Handler]) -> list[Handler]:
-        """Copies of these handlers with a provider for each injected parameter, of their guards as well. Raises
+        """Copies of these handlers whose functions receive the injected parameters, and of their guards as well. Raises
         `NotProvided`."""
         return [self._bound(handler) for handler in handlers]
 
@@ -101,8 +106,12 @@ class Providers:
 
     def _bound(self, handler: Handler) -> Handler:
         bound = copy(handler)
-        bound.dependencies = {**(handler.dependencies or {}), **self._for(handler)}
         bound.guards = [self._bound_guard(each) for each in handler.guards or ()]
+        function: Any = handler.fn
+        needed = injected(function)
+        if needed:
+            of_request = {name: self._of_request[kind] for name, kind in needed.items() if kind in self._of_request}
+            bound(_injecting(function, self._values_for(function, other_than=of_request), of_request))
         return bound
 
     def _bound_guard(self, unbound: Any) -> Any:
@@ -110,29 +119,28 @@ class Providers:
             return unbound
         return dataclasses.replace(unbound, values=self._values_for(unbound.function))
 
-    def _values_for(self, function: Callable[..., Any]) -> dict[str, Any]:
-        needed = injected(function)
+    def _values_for(self, function: Callable[..., Any], other_than: Container[str] = ()) -> Mapping[str, Any]:
+        needed = {name: kind for name, kind in injected(function).items() if name not in other_than}
         for parameter, kind in needed.items():
             if kind not in self._values:
                 raise NotProvided(_name(function), parameter, kind)
         return {parameter: self._values[kind] for parameter, kind in needed.items()}
 
-    def _for(self, handler: BaseRouteHandler) -> Mapping[str, Provide]:
-        found = {}
-        for parameter, kind in injected(handler.fn).items():
-            if kind not in self._by_type:
-                raise NotProvided(_name(handler.fn), parameter, kind)
-            _, found[parameter] = self._by_type[kind]
-        return found
-
-    def _add(self, kind: Any, source: str, provider: Provide) -> None:
-        if kind in self._by_type:
-            raise ProvidedTwice(kind, self._by_type[kind][0], source)
-        self._by_type[kind] = (source, provider)
+    def _add(self, kind: Any, source: str) -> None:
+        if kind in self._sources:
+            raise ProvidedTwice(kind, self._sources[kind], source)
+        self._sources[kind] = source
 
 
-def injected(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types of the parameters that are annotated with `Inject`, by the parameters' names."""
+_INJECTED = "__injected__"
+
+
+def injected(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The types of the parameters that are annotated with `Inject`, by the parameters' names; of a bound handler those
+    that it had."""
+    bound: Mapping[str, Any] | None = getattr(function, _INJECTED, None)
+    if bound is not None:
+        return bound
     return {
         name: get_args(annotation)[0]
         for name, annotation in get_type_hints(function, include_extras=True).items()
@@ -140,23 +148,36 @@ def injected(function: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def _constant(value: T) -> Callable[[], T]:
-    def provide() -> Any:
-        return value
+def _injecting(
+    function: Callable[..., Awaitable[Any]], values: Mapping[str, Any], of_request: Mapping[str, _OfRequest]
+) -> Callable[..., Awaitable[Any]]:
+    """The function without its injected parameters, which are filled at each call. If one of them is of the request,
+    the request becomes a parameter."""
+    signature = inspect.signature(function)
+    asks_for_request = "request" in signature.parameters
 
-    return provide
+    async def call(**given: Any) -> Any:
+        return await function(**given, **values)
 
+    async def call_with_request(request: Request[Any, Any, Any], **given: Any) -> Any:
+        for name, provide in of_request.items():
+            found = provide.function(request)
+            given[name] = await found if provide.is_async else found
+        if asks_for_request:
+            given["request"] = request
+        return await function(**given, **values)
 
-def _of_request(function: Callable[[Request[Any, Any, Any]], Any]) -> Callable[[Request[Any, Any, Any]], Any]:
-    """The function with its injected parameters filled and hidden, because Litestar would resolve them by name."""
-
-    async def provide_async(request: Request[Any, Any, Any]) -> Any:
-        return await function(request)
-
-    def provide(request: Request[Any, Any, Any]) -> Any:
-        return function(request)
-
-    return provide_async if inspect.iscoroutinefunction(function) else provide
+    filled = functools.wraps(function)(call_with_request if of_request else call)
+    needed = injected(function)
+    parameters = [each for name, each in signature.parameters.items() if name not in needed]
+    hints = get_type_hints(function, include_extras=True)
+    if of_request and not asks_for_request:
+        parameters.insert(0, inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD))
+        hints["request"] = Request[Any, Any, Any]
+    filled.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    filled.__annotations__ = {name: hint for name, hint in hints.items() if name not in needed}
+    setattr(filled, _INJECTED, needed)
+    return filled
 
 
 def _name(kind: Any) -> str:

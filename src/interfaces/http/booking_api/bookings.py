@@ -151,11 +151,10 @@ PaymentStatusFilter = Annotated[
 
 @post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
 async def create_booking(
-    request: Request[Actor, Any, Any], data: JSONBody[NewBookingRequest], book_seat: Inject[BookSeat]
+    data: JSONBody[NewBookingRequest], actor: Inject[Actor], book_seat: Inject[BookSeat]
 ) -> BookingCreated:
     require_one_seat(data.quantity)
-    # With `actor` there would be two dependencies, and Litestar resolves two in a task group: 0.13 ms of 0.92 (CPU).
-    new = await book_seat(request.user.user.id, EventId(data.event_id), data.notes, return_url=data.return_url)
+    new = await book_seat(actor.user.id, EventId(data.event_id), data.notes, return_url=data.return_url)
     return BookingCreated("Booking created successfully", _created(new), new.payment_url)
 
 

@@ -16,7 +16,7 @@ from application.accounts.sessions import Actor
 from application.ports import Clock
 from domain.errors import NotFound
 from interfaces.http.authentication import CREATES, ISSUES_TOKENS
-from interfaces.http.injection import Guard
+from interfaces.http.injection import Guard, injected
 from interfaces.http.parameters import Converter, converter_in
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
@@ -89,8 +89,11 @@ class Operation:
     @cached_property
     def calls(self) -> list[type]:
         """The injected types of the handler: use cases, queries, the clock."""
-        asked = [parameter.annotation for parameter in self.handler.parsed_fn_signature.parameters.values()]
-        return [kind for kind in asked if isinstance(kind, type) and kind.__module__.startswith("application.")]
+        return [
+            kind
+            for kind in injected(self.handler.fn).values()
+            if isinstance(kind, type) and kind.__module__.startswith("application.")
+        ]
 
     @property
     def use_cases(self) -> list[type]:

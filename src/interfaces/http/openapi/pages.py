@@ -32,8 +32,8 @@ def show_docs() -> Response[bytes]:
     return Response(api_docs.page("Convene API"), headers={"Content-Security-Policy": api_docs.SECURITY_POLICY})
 
 
-@get("/openapi.json", opt=public, include_in_schema=False, sync_to_thread=False)
-def show_document(request: Request[Any, Any, Any], encoded: Inject[EncodedDocument]) -> Response[bytes]:
+@get("/openapi.json", opt=public, include_in_schema=False)
+async def show_document(request: Request[Any, Any, Any], encoded: Inject[EncodedDocument]) -> Response[bytes]:
     return Response(encoded.of(request.app), media_type=MediaType.JSON)
 
 
