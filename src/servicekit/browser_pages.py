@@ -60,7 +60,7 @@ class BrowserPages:
         self._links = links
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
-        if scope["type"] == "http" and prefers_html(_accept(scope["headers"])):
+        if scope["type"] == "http" and _may_prefer_html(scope["headers"]) and prefers_html(_accept(scope["headers"])):
             send = _Answer(self, send, is_root=scope["path"] == "/" and scope["method"] in {"GET", "HEAD"}).send
         await self._app(scope, receive, send)
 
@@ -141,6 +141,11 @@ def _media_range(text: str) -> tuple[str, float]:
         return name, min(max(float(quality), 0.0), 1.0)
     except ValueError:
         return name, 0.0
+
+
+def _may_prefer_html(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """False for most programs, without a closer look."""
+    return any(name.lower() == b"accept" and b"text/html" in value.lower() for name, value in headers)
 
 
 def _accept(headers: Sequence[tuple[bytes, bytes]]) -> str:

@@ -5,7 +5,6 @@ A scrape reaches one of several processes behind an address. They therefore coun
 """
 
 import os
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -35,14 +34,17 @@ class DroppedLines:
     ) -> None:
         self._counter = Counter(name, help_text, ("reason",), registry=registry)
         self._read = read or dropped_lines
-        self._counted: Tally[str] = Tally()
+        self._counted: Mapping[str, int] = {}
         self.update()
 
     def update(self) -> None:
         """To be called with each request, because a scrape reaches one process of several."""
-        for reason, lines in self._read().items():
-            self._counter.labels(reason).inc(lines - self._counted[reason])
-            self._counted[reason] = lines
+        lines_so_far = self._read()
+        if lines_so_far == self._counted:
+            return
+        for reason, lines in lines_so_far.items():
+            self._counter.labels(reason).inc(lines - self._counted.get(reason, 0))
+        self._counted = dict(lines_so_far)
 
 
 class _ReadMetrics(Collector):

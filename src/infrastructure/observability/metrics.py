@@ -26,6 +26,7 @@ class Metrics:
 
     def __init__(self, dropped_log_lines: Callable[[], Mapping[str, int]] | None = None) -> None:
         self._registry = CollectorRegistry()
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "convene_http_requests",
             "Requests by route template, method and status class. Status none: the client disconnected first.",
@@ -75,10 +76,21 @@ class Metrics:
 
     def request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """`route` is a template, never the path itself. `status` 0: the client disconnected before the response."""
-        method = method if method in METHODS else "other"
-        self._requests.labels(route, method, f"{status // 100}xx" if status else "none").inc()
-        self._seconds.labels(route).observe(seconds)
+        counter, histogram = self._series.get((route, method, status)) or self._series_of(route, method, status)
+        counter.inc()
+        histogram.observe(seconds)
         self._dropped.update()
+
+    def _series_of(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+        """The counter and the histogram of such requests. They are kept: routes, methods and statuses are few."""
+        known = method if method in METHODS else "other"
+        series = (
+            self._requests.labels(route, known, f"{status // 100}xx" if status else "none"),
+            self._seconds.labels(route),
+        )
+        if known == method:
+            self._series[route, method, status] = series
+        return series
 
     def refused(self, code: str) -> None:
         self._refusals.labels(code).inc()

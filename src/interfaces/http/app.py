@@ -38,12 +38,11 @@ from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import CountError, ErrorFormats, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.injection import Inject, Providers
-from interfaces.http.json_bodies import StrictRequest
+from interfaces.http.json_bodies import JsonResponse, StrictRequest
 from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.live.sockets import SocketOrigins
-from interfaces.http.methods import add_allow_header
 from interfaces.http.middleware import MAX_BODY, RequestMiddleware
 from interfaces.http.openapi import PLUGINS, openapi_config
 from interfaces.http.openapi.pages import EncodedDocument
@@ -133,13 +132,13 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         exception_handlers={Exception: providers.call(handle)},
         before_request=providers.call(_before_handler),
         after_request=pause_before_encoding,
-        before_send=[add_allow_header],
         lifespan=[closing],
         cors_config=CORSConfig(
             allow_origins=list(parts.settings.cors_allowed_origins),
             expose_headers=["Idempotency-Replayed", "Link", "Retry-After", "X-Request-ID"],
         ),
         request_class=StrictRequest,
+        response_class=JsonResponse,
         request_max_body_size=MAX_BODY,
         openapi_config=openapi_config(providers),
         plugins=[*PLUGINS],

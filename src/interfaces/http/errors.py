@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar.exceptions import ClientException, HTTPException, SerializationException, ValidationException
 
 from application.idempotency import IdempotencyAnswerLost, IdempotencyKeyInUse, IdempotencyKeyReused
@@ -26,6 +26,7 @@ from domain.errors import (
     Unavailable,
 )
 from interfaces.http.injection import Inject
+from interfaces.http.json_bodies import JsonResponse
 from interfaces.http.log_redaction import shown
 from servicekit.json_values import plain_reason
 from servicekit.logging import current_request_id
@@ -145,11 +146,10 @@ def handle(
     if response.status == 500:
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
     error_format = request.scope["state"].get(_CHOSEN) or error_formats.of(request.scope["path"])
-    return Response(
+    return JsonResponse(
         body_of(response, error_format, current_request_id()),
         status_code=response.status,
         headers=response.headers,
-        media_type=MediaType.JSON,
     )
 
 

@@ -4,19 +4,15 @@ Litestar lists only the methods of the handler that was registered first, and no
 """
 
 from litestar import Litestar
-from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import HttpMethod, ScopeType
+from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Scope
+from litestar.types import Scope
 from litestar.utils import normalize_path
 
 
-async def add_allow_header(message: Message, scope: Scope) -> None:
-    """Litestar's `before_send` hook: adds the Allow header."""
-    if message["type"] != "http.response.start" or scope["type"] != ScopeType.HTTP:
-        return
-    if message["status"] == 405 or (scope["method"] == "OPTIONS" and message["status"] == 204):
-        MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(allowed_methods(scope["app"], scope["path"]))
+def allow_header(scope: Scope) -> tuple[bytes, bytes]:
+    """The Allow header of the scope's path, once the application has the scope."""
+    return b"allow", ", ".join(allowed_methods(scope["litestar_app"], scope["path"])).encode()
 
 
 def allowed_methods(app: Litestar, path: str) -> list[str]:

@@ -4,10 +4,11 @@ It wraps Litestar because Litestar's own middleware does not run for requests th
 """
 
 import asyncio
+import os
+import random
 import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
@@ -21,6 +22,7 @@ from domain.errors import DomainError, Overloaded
 from interfaces.http.authentication import token_in
 from interfaces.http.errors import ErrorFormat, ErrorFormats, ErrorResponse, body_of, error_response, framework_response
 from interfaces.http.log_redaction import shown
+from interfaces.http.methods import allow_header
 from servicekit.numbers import has_unbounded_number
 
 _log = structlog.get_logger()
@@ -46,6 +48,10 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+_SECURITY_NAMES = {name for name, _ in SECURITY_HEADERS}
+
+_ids = random.Random()  # noqa: S311 (ids of requests are no secrets)
+os.register_at_fork(after_in_child=_ids.seed)
 
 
 class _ClientLeft(Exception):
@@ -129,10 +135,12 @@ class RequestMiddleware:
         request_id = _request_id(headers)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id, self._draining)
         started = time.perf_counter()
         # A HEAD is handled as a GET; the server omits the body (RFC 9110, 9.3.2).
-        asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
+        asked = scope
+        if scope["method"] == "HEAD":
+            asked = cast(HTTPScope, {**scope, "method": HttpMethod.GET, ONLY_HEAD: True})
+        answer = _Answer(asked, send, request_id, self._draining)
         left: Callable[[], None] | None = None
         is_logged = True
         try:
@@ -142,7 +150,7 @@ class RequestMiddleware:
             if upload is not None:
                 await self._require_uploader(headers)
             receive = await _sound_request(scope, headers, receive, upload)
-            await self._app(cast(Scope, asked), receive, answer.send)
+            await self._app(asked, receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.response, self._error_formats.of(scope["path"]))
         except Overloaded as error:
@@ -217,7 +225,8 @@ class _Socket:
 class _Answer:
     """Adds the common headers to every response."""
 
-    def __init__(self, send: Send, request_id: str, draining: Callable[[], bool]) -> None:
+    def __init__(self, scope: HTTPScope, send: Send, request_id: str, draining: Callable[[], bool]) -> None:
+        self._scope = scope
         self._send = send
         self._request_id = request_id
         self._draining = draining
@@ -227,19 +236,28 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = list(message.get("headers", ()))
-            present = {name.lower() for name, _ in headers}
-            if (b"content-type", _EVENT_STREAM) in headers:
-                self.streaming_since = time.perf_counter()
-            headers += [header for header in SECURITY_HEADERS if header[0] not in present]
-            headers.append((b"x-request-id", self._request_id.encode()))
-            if self._draining():
-                headers.append((b"connection", b"close"))
-            message["headers"] = headers
+            message["headers"] = self._headers(message.get("headers", ()))
         elif message["type"] == "http.response.body" and len(message["body"]) > SENT_AT_ONCE:
             await self._send_in_parts(message["body"], more_body=message["more_body"])
             return
         await self._send(message)
+
+    def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers = list(given)
+        present = {name.lower() for name, _ in headers}
+        if (b"content-type", _EVENT_STREAM) in headers:
+            self.streaming_since = time.perf_counter()
+        if self.status == 405 or (self.status == 204 and self._scope["method"] == "OPTIONS"):
+            headers = [header for header in headers if header[0].lower() != b"allow"]
+            headers.append(allow_header(self._scope))
+        if present.isdisjoint(_SECURITY_NAMES):
+            headers += SECURITY_HEADERS
+        else:
+            headers += [header for header in SECURITY_HEADERS if header[0] not in present]
+        headers.append((b"x-request-id", self._request_id.encode()))
+        if self._draining():
+            headers.append((b"connection", b"close"))
+        return headers
 
     async def _send_in_parts(self, body: bytes, *, more_body: bool) -> None:
         """Sends a large body in parts, so that neither the write nor a slow client delays other requests."""
@@ -258,11 +276,12 @@ class _Answer:
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The request's id: that of the caller if valid, else the trace id, else a new one."""
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    if _REQUEST_ID.fullmatch(given):
-        return given
-    trace = _TRACE.match(headers.get(b"traceparent", b"").decode("latin-1"))
-    return trace[1] if trace else uuid.uuid4().hex
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given.decode("latin-1")):
+        return given.decode()
+    parent = headers.get(b"traceparent")
+    trace = _TRACE.match(parent.decode("latin-1")) if parent is not None else None
+    return trace[1] if trace else f"{_ids.getrandbits(128):032x}"
 
 
 async def _sound_request(

@@ -16,6 +16,7 @@ from domain.errors import Invalid
 from domain.events import EventType
 from domain.money import exponent
 from domain.time import as_utc
+from interfaces.http.json_bodies import JsonResponse
 
 DefaultCurrency = NewType("DefaultCurrency", str)
 """The ISO 4217 code of a price that is given without a currency (`DEFAULT_CURRENCY`)."""
@@ -62,7 +63,7 @@ class Done(Struct):
 
 def array_page(request: Request[Any, Any, Any], page: Page[View], present: Callable[[View], T]) -> Response[list[T]]:
     """A page whose body is a bare array: the way to the next one stands in a `Link` header (RFC 8288)."""
-    return Response([present(item) for item in page.items], headers=_next_link(request, page.next))
+    return JsonResponse([present(item) for item in page.items], headers=_next_link(request, page.next))
 
 
 class PageBody(Protocol):
@@ -74,7 +75,7 @@ Body = TypeVar("Body", bound=PageBody)
 
 def object_page(request: Request[Any, Any, Any], body: Body) -> Response[Body]:
     """A page whose body is an object: the same `Link` header beside its `next_cursor`."""
-    return Response(body, headers=_next_link(request, body.next_cursor))
+    return JsonResponse(body, headers=_next_link(request, body.next_cursor))
 
 
 def _next_link(request: Request[Any, Any, Any], cursor: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from domain.events import EventId
 from interfaces.http.authentication import signed_in
 from interfaces.http.errors import MISSING_FIELD, answer_errors_in
 from interfaces.http.injection import Inject
+from interfaces.http.json_bodies import JsonResponse
 from interfaces.http.schemas import BodyId, require_one_seat
 from interfaces.http.sessions_api.errors import booking_error_format
 
@@ -61,7 +62,7 @@ async def book(
             raise Invalid({"event_id": "Must not be given together with session_id"})
     require_one_seat(data.quantity)
     new = await book_seat(actor.user.id, EventId(event_id), data.notes, return_url=data.return_url)
-    return Response(Booked(message, new.reserved.id), status_code=status)
+    return JsonResponse(Booked(message, new.reserved.id), status_code=status)
 
 
 ROUTES = [book]
