@@ -9,7 +9,6 @@ from email.headerregistry import Address
 from functools import lru_cache
 
 import idna
-from email_validator import EmailNotValidError, validate_email
 
 LONGEST_INPUT = 320
 """Characters that are processed: 64 before the @ and 255 after it (RFC 5321, 4.5.3.1)."""
@@ -37,6 +36,8 @@ def same_spelling(text: str) -> str:
     text = text.strip()
     if len(text) > LONGEST_INPUT:
         raise UnusableAddress(f"The email address is too long: at most {LONGEST_ADDRESS} characters.")
+    from email_validator import EmailNotValidError, validate_email  # 0.02 s of CPU, which few processes need
+
     try:
         return validate_email(text, check_deliverability=False, test_environment=True).normalized.lower()
     except (EmailNotValidError, ValueError) as error:

@@ -11,10 +11,16 @@ BY_SETTING = {"opentelemetry", "stripe", "requests"}
 OF_MIGRATIONS = {"alembic", "mako"}
 OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "icalendar", "jwt", "prometheus_client", "redis"}
 OF_CRM = {"aiosmtplib", "asyncpg", "httpx", "jinja2", "litestar", "sqlalchemy", "structlog", "uvicorn"}
+OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "icalendar", "jinja2"}
+"""Loaded by the API when a request needs them."""
 OF_TESTS = {"faker", "polyfactory", "pytest", "hypothesis"}
 
 HELP = (
     "import click; import interfaces.cli as c; [c.convene.get_command(click.Context(c.convene), n) for n in c.COMMANDS]"
+)
+BUILD = (
+    "from interfaces.cli.openapi import DRAWING; from infrastructure.settings import load_settings;"
+    " from interfaces.http.app import assemble; assemble(c.build(load_settings(DRAWING)))"
 )
 NEVER = BY_SETTING | OF_TESTS
 
@@ -27,16 +33,18 @@ NEVER = BY_SETTING | OF_TESTS
             (HELP, NEVER | OF_MIGRATIONS | OF_API_AND_WORKER | OF_CRM - {"httpx"} | {"crm"}),
             ("import crm.app", NEVER | OF_MIGRATIONS | OF_API_AND_WORKER - {"prometheus_client"}),
         ],
-        # What is imported for the worker stays imported for the API: what neither needs is not there.
+        [
+            ("import interfaces.http.app", NEVER | OF_MIGRATIONS | OF_WORKER | {"crm", "httpx"}),
+            (f"import infrastructure.container as c; {BUILD}", OF_MIGRATIONS | OF_WORKER | {"crm", "httpx", "stripe"}),
+        ],
         [
             (
                 "import interfaces.workers.main",
                 NEVER | OF_MIGRATIONS | {"aiohttp", "crm", "uvicorn", "websockets", "httptools"},
-            ),
-            ("import interfaces.http.app", NEVER | OF_MIGRATIONS | {"aiohttp", "crm"}),
+            )
         ],
     ],
-    ids=["help and CRM", "worker and API"],
+    ids=["help and CRM", "API", "worker"],
 )
 # Takes 3 s each: they import everything anew.
 def test_process_loads_no_package_that_it_does_not_need(steps: list[tuple[str, set[str]]]) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-import httpx
 import msgspec
 import structlog
 
@@ -81,8 +80,11 @@ class ProviderConnection:
     """
 
     def __init__(self, *, seconds: float = 5, most: int = MOST_OF_AN_ANSWER) -> None:
+        import httpx  # 0.1 s of CPU, for the deployments that have providers
+
         self._seconds = seconds
         self._most = most
+        self._failures = (httpx.HTTPError, httpx.InvalidURL)
         self._client = httpx.AsyncClient(
             # A small compressed response may expand to gigabytes.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Convene"},
@@ -136,7 +138,7 @@ class ProviderConnection:
                         raise AnswerTooLong(f"{method} {url} answered more than {self._most} bytes")
         except TimeoutError:
             raise ProviderUnavailable(f"{method} {url}: no complete answer within {self._seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except self._failures as error:
             raise ProviderUnavailable(f"{method} {url}: {type(error).__name__}: {error}") from None
         return Answer(response.status_code, body, response.headers)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
@@ -50,7 +51,6 @@ from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.auth.passwords import Argon2Passwords
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import CalendarFeeds, Calendars, build_calendars, build_feeds
-from infrastructure.container.delivery import DeliveryParts, build_deliveries
 from infrastructure.container.foundation import (
     PRODUCTION,
     Substitutes,
@@ -93,6 +93,19 @@ from servicekit.clock import DatabaseClock
 from servicekit.logging import current_request_id
 from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
+
+if TYPE_CHECKING:
+    from infrastructure.container.delivery import DeliveryParts, build_deliveries
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The worker's parts are imported when they are needed: their packages were a fifth of the API's start."""
+        if name not in {"DeliveryParts", "build_deliveries"}:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from infrastructure.container import delivery
+
+        return getattr(delivery, name)
+
 
 __all__ = ["Container", "DeliveryParts", "Substitutes", "UseCases", "build", "build_deliveries", "served"]
 

@@ -1,6 +1,7 @@
 """Composition of calendars for web and worker."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from application.calendars.busy_times import ConnectedCalendars, ReadBusyTimes
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
@@ -12,8 +13,6 @@ from application.oauth import OAuthAttempts
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from infrastructure.calendar_providers.google import GoogleCalendar
-from infrastructure.calendar_providers.microsoft import OutlookCalendar
 from infrastructure.calendar_providers.registry import CalendarRegistry
 from infrastructure.icalendar.feeds import IcsWriter
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
@@ -22,6 +21,10 @@ from infrastructure.postgres.calendars.connections import PostgresConnectionQuer
 from infrastructure.postgres.calendars.feeds import PostgresFeeds
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
+
+if TYPE_CHECKING:
+    from infrastructure.calendar_providers.google import GoogleCalendar
+    from infrastructure.calendar_providers.microsoft import OutlookCalendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,13 @@ def build_calendars(
 
 
 def build_services(settings: Settings) -> CalendarRegistry:
+    """A service is imported if it is configured: its HTTP client takes 0.1 s of CPU in each process."""
     services: list[GoogleCalendar | OutlookCalendar] = []
     if settings.google_client_id and settings.google_client_secret:
+        from infrastructure.calendar_providers import google
+
         services.append(
-            GoogleCalendar(
+            google.GoogleCalendar(
                 settings.google_client_id,
                 settings.google_client_secret,
                 auth_url=settings.google_auth_url,
@@ -74,8 +80,10 @@ def build_services(settings: Settings) -> CalendarRegistry:
             )
         )
     if settings.microsoft_client_id and settings.microsoft_client_secret:
+        from infrastructure.calendar_providers import microsoft
+
         services.append(
-            OutlookCalendar(
+            microsoft.OutlookCalendar(
                 settings.microsoft_client_id,
                 settings.microsoft_client_secret,
                 authority=settings.microsoft_authority,

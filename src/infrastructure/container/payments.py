@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from application.outbox.ports import WakeUps
 from application.payments.audit import AuditPayments
@@ -26,7 +27,6 @@ from domain.booking_urls import BookingUrls
 from domain.checkout_return import ReturnUrls
 from domain.unpaid_holds import HoldLimits
 from infrastructure.gateways.offline import OfflineGateway
-from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.sandbox import SandboxGateway
@@ -37,6 +37,9 @@ from infrastructure.postgres.payments.mismatches import PostgresMismatches
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
 from servicekit.clock import DatabaseClock
+
+if TYPE_CHECKING:
+    from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 
 SECOND_LOOK_AFTER = timedelta(seconds=2)
 """Within it a payment or webhook in transit arrives, as a rule."""
@@ -86,6 +89,8 @@ def build_gateways(
             )
         )
     if settings.razorpay_key_id and settings.razorpay_key_secret and settings.razorpay_webhook_secret:
+        from infrastructure.gateways.razorpay.gateway import RazorpayGateway
+
         gateways.append(
             RazorpayGateway(
                 settings.razorpay_key_id,
@@ -120,6 +125,7 @@ def build_money(
     open_checkout = OpenCheckout(gateways, reader, checkouts, return_urls)
     close_checkout = CloseCheckout(open_work, gateways, settle_payment)
     receive_webhook = ReceiveWebhook(gateways, open_work, wake_ups, clock)
+    razorpay = _razorpay(gateways)
     return Money(
         gateways=gateways,
         hold_for=timedelta(minutes=settings.payment_hold_minutes),
@@ -132,14 +138,14 @@ def build_money(
         receive_webhook=receive_webhook,
         pay_at_sandbox=PayAtSandbox(sandbox, receive_webhook, gateways.chosen is sandbox, reader, returns, clock),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
-        confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, reader),
+        confirm_payment=ConfirmPayment(open_work, razorpay, settle_payment, reader),
         report_payment_failure=ReportPaymentFailure(open_work, gateways, settle_payment, reader),
         show_cancellation=ShowCancellation(open_work, clock),
         refund_booking=RefundBooking(open_work, refunds, wake_ups),
         show_payment_return=ShowPaymentReturn(
             reader,
             returns,
-            gateways.find(RazorpayGateway),
+            razorpay,
             return_urls,
             BookingUrls(settings.booking_url_template) if settings.booking_url_template else None,
             clock,
@@ -187,3 +193,12 @@ def build_audit(settings: Settings) -> AuditParts:
     audit = PostgresPaymentAudit(database)
     audit_payments = AuditPayments(audit, gateways, SECOND_LOOK_AFTER)
     return AuditParts(database, gateways, audit, PostgresMismatches(database), audit_payments)
+
+
+def _razorpay(gateways: GatewayRegistry) -> "RazorpayGateway | None":
+    """Its packages are imported if it is configured."""
+    if "razorpay" not in gateways:
+        return None
+    from infrastructure.gateways.razorpay.gateway import RazorpayGateway
+
+    return gateways.find(RazorpayGateway)

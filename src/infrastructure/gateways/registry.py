@@ -14,6 +14,9 @@ class GatewayRegistry:
         self._named = {gateway.name: gateway for gateway in gateways}
         self.chosen = self._named[chosen]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._named
+
     def find(self, kind: type[T]) -> T | None:
         """The gateway of this type; None if it is not configured."""
         return next((gateway for gateway in self._named.values() if isinstance(gateway, kind)), None)

@@ -1,9 +1,6 @@
 """The page of an invitation's link: the event and two buttons. An HTML page is not part of the API's description.
 Opening the page changes nothing, because programs that check links in mails also open it."""
 
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader
 from litestar import MediaType, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
@@ -11,9 +8,9 @@ from litestar.response import Redirect
 from application.bookings.invitations import AnswerInvitation
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject
+from interfaces.http.web.templates import template
 from servicekit.local_times import instant, reading_zone, when
 
-_page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("invitation.html")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -36,7 +33,7 @@ async def show_invitation(token: FromPath[str], answer_invitation: Inject[Answer
         "when": when(shown.starts_at, shown.ends_at, zone),
         "until": instant(min(shown.invitation.expires_at, shown.starts_at), zone),
     }
-    return Response(_page.render(shown=shown, token=token, **times), headers=_HEADERS)
+    return Response(template("invitation.html").render(shown=shown, token=token, **times), headers=_HEADERS)
 
 
 @post(

@@ -3,10 +3,8 @@ description."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
-from jinja2 import Environment, FileSystemLoader
 from litestar import MediaType, Request, Response, get
 from litestar.params import FromPath
 from litestar.response import Redirect
@@ -18,6 +16,7 @@ from domain.payments import UNPAID, PaymentNotFound
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject
 from interfaces.http.parameters import Converter
+from interfaces.http.web.templates import template
 from servicekit.browser_pages import STYLE, policy_for
 from servicekit.links import usable_link
 from servicekit.local_times import instant, reading_zone, when
@@ -32,9 +31,6 @@ dt {{ opacity: .7 }}
 dd {{ margin: 0; overflow-wrap: anywhere }}
 """
 HEADERS = {"Content-Security-Policy": policy_for(_PAGE_STYLE), "X-Robots-Tag": "noindex"}
-_page = Environment(
-    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-).get_template("payment_return.html")
 
 _LONGEST_TITLE = 200
 
@@ -151,7 +147,8 @@ def page(
     links: Mapping[str, str] | None = None,
     reload: Reload | None = None,
 ) -> str:
-    return _page.render(copy=copy, facts=facts, next_step=next_step, links=links, reload=reload, style=_PAGE_STYLE)
+    page = template("payment_return.html", trimmed=True)
+    return page.render(copy=copy, facts=facts, next_step=next_step, links=links, reload=reload, style=_PAGE_STYLE)
 
 
 def payment_summary(payment: PaymentOverview) -> dict[str, str]:

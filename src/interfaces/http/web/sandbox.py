@@ -2,9 +2,7 @@
 buttons for a dispute. An HTML page is not part of the API's description."""
 
 from datetime import timedelta
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
 from litestar import MediaType, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
@@ -15,9 +13,9 @@ from domain.payments import PaymentNotFound
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject
 from interfaces.http.web.payment_return import payment_summary
+from interfaces.http.web.templates import template
 from servicekit.local_times import instant, reading_zone
 
-_page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("sandbox.html")
 RELOAD_SECONDS = 60
 """Keeps the remaining time on the page correct; the page ends with the hold."""
 DISPUTE_BUTTONS = {
@@ -38,7 +36,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
 async def show_order(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Response[str]:
     """Shows the order. The address alone allows payment, as at a real gateway."""
     shown = await pay_at_sandbox.show(order_id)
-    text = _page.render(
+    text = template("sandbox.html").render(
         shown=shown,
         order=shown.order,
         facts=payment_summary(shown.payment),
