@@ -96,7 +96,7 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("reconcile", parts.money.reconcile, every=30),
         PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
         PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
-        PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2),
+        PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2, rest=20),
         PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),
         PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
         PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),

@@ -1,6 +1,7 @@
 """Periodic tasks: those of every worker process, and pruning, which runs once over all workers as arq cron jobs."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,17 +35,21 @@ async def run_task(name: str, work: Callable[[], Awaitable[int | None]]) -> None
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """Calls `work` every `every` seconds, also after a failure. Every worker runs it; row locks prevent duplicate
-    work."""
+    """Calls `work` every `every` seconds, also after a failure, and rests `rest` seconds for each second that it took.
+    Every worker runs it; row locks prevent duplicate work."""
 
     name: str
     work: Callable[[], Awaitable[int | None]]
     every: float
+    rest: float = 0
 
     async def run(self) -> None:
+        took = 0.0
         while True:
-            await asyncio.sleep(self.every)
+            await asyncio.sleep(max(self.every, self.rest * took))
+            began = time.monotonic()
             await run_task(self.name, self.work)
+            took = time.monotonic() - began
 
 
 @dataclass(frozen=True, slots=True)

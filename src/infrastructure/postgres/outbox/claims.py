@@ -4,9 +4,10 @@ Leases and due times use the clock of the database; the clocks of workers may di
 statement: a claim those of other destinations, a result those that end within a few milliseconds.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import randrange
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from domain.circuit_breaker import destination_is_healthy
 from domain.errors import Unavailable
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome
 from infrastructure.postgres.engine import Database, storable
+from infrastructure.postgres.outbox.positions import LATE_COMMIT, ClaimPositions, Position
 from infrastructure.postgres.statistics import DeliveryCounts
 from servicekit.batches import Batches
 
@@ -33,18 +35,21 @@ _SHARDS = 16
 # cannot claim the same row: the second skips it while it is locked and, after the commit, finds it no longer due.
 # Unknown message types of a newer version are left to its workers. While the circuit of a destination is open, one
 # message may be claimed; its claim moves `probe_at` ahead, a concurrent claim waits for that row and finds it moved.
-# The worker that reclaims a message records the attempt that has no result.
+# The worker that reclaims a message records the attempt that has no result. A claim begins at a position (`positions`),
+# and returns the time to which it has read, in a row without an id if it has claimed nothing.
 _CLAIM = """
 WITH open AS MATERIALIZED (
-    SELECT wanted.name, wanted.most, state.tripped_at IS NOT NULL AS tripped
-    FROM unnest($1::text[], $2::int[]) AS wanted (name, most) LEFT JOIN destinations state ON state.name = wanted.name
+    SELECT wanted.*, state.tripped_at IS NOT NULL AS tripped
+    FROM unnest($1::text[], $2::int[], $7::timestamptz[], $8::bigint[]) AS wanted (name, most, since, since_seq)
+         LEFT JOIN destinations state ON state.name = wanted.name
     WHERE state.halted_at IS NULL AND coalesce(state.paused_until <= now(), true)
       AND (state.tripped_at IS NULL OR coalesce(state.probe_at <= now(), true))
 ), due AS MATERIALIZED (
-    SELECT due.id, due.rescued, open.name, open.tripped
+    SELECT due.*, open.name, open.tripped
     FROM open CROSS JOIN LATERAL (
-        SELECT id, claimed_by IS NOT NULL AS rescued FROM outbox AS message
+        SELECT id, due_at, claimed_by IS NOT NULL AS rescued FROM outbox AS message
         WHERE status = 'pending' AND destination = open.name AND due_at <= now() AND fact = ANY($5)
+          AND (due_at, seq) >= (coalesce(open.since, '-infinity'), open.since_seq)
       AND seq = (
           SELECT min(seq) FROM outbox AS lane
           WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)
@@ -59,18 +64,21 @@ WITH open AS MATERIALIZED (
 ), claimed AS (
     UPDATE outbox SET due_at = now() + $3::interval, claimed_by = $4, attempts = attempts + 1
     FROM due WHERE outbox.id = due.id AND (NOT due.tripped OR due.name IN (SELECT name FROM turn))
-    RETURNING outbox.*, due.rescued, due.tripped AS probe
+    RETURNING outbox.*, due.rescued, due.tripped AS probe, due.due_at AS was_due_at
 ), lost AS (
     INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, detail)
     SELECT id, attempts - 1, now(), 0, 'failed', 'reclaimed: the lease of its worker expired'
     FROM claimed WHERE rescued
 )
-SELECT id, destination, lane, fact, snapshot, attempts, occurred_at, request_id, rescued, probe
-FROM claimed ORDER BY seq
+SELECT now() AS read_at, pg_relation_size('ix_outbox_due') AS index_bytes,
+       ARRAY(SELECT name FROM open WHERE NOT tripped) AS read,
+       id, destination, lane, fact, snapshot, attempts, occurred_at, request_id, rescued, probe, was_due_at, seq
+FROM (VALUES (1)) AS always LEFT JOIN claimed ON true ORDER BY seq
 """
 
-# A worker may lose a lease and claim the message again itself: the attempt number distinguishes the two claims.
-_OWN_CLAIM = "outbox.id = own.id AND claimed_by = $2 AND attempts = own.attempt AND outbox.status = 'pending'"
+# A worker may lose a lease and claim the message again itself: the attempt number distinguishes the two claims. The
+# status is an expression, so that a plan made while the table was small does not read a partial index of pending ones.
+_OWN_CLAIM = "outbox.id = own.id AND claimed_by = $2 AND attempts = own.attempt AND outbox.status || '' = 'pending'"
 _OWN = "unnest($1::uuid[], $3::int[]) AS own (id, attempt)"
 
 _RENEW = f"""
@@ -82,8 +90,9 @@ UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 FRO
 RETURNING own.id, own.attempt
 """  # noqa: S608
 
-# The successor of a finished message is due immediately, unless an earlier attempt has set its next attempt. An attempt
-# is stored and counted even if its claim was lost.
+# The successor of a finished message is due immediately, unless an earlier attempt has set its next attempt. One that
+# has been due for longer is made due now: claims may have passed it while it was blocked. An attempt is stored and
+# counted even if its claim was lost.
 _RECORD = f"""
 WITH own AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -120,7 +129,8 @@ WITH own AS MATERIALIZED (
     WHERE settled.status <> 'pending' AND later.claimed_by IS NULL
 ), next AS (
     UPDATE outbox SET due_at = now() FROM following
-    WHERE outbox.id = following.later_id AND claimed_by IS NULL AND attempts = 0 AND due_at > now()
+    WHERE outbox.id = following.later_id AND claimed_by IS NULL
+      AND (attempts = 0 AND due_at > now() OR due_at < now() - interval '{LATE_COMMIT.total_seconds()} s')
 )
 SELECT settled.id, settled.attempt, coalesce(following.is_due, false) AS has_next
 FROM settled LEFT JOIN following ON following.id = settled.id
@@ -162,6 +172,7 @@ class PostgresOutboxClaims:
         self._database = database
         self._token = uuid4()
         self.counts = DeliveryCounts(database)
+        self._positions = ClaimPositions()
         self._claims = Batches(self._claim_all, unavailable=Unavailable)
         self._renewals = Batches(self._renew_all, unavailable=Unavailable)
         self._releases = Batches(self._release_all, unavailable=Unavailable)
@@ -212,16 +223,31 @@ class PostgresOutboxClaims:
         """Claims for different destinations, with one lease."""
         destinations, limits = [each.destination for each in wanted], [each.limit for each in wanted]
         lease, probe_every = wanted[0].lease, wanted[0].probe_every
+        starts = [self._positions.start(destination) for destination in destinations]
+        since = [None if start is None else start.due_at for start in starts]
+        since_seq = [0 if start is None else start.seq for start in starts]
         async with self._database.connection() as connection:
+            began = time.monotonic()
             rows = await connection.fetch(
-                _CLAIM, destinations, limits, lease, self._token, list(MessageType), probe_every
+                _CLAIM, destinations, limits, lease, self._token, list(MessageType), probe_every, since, since_seq
             )
-        messages: dict[str, list[Message]] = {destination: [] for destination in destinations}
+            took = time.monotonic() - began
+        claimed: dict[str, list[asyncpg.Record]] = {destination: [] for destination in destinations}
         for row in rows:
+            if row["id"] is not None:
+                claimed[row["destination"]].append(row)
             if row["rescued"]:
                 self.counts.add(row["destination"], "rescued")
-            messages[row["destination"]].append(_message(row))
-        return list(messages.values())
+        for each, start in zip(wanted, starts, strict=True):
+            if each.destination in rows[0]["read"]:
+                end = _end(claimed[each.destination], each.limit, rows[0]["read_at"])
+                self._positions.looked(
+                    each.destination,
+                    end,
+                    full_seconds=took if start is None else None,
+                    index_bytes=rows[0]["index_bytes"],
+                )
+        return [[_message(row) for row in claimed[destination]] for destination in destinations]
 
     async def _renew_all(self, renewed: Sequence[tuple[Message, timedelta]]) -> Sequence[bool]:
         held = set()
@@ -247,6 +273,15 @@ class PostgresOutboxClaims:
             rows = await connection.fetch(_RECORD, ids, self._token, *columns, randrange(_SHARDS))  # noqa: S311
         recorded = {(row["id"], row["attempt"]): row["has_next"] for row in rows}
         return [recorded.get(_key(result.message)) for result in results]
+
+
+def _end(claimed: Sequence[asyncpg.Record], limit: int, read_at: datetime) -> Position:
+    """The position behind a claim: that of its last message if it could not take all."""
+    end = Position(read_at - LATE_COMMIT, 0)
+    if len(claimed) < limit:
+        return end
+    last = max((row["was_due_at"], row["seq"]) for row in claimed)
+    return min(end, Position(*last))
 
 
 def _message(row: asyncpg.Record) -> Message:
