@@ -1,6 +1,6 @@
 """Which logins expire."""
 
-# An expired token is rejected whatever is stored about it. The row of its login is locked, so that no other worker
+# An expired token is rejected with or without its row. The row of its login is locked, so that no other worker
 # deletes tokens of the same login meanwhile; with its last token a login is deleted.
 PRUNE_REFRESH_TOKENS = """
 DELETE FROM refresh_tokens WHERE fingerprint IN (
