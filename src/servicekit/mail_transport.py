@@ -252,7 +252,7 @@ class FileTransport:
                 os.fsync(file)
             partial.replace(self._directory / name)
         except BaseException:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise
 
 
