@@ -75,6 +75,7 @@ class HttpSender:
             # A small compressed response may expand to gigabytes.
             "Accept-Encoding": "identity",
             "User-Agent": user_agent,
+            "Connection": "keep-alive",  # the default of HTTP/1.1, for receivers and proxies of HTTP/1.0
         }
         self._pool: HttpPool | None = None
 
