@@ -39,6 +39,7 @@ PAGES = {
 PAGES_OF_CRM = {
     "/notifications": DOCUMENTED_BY_A_TO_D,
     "/api/facilitator/events/{facilitator_id}": DOCUMENTED_BY_A_TO_D,
+    "/webhooks": DOCUMENTED_BY_A_TO_D,  # the bounds of the CRM's other lists
 }
 
 BOUNDED = {
