@@ -211,7 +211,7 @@ def _operation(path: str, handler: HTTPRouteHandler, schema: dict[str, Any]) -> 
     shown = example.get("parameters", {})
     parameters = [_parameter(parameter, shown) for parameter in (*in_path, *facts.parameters)]
     answered = {key: {"value": value} for key, value in example.get("answers", {}).items()}
-    paged = ["Link"] if {"cursor", "before"} & {*facts.parameters} else []
+    paged = ["Link"] if any(each.startswith("cursor") for each in facts.parameters) else []
     token = {WEBHOOK: "webhookToken", HEALTH: None}.get(facts.tag, "crmToken")
     operation: dict[str, Any] = {
         "tags": [facts.tag],
@@ -246,8 +246,9 @@ def _response(status: int, headers: list[str], schema: dict[str, Any], examples:
     }
 
 
-def _parameter(name: str, shown: dict[str, Any]) -> dict[str, Any]:
-    place, description, schema = PARAMETERS[name]
+def _parameter(known_as: str, shown: dict[str, Any]) -> dict[str, Any]:
+    place, description, schema = PARAMETERS[known_as]
+    name = known_as.partition(" ")[0]
     example = {"example": shown[name]} if name in shown else {}
     required = {"required": True} if place == "path" else {}
     return {"name": name, "in": place, "description": description, "schema": schema, **required, **example}

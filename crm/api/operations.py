@@ -37,6 +37,7 @@ ID = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
 KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]*$"}
 
 PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    # By name. What follows a space tells parameters of one name apart.
     "notification_id": ("path", "The notification.", ID),
     "facilitator_id": ("path", "The facilitator's user id in the booking system.", ID),
     "limit": (
@@ -51,12 +52,12 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "or booking than the booking API.",
         {"type": "string", "enum": list(FILTERS)},
     ),
-    "before": (
+    "cursor": ("query", "The start of the page: from the `Link` header or `next_cursor` of the page before it.", ID),
+    "cursor of webhooks": (
         "query",
-        "Only older webhooks than this one: from the `Link` header or `next_before` of the page before.",
+        "The start of the page: from the `Link` header or `next_cursor` of the page before it.",
         {"type": "string", "format": "uuid"},
     ),
-    "cursor": ("query", "The start of the page: from the `Link` header or `next_cursor` of the page before it.", ID),
     "message_id": ("query", "Only the notification of the message with this Idempotency-Key.", {"type": "string"}),
     "booking_id": (
         "query",
@@ -164,7 +165,7 @@ OPERATIONS = {
         OPERATORS,
         "List webhooks",
         (WRONG_LIMIT, *STORED),
-        parameters=("limit", "before", "deliveries"),
+        parameters=("limit", "cursor of webhooks", "deliveries"),
     ),
     "processWebhook": Facts(OPERATORS, "Mark a webhook as processed", (not_found(), *STORED)),
 }

@@ -98,6 +98,6 @@ def with_events(given: Mapping[str, str]) -> bool:
     return "include" in given
 
 
-def next_page(path: str, given: Mapping[str, str], cursor: int | UUID, *, name: str = "cursor") -> dict[str, str]:
-    """A `Link` header (RFC 8288) with the address of the next page, which begins at the parameter `name`."""
-    return {"link": f'<{path}?{urlencode({**given, name: cursor})}>; rel="next"'}
+def next_page(path: str, given: Mapping[str, str], cursor: int | UUID) -> dict[str, str]:
+    """A `Link` header (RFC 8288) with the address of the next page."""
+    return {"link": f'<{path}?{urlencode({**given, "cursor": cursor})}>; rel="next"'}

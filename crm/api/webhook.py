@@ -68,7 +68,7 @@ async def webhook(
 
 class WebhookPage(msgspec.Struct):
     webhooks: Sequence[WebhookItem]
-    next_before: UUID | None
+    next_cursor: UUID | None
 
 
 class WebhookProcessed(msgspec.Struct):
@@ -86,18 +86,18 @@ async def list_webhooks(
     or booking than the booking API has, until they are marked as processed. A `Link` header has the address of the next
     page.
     """
-    given = list_query(request, "limit", "before", "deliveries")
+    given = list_query(request, "limit", "cursor", "deliveries")
     chosen = given.get("deliveries")
     if chosen is not None and chosen not in FILTERS:
         raise invalid({"deliveries": f"Expected {' or '.join(FILTERS)}"})
-    before = given.get("before")
-    if before is not None and not UUID_TEXT.fullmatch(before):
-        raise invalid({"before": "Expected the id of a webhook"})
+    cursor = given.get("cursor")
+    if cursor is not None and not UUID_TEXT.fullmatch(cursor):
+        raise invalid({"cursor": "Expected the id of a webhook"})
     limit = query_limit(given)
-    found = await refused_webhooks.items(limit=limit + 1, before=UUID(before) if before else None, chosen=chosen)
+    found = await refused_webhooks.items(limit=limit + 1, before=UUID(cursor) if cursor else None, chosen=chosen)
     page = found[:limit]
     following = page[-1].id if len(found) > limit else None
-    headers = next_page("/webhooks", given, following, name="before") if following else {}
+    headers = next_page("/webhooks", given, following) if following else {}
     return Response(WebhookPage(page, following), headers=headers)
 
 

@@ -102,10 +102,10 @@ async def test_list_is_paged_and_protected(crm: httpx.AsyncClient, dsn: str, boo
     ids = [(await crm.post("/webhook", json=PAID)).json()["webhook_id"] for _ in range(3)]
     first = await crm.get("/webhooks", params={"limit": "2"})
     assert [each["id"] for each in first.json()["webhooks"]] == ids[:0:-1]
-    assert first.json()["next_before"] == ids[1]
+    assert first.json()["next_cursor"] == ids[1]
     last = await crm.get(first.links["next"]["url"])
-    assert ([each["id"] for each in last.json()["webhooks"]], last.json()["next_before"]) == ([ids[0]], None)
-    for query in ({"deliveries": "sent"}, {"before": "1"}, {"limit": "0"}, {"unknown": "1"}):
+    assert ([each["id"] for each in last.json()["webhooks"]], last.json()["next_cursor"]) == ([ids[0]], None)
+    for query in ({"deliveries": "sent"}, {"cursor": "1"}, {"limit": "0"}, {"unknown": "1"}):
         assert (await crm.get("/webhooks", params=query)).status_code == 400
     for path in (f"/webhooks/{uuid4()}/process", "/webhooks/1/process"):
         assert (await crm.post(path)).status_code == 404
