@@ -123,6 +123,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_pooler: bool
     database_prepared_statements: bool
     database_direct_url: str | None
+    database_replica_url: str | None
+    database_replica_lag_seconds: int
     log_level: Literal["debug", "info", "warning", "error"]
 
     @property
@@ -262,6 +264,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         database_pooler=pooler.transactions,
         database_prepared_statements=pooler.prepared_statements,
         database_direct_url=read.optional_database_url("DATABASE_DIRECT_URL"),
+        database_replica_url=read.optional_database_url("DATABASE_REPLICA_URL"),
+        # With the time between two checks it stays below the ten seconds for which a writer reads from the primary.
+        database_replica_lag_seconds=read.whole("DATABASE_REPLICA_LAG_SECONDS", "5", 1, 7),
         log_level=cast(
             Literal["debug", "info", "warning", "error"],
             read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),

@@ -15,6 +15,7 @@ SECRETS = frozenset(
     {
         "DATABASE_URL",
         "DATABASE_DIRECT_URL",
+        "DATABASE_REPLICA_URL",
         "REDIS_URL",
         "JWT_SECRET_KEY",
         "GOOGLE_CLIENT_SECRET",

@@ -121,6 +121,8 @@ def _counted() -> Iterable[Metric]:
     for status in (200, 301, 404, 500, 0):
         metrics.request(route="/events/{event_id}", method="GET", status=status, seconds=0.1)
     metrics.refused("event_full")
+    for server in ("primary", "replica"):
+        metrics.list_read(server)
     load, needed = setting_names._SERVICES["booking api"]
     for kind in (*(rule.kind for rule in rules(cast(Settings, load(needed)))), "idempotency_keys", "mail_files"):
         metrics.pruned(kind, 1)

@@ -25,7 +25,7 @@ from application.bookings.queries import ShowBooking
 from application.bookings.reservation import BookSeat
 from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
 from application.events.participant_messages import WriteToParticipants
-from application.events.ports import EventQueries
+from application.events.ports import EventQueries, ReviewQueries
 from application.events.queries import EventBookings, ShowEvent
 from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import AnswerOnce
@@ -61,6 +61,7 @@ from infrastructure.container.foundation import (
     units_of_work,
 )
 from infrastructure.container.payments import build_gateways, build_money
+from infrastructure.container.replica import ReplicaParts, build_replica
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
 from infrastructure.observability.metrics import Metrics
@@ -188,6 +189,7 @@ class Container:
     live_update_listeners: RedisLiveUpdateListeners
     tasks: LongLivedTasks
     database_clock: DatabaseClock
+    replica: ReplicaParts | None
 
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -206,6 +208,8 @@ class Container:
         await self.live_update_listeners.close()
         await self.redis.aclose()
         await self.database.close()
+        if self.replica:
+            await self.replica.database.close()
 
 
 def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: LongLivedTasks | None = None) -> Container:
@@ -247,9 +251,9 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         ),
         seconds=database.timeouts.total,
     )
-    event_queries = PostgresEventQueries(database, emails_public=settings.facilitator_email_public)
+    replica = build_replica(settings, database, redis, metrics)
+    event_queries, booking_queries, review_queries, facilitator_queries = _queries(settings, database, replica)
     show_event = ShowEvent(event_queries)
-    booking_queries = PostgresBookingQueries(database)
     invitations = PostgresInvitationQueries(database)
     dead_letters = PostgresDeadLetters(database)
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
@@ -335,7 +339,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         show_booking=ShowBooking(booking_queries),
         show_booking_reminders=ShowBookingReminders(ShowBooking(booking_queries), PostgresReminderQueries(database)),
         write_review=WriteReview(open_work, event_queries, clock),
-        list_reviews=ListReviews(show_event, PostgresReviewQueries(database)),
+        list_reviews=ListReviews(show_event, review_queries),
         record_offline_payment=money.record_offline_payment,
         open_checkout=money.open_checkout,
         receive_webhook=money.receive_webhook,
@@ -346,7 +350,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         pay_at_sandbox=money.pay_at_sandbox,
         show_payment_return=money.show_payment_return,
         answer_once=_answer_once(settings, database, limiter),
-        facilitator_queries=PostgresFacilitatorQueries(database),
+        facilitator_queries=facilitator_queries,
         event_queries=event_queries,
         booking_queries=booking_queries,
         dead_letters=dead_letters,
@@ -376,6 +380,32 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         live_update_listeners,
         tasks,
         database_clock,
+        replica,
+    )
+
+
+def _queries(
+    settings: Settings, database: Database, replica: ReplicaParts | None
+) -> tuple[EventQueries, BookingQueries, ReviewQueries, FacilitatorQueries]:
+    """Their lists are served by the replica, if there is one."""
+
+    def of(server: Database) -> tuple[EventQueries, BookingQueries, ReviewQueries, FacilitatorQueries]:
+        return (
+            PostgresEventQueries(server, emails_public=settings.facilitator_email_public),
+            PostgresBookingQueries(server),
+            PostgresReviewQueries(server),
+            PostgresFacilitatorQueries(server),
+        )
+
+    events, bookings, reviews, facilitators = of(database)
+    if replica is None:
+        return events, bookings, reviews, facilitators
+    copies, routed = of(replica.database), replica.reads.routed
+    return (
+        routed(events, copies[0], ("list", "list_of_facilitator")),
+        routed(bookings, copies[1], ("list_of_user", "of_event", "list_of_facilitator")),
+        routed(reviews, copies[2], ("list_of_event",)),
+        routed(facilitators, copies[3], ("dashboard",)),
     )
 
 

@@ -58,6 +58,24 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
+        self._replica_unused = Gauge(
+            "convene_replica_unused",
+            "1 while lists are not read from the replica of DATABASE_REPLICA_URL, 0 otherwise and without a replica.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
+        self._replica_lag = Gauge(
+            "convene_replica_lag_seconds",
+            "Seconds that the replica lags behind the primary at most, as measured once a second.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
+        self._lists = Counter(
+            "convene_list_reads",
+            "Lists read from the database, by server: replica or primary. Counted only with a replica.",
+            ("server",),
+            registry=self._registry,
+        )
         self._pruned = Counter(
             "convene_pruned_rows",
             "Expired rows and mail files that this worker deleted, by kind; of webhooks (gateway_payloads) those whose"
@@ -100,6 +118,14 @@ class Metrics:
 
     def in_use(self, connections: int) -> None:
         self._in_use.set(connections)
+
+    def replica(self, *, used: bool, lag_seconds: float | None) -> None:
+        self._replica_unused.set(0 if used else 1)
+        if lag_seconds is not None:
+            self._replica_lag.set(lag_seconds)
+
+    def list_read(self, server: str) -> None:
+        self._lists.labels(server).inc()
 
     def pruned(self, kind: str, number: int) -> None:
         self._pruned.labels(kind).inc(number)

@@ -13,7 +13,16 @@ from interfaces.cli.environment import command_environ, data_directory
 from interfaces.cli.problems import Problem
 from servicekit.settings_reader import SettingsReader
 
-_PLACES = frozenset({"DATABASE_URL", "DATABASE_DIRECT_URL", "CRM_DATABASE_URL", "CRM_DATABASE_DIRECT_URL", "REDIS_URL"})
+_PLACES = frozenset(
+    {
+        "DATABASE_URL",
+        "DATABASE_DIRECT_URL",
+        "DATABASE_REPLICA_URL",
+        "CRM_DATABASE_URL",
+        "CRM_DATABASE_DIRECT_URL",
+        "REDIS_URL",
+    }
+)
 """Addresses of this place, with its passwords. They are not in a backup."""
 
 PASSPHRASE_FILE = click.option(

@@ -85,6 +85,31 @@ def connections(settings: Settings, processes: Processes = Processes()) -> Findi
     yield from connection_findings(settings, Connections(processes, *pools))
 
 
+def replica(settings: Settings) -> Findings:
+    """Lists are read from DATABASE_URL while the replica is not used, so that only a wrong address fails."""
+    from infrastructure.postgres.replica import ReplicaState, ReplicaStatus
+    from interfaces.cli.connection_checks import replica_status
+
+    if settings.database_replica_url is None:
+        return
+    status: ReplicaStatus = replica_status(settings, settings.database_replica_url)
+    meanwhile = "lists are read from DATABASE_URL meanwhile"
+    match status.state:
+        case ReplicaState.USED:
+            yield _ok(f"serves lists, {status.lag_seconds or 0:.1f} s behind at most")
+        case ReplicaState.NOT_A_REPLICA:
+            yield _fail(f"DATABASE_REPLICA_URL names no streaming replica of DATABASE_URL; {meanwhile}")
+        case ReplicaState.OTHER_SCHEMA:
+            yield _warn(f"the replica has a schema that this version cannot use; {meanwhile}")
+        case ReplicaState.LAGGING:
+            yield _warn(
+                f"the replica lags more than DATABASE_REPLICA_LAG_SECONDS: see pg_stat_replication of the primary;"
+                f" {meanwhile}"
+            )
+        case _:
+            yield _warn(f"the replica does not answer: check its server and DATABASE_REPLICA_URL; {meanwhile}")
+
+
 def clock(settings: Settings) -> Findings:
     """Compares the clocks: the database's decides, this machine's is in logs and traces."""
     from infrastructure.postgres.engine import Database
@@ -284,6 +309,7 @@ Check = Callable[[Settings], Findings]
 RESTS_ON = {
     "migrations": {"database"},
     "connections": {"database"},
+    "replica": {"database", "migrations"},
     "clock": {"database"},
     "addresses": {"database", "migrations"},
     "deliveries": {"database", "migrations"},
@@ -294,6 +320,7 @@ CHECKS: dict[str, Check] = {
     "database": database,
     "migrations": migrations,
     "connections": connections,
+    "replica": replica,
     "clock": clock,
     "time-zones": time_zones,
     "addresses": addresses,

@@ -9,6 +9,7 @@ import asyncpg
 
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.replica import ReplicaState, ReplicaStatus, ReplicaWatch
 from infrastructure.settings import Settings
 from interfaces.cli.checks import Finding, Findings, Level, Processes
 
@@ -50,6 +51,12 @@ class Connections:
 def pooler_problem(settings: Settings) -> str | None:
     """What is wrong with DATABASE_POOLER or DATABASE_PREPARED_STATEMENTS."""
     return asyncio.run(_pooler_problem(settings))
+
+
+def replica_status(settings: Settings, replica_url: str) -> ReplicaStatus:
+    """Checks the replica, for at most two seconds until it has replayed what the primary had written at the first
+    check."""
+    return asyncio.run(_replica_status(settings, replica_url))
 
 
 def connection_findings(settings: Settings, needed: Connections) -> Findings:
@@ -127,3 +134,20 @@ async def _opened(settings: Settings, size: int = 1) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+async def _replica_status(settings: Settings, replica_url: str) -> ReplicaStatus:
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [
+            Database(url, pool_size=1, timeout=2, pooler=settings.pooler)
+            for url in (settings.database_url, replica_url)
+        ]
+        for server in servers:
+            stack.push_async_callback(server.close)
+        watch = ReplicaWatch(*servers, most_lag_seconds=settings.database_replica_lag_seconds)
+        for _ in range(20):
+            await watch.check()
+            if watch.status.state is not ReplicaState.LAGGING:
+                break
+            await asyncio.sleep(0.1)
+        return watch.status

@@ -47,6 +47,7 @@ from interfaces.http.middleware import MAX_BODY, RequestMiddleware
 from interfaces.http.openapi import PLUGINS, openapi_config
 from interfaces.http.openapi.pages import EncodedDocument
 from interfaces.http.parameters import with_converters
+from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.web import invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
@@ -97,7 +98,9 @@ def create_app(
 
 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
-    app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
+    app: ASGIApp = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
+    if parts.replica:
+        app = ReadYourWrites(app, parts.replica.writers)
     authenticate = parts.use_cases.authenticate
     middleware = RequestMiddleware(
         app,
@@ -119,11 +122,13 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
     async def closing(_app: Litestar) -> AsyncIterator[None]:
         # Before the first request, so that a hold does not begin by a wrong clock; without a database at once.
         await parts.database_clock.read()
-        reading = parts.tasks.start("read the clock", parts.database_clock.run())
+        running = [parts.tasks.start("read the clock", parts.database_clock.run())]
+        if parts.replica:
+            running.append(parts.tasks.start("watch the replica", parts.replica.watch.run()))
         try:
             yield
         finally:
-            await parts.tasks.stop([reading])
+            await parts.tasks.stop(running)
             await followers.close()
             await parts.close()
 
@@ -171,6 +176,7 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
         (ops.Exposition, functools.partial(_exposition, parts)),
         (ops.Draining, draining),
         (ops.SchemaProblem, functools.partial(SCHEMA_VERSION.problem, parts.database.connection, Unavailable)),
+        (ops.ReplicaHealth, functools.partial(_replica, parts)),
         (LongLivedTasks, parts.tasks),
         (CountError, parts.metrics.refused),
         (ErrorFormats, ERROR_FORMATS),
@@ -186,6 +192,13 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
 
 async def _exposition(parts: container.Container) -> bytes:
     return await parts.metrics.exposition(parts.database, parts.database_clock.difference)
+
+
+def _replica(parts: container.Container) -> ops.Replica | None:
+    if parts.replica is None:
+        return None
+    status = parts.replica.watch.status
+    return ops.Replica(status.state, None if status.lag_seconds is None else round(status.lag_seconds, 1))
 
 
 def _origin(url: str) -> str:

@@ -36,6 +36,19 @@ class SchemaProblem(Protocol):
     async def __call__(self) -> str | None: ...
 
 
+class Replica(Struct, omit_defaults=True):
+    """A replica that serves lists: `used`, or why not. Without it the database serves them."""
+
+    state: str
+    lag_seconds: float | None = None
+
+
+class ReplicaHealth(Protocol):
+    """Returns the state of the replica, None without one."""
+
+    def __call__(self) -> Replica | None: ...
+
+
 class Alive(Struct, omit_defaults=True):
     """`dead`, with status 503: tasks of the process ended, which it names. It is about to end."""
 
@@ -45,12 +58,14 @@ class Alive(Struct, omit_defaults=True):
 
 class Ready(Struct, omit_defaults=True):
     """`degraded`: Redis is unreachable, answers are slower. `unavailable` and `draining` (shutting down) have status
-    503. `read_only`: the database can be read, but writes fail. `message`: why this version cannot use the schema."""
+    503. `read_only`: the database can be read, but writes fail. `message`: why this version cannot use the schema. The
+    state of the replica does not change the status."""
 
     status: Literal["ready", "degraded", "unavailable", "draining"]
     database: Literal["connected", "read_only", "disconnected"]
     redis: Literal["connected", "disconnected"]
     message: str | None = None
+    replica: Replica | None = None
 
 
 @guard(METRICS_TOKEN, Unauthenticated)
@@ -73,7 +88,10 @@ async def live(tasks: Inject[LongLivedTasks]) -> Response[Alive]:
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)
 async def ready(
-    health: Inject[Health], draining: Inject[Draining], schema_problem: Inject[SchemaProblem]
+    health: Inject[Health],
+    draining: Inject[Draining],
+    schema_problem: Inject[SchemaProblem],
+    replica: Inject[ReplicaHealth],
 ) -> Response[Ready]:
     """Returns 503 while the database is unreachable, writes fail or this version cannot use the schema, and while the
     process is shutting down. Redis is not required."""
@@ -84,6 +102,7 @@ async def ready(
         database="connected" if writes else "read_only" if await health.database_answers() else "disconnected",
         redis="connected" if redis else "disconnected",
         message=problem,
+        replica=replica(),
     )
     if body.status in {"ready", "degraded"}:
         return Response(body)

@@ -1,0 +1,63 @@
+"""Notes which account writes and which reads, so that its lists contain what it wrote."""
+
+import base64
+import binascii
+from typing import Protocol
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_UNAUTHENTICATED = 401
+_LONGEST = 4096
+
+
+class Writers(Protocol):
+    def reads(self, account: str | None) -> None: ...
+    async def wrote(self, account: str) -> None: ...
+
+
+class _Claims(msgspec.Struct):
+    sub: str
+
+
+class ReadYourWrites:
+    """ASGI middleware. It marks an account before the answer to its write is sent.
+
+    The account is the one that the access token names, whether or not the token is valid: it decides only which server
+    reads a list. Requests that are refused as unauthenticated mark nothing.
+    """
+
+    def __init__(self, app: ASGIApp, writers: Writers) -> None:
+        self._app = app
+        self._writers = writers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        account = account_of(dict(scope["headers"]).get(b"authorization", b""))
+        self._writers.reads(account)
+        if account is None or scope["method"] in _READS:
+            await self._app(scope, receive, send)
+            return
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] != _UNAUTHENTICATED:
+                await self._writers.wrote(account)
+            await send(message)
+
+        await self._app(scope, receive, marked)
+
+
+def account_of(authorization: bytes) -> str | None:
+    """The number of the account that the token of this header names; None without one."""
+    parts = authorization[:_LONGEST].split(b".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + b"=="), type=_Claims)
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        return None
+    return claims.sub if claims.sub.isascii() and claims.sub.isdecimal() and len(claims.sub) < 20 else None
