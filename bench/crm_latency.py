@@ -24,7 +24,7 @@ async def booking_to_crm(site: Site, options: Options) -> list[Line]:
     seconds = options.long(SECONDS)
     async with running_deliveries(site) as deliveries:
         began = datetime.now(UTC)
-        await generate(
+        load = await generate(
             Load(
                 ports=[site.apis[0].address[1]],
                 connections=64,
@@ -42,7 +42,7 @@ async def booking_to_crm(site: Site, options: Options) -> list[Line]:
     return [
         Line(
             f"booking to CRM at {RATE} a second for {seconds / 60:g} min",
-            f"p50 {p50:.0f}, p99 {p99:.0f}, most {max(latencies):.0f} ms",
+            f"p50 {p50:.0f}, p99 {p99:.0f}, most {max(latencies):.0f} ms{load.refused}",
             f"procrastinate, idle, from adding to running: p50 {peer[0]:.1f}, p99 {peer[1]:.1f} ms"
             if peer
             else "procrastinate: could not be fetched",

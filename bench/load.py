@@ -64,6 +64,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """Of all answers."""
         return self.statuses.get(status, 0) / max(1, sum(self.statuses.values()))
 
+    @property
+    def refused(self) -> str:
+        """To be added to a figure: a machine that is too slow for the rate refuses some requests."""
+        return f"; {self.share('503'):.0%} refused" if "503" in self.statuses else ""
+
 
 class Connection(asyncio.Protocol):
     _transport: asyncio.Transport

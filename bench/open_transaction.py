@@ -67,7 +67,8 @@ async def open_transaction(site: Site, options: Options) -> list[Line]:
     return [
         Line(
             f"claim while a transaction is open for {open_for / 60:g} min at {RATE} bookings a second",
-            f"p99 {during.claim_p99:.1f} ms ({before.claim_p99:.1f} before, {after.claim_p99:.1f} a minute after)",
+            f"p99 {during.claim_p99:.1f} ms ({before.claim_p99:.1f} before, {after.claim_p99:.1f} a minute after)"
+            f"{during.result.refused}",
             goals=(at_most(during.claim_p99, 10, "ms p99"),),
         ),
         Line(

@@ -175,7 +175,7 @@ def free_port() -> int:
 
 
 async def generate(load: Load) -> Result:
-    """Runs the load generator. Ends the program if an answer is neither a success nor, where the load says so, 503."""
+    """Runs the load generator. Ends the program for an answer that is neither a success nor, at a given rate, 503."""
     arguments = [sys.executable, "-m", "bench.load"]
     content = msgspec.json.encode(load)
     done = await asyncio.to_thread(
@@ -184,7 +184,8 @@ async def generate(load: Load) -> Result:
     if done.returncode:
         raise SystemExit("the load generator failed")
     result = msgspec.json.decode(done.stdout, type=Result)
-    expected = {"200", "201"} | ({"503", "lost"} if load.may_close else set())
+    expected = {"200", "201"} | ({"503"} if load.rate or load.may_close else set())
+    expected |= {"lost"} if load.may_close else set()
     if not result.statuses.keys() <= expected:
         raise SystemExit(f"unexpected answers: {result.statuses}")
     return result
