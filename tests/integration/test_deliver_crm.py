@@ -73,6 +73,7 @@ async def test_booking_payload_has_the_shape_of_the_contract(crm: Receiver, send
         "facilitator_id": 9,
         "facilitator": {"id": 9, "name": "John Facilitator", "email": "john@example.com"},
         "status": "confirmed",
+        "dispute": None,
         "payment_status": "completed",
         "notes": "Beginner level",
         "reason": None,

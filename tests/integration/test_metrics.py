@@ -48,6 +48,9 @@ NAMES = {
     "convene_database_up": set(),
     "convene_log_lines_dropped": {"reason"},
     "convene_pruned_rows": set(),  # a worker's
+    "convene_list_reads": set(),  # with a replica
+    "convene_replica_lag_seconds": set(),
+    "convene_replica_unused": set(),
     "convene_outbox_pending": {"destination"},
     "convene_outbox_oldest_seconds": {"destination"},
     "convene_outbox_late_seconds": {"destination"},

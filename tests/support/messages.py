@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -148,9 +148,26 @@ async def add_message(
     return message_id
 
 
+@dataclass(frozen=True)
+class _CountingQueue(DestinationQueue):
+    claimed: list[Message] = field(default_factory=list)
+
+    async def claim(self, limit: int) -> Sequence[Message]:
+        found = await super().claim(limit)
+        self.claimed.extend(found)
+        return found
+
+
 async def deliver_due(deliver: DeliverMessages, destination: Destination) -> None:
-    """Delivers as a worker does, until nothing is due for the destination."""
-    await DestinationQueue(deliver, destination).consumer().run_until_idle()
+    """Delivers as a worker does, until nothing is due for the destination, also nothing that the deliveries made due:
+    a worker is notified of it."""
+    queue = _CountingQueue(deliver, destination)
+    consumer = queue.consumer()
+    while True:
+        queue.claimed.clear()
+        await consumer.run_until_idle()
+        if not queue.claimed:
+            return
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
