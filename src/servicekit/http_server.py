@@ -6,6 +6,7 @@ provides the format of the errors.
 """
 
 import functools
+import os
 import re
 import resource
 import socket
@@ -80,7 +81,9 @@ def prepare(listener: socket.socket, limits: HttpLimits) -> list[socket.socket]:
     if soft < needed:
         allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return [listener, *(listener.dup() for _ in range(ACCEPTED_IN_A_TURN - 1))]
+    # Not `listener.dup()`: it would make the socket blocking for all processes that share it.
+    copies = (socket.socket(fileno=os.dup(listener.fileno())) for _ in range(ACCEPTED_IN_A_TURN - 1))
+    return [listener, *copies]
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):

@@ -133,6 +133,7 @@ def applied(transition: str, appointment: Appointment) -> Appointment:
     return TRANSITIONS[transition][1](appointment)
 
 
+TO_COACH = ("coach", Destination.CRM, Destination.REALTIME)
 EXPECTED: dict[str, tuple[AppointmentChange, MessageType | None, tuple[str, ...], int, bool]] = {
     # transition: entry of the history, message, its recipients, calendar jobs, whether reminders change
     "confirmed": (AppointmentChange.CONFIRMED, MessageType.BOOKING_CONFIRMED, SUBSCRIBERS, 2, False),
@@ -154,6 +155,9 @@ EXPECTED: dict[str, tuple[AppointmentChange, MessageType | None, tuple[str, ...]
     ),
     "reinstated": (AppointmentChange.REINSTATED, MessageType.PAYMENT_COMPLETED, SUBSCRIBERS, 2, True),
     "refunded": (AppointmentChange.REFUNDED, None, (), 0, False),
+    "dispute_opened": (AppointmentChange.DISPUTE_OPENED, MessageType.DISPUTE_OPENED, TO_COACH, 0, False),
+    "dispute_won": (AppointmentChange.DISPUTE_WON, MessageType.DISPUTE_WON, TO_COACH, 0, False),
+    "dispute_lost": (AppointmentChange.DISPUTE_LOST, MessageType.DISPUTE_LOST, TO_COACH, 0, False),
 }
 CREATED = [(MessageType.BOOKING_CREATED, recipient) for recipient in SUBSCRIBERS]
 

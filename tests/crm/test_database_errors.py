@@ -17,7 +17,14 @@ from tests.crm.parts import MailServer, a_message, connected, running_crm, setti
 from tests.support.database_faults import A_FAULT_OF_THE_CODE, DatabaseFaults, FaultyRecorder
 
 NAME = "Ada of Kensington"
-WRITES_NOTHING = {"crmHealth", "listNotifications", "listWebhooks", "listFacilitatorEvents", "sendTestEmail", "testMailLogin"}
+WRITES_NOTHING = {
+    "crmHealth",
+    "listNotifications",
+    "listWebhooks",
+    "listFacilitatorEvents",
+    "sendTestEmail",
+    "testMailLogin",
+}
 """Left out: while they run, the deliveries of the process write."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 
@@ -40,6 +41,17 @@ def test_many_connections_are_accepted_in_a_turn_of_the_loop() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=CONNECTIONS)
 
     assert uvloop.run(_turns(prepare(listener, HttpLimits()))) <= 2 * CONNECTIONS / ACCEPTED_IN_A_TURN
+
+
+def test_socket_that_another_process_uses_stays_non_blocking() -> None:
+    """A blocking accept would stop the event loop of the other process."""
+    with contextlib.ExitStack() as stack:
+        used = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        used.setblocking(False)
+        shared = prepare(socket.socket(fileno=os.dup(used.fileno())), HttpLimits())
+        for each in shared:
+            stack.enter_context(each)
+        assert not any(os.get_blocking(each.fileno()) for each in [used, *shared])
 
 
 def test_a_single_socket_gives_one_connection_a_turn() -> None:

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-import structlog
-
 from application.bookings.ports import ReservedBooking, SeatInventory
 from application.idempotency import CLAIM, Claim
 from domain.accounts import UserId
@@ -21,8 +19,6 @@ from infrastructure.retries import TransactionConflict, make_final
 
 MOST = 64
 """Requests in one batch. It bounds the time that a transaction has the event's row locked."""
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +184,13 @@ class QueuedSeatInventory:
         except Unavailable as error:
             _fail(taken, Unavailable, error)
         except Exception as error:
+            # Imported here: the tests of rules import this module, and structlog takes long.
+            import structlog
+
             # The cause may be one of the requests. Alone, each gets its own answer, and a traceback is logged with it.
             cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            _log.warning("seat_batch_failed", event_id=event_id, requests=len(taken), error=cause)
+            log = structlog.get_logger(__name__)
+            log.warning("seat_batch_failed", event_id=event_id, requests=len(taken), error=cause)
             for waiting in taken:
                 _set(waiting, NotInBatch.ALONE)
         finally:
