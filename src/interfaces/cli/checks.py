@@ -309,7 +309,6 @@ Check = Callable[[Settings], Findings]
 RESTS_ON = {
     "migrations": {"database"},
     "connections": {"database"},
-    "replica": {"database", "migrations"},
     "clock": {"database"},
     "addresses": {"database", "migrations"},
     "deliveries": {"database", "migrations"},
