@@ -25,7 +25,7 @@ from application.bookings.queries import ShowBooking
 from application.bookings.reservation import BookSeat
 from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
 from application.events.participant_messages import WriteToParticipants
-from application.events.ports import EventQueries, ReviewQueries
+from application.events.ports import EventQueries
 from application.events.queries import EventBookings, ShowEvent
 from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import AnswerOnce
@@ -44,12 +44,13 @@ from application.payments.webhooks import ReceiveWebhook
 from application.ports import Clock, Health, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
-from domain.outbox import MessageType, routes_for
+from domain.outbox import routes_for
 from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.auth.passwords import Argon2Passwords
 from infrastructure.container.appointments import Appointment, build_appointments
+from infrastructure.container.bookings import build_seats
 from infrastructure.container.calendars import CalendarFeeds, Calendars, build_calendars, build_feeds
 from infrastructure.container.foundation import (
     PRODUCTION,
@@ -61,6 +62,7 @@ from infrastructure.container.foundation import (
     units_of_work,
 )
 from infrastructure.container.payments import build_gateways, build_money
+from infrastructure.container.queries import build_queries
 from infrastructure.container.replica import ReplicaParts, build_replica
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
@@ -70,16 +72,7 @@ from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQu
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.bookings.invitations import PostgresInvitationQueries
-from infrastructure.postgres.bookings.seat_batches import PostgresSeatBatches, batch_statement
-from infrastructure.postgres.bookings.seat_queues import QueuedSeatInventory
-from infrastructure.postgres.bookings.seats import PostgresSeatInventory, reserve_statement
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.events.queries import (
-    PostgresBookingQueries,
-    PostgresEventQueries,
-    PostgresFacilitatorQueries,
-    PostgresReviewQueries,
-)
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
@@ -235,24 +228,9 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     routes = routes_for(served(settings))
     open_work = units_of_work(settings, database, routes, clock, substitutes)
     gateways, sandbox = build_gateways(settings, database, clock, substitutes.gateway)
-    to_reserve, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
-    seats = QueuedSeatInventory(
-        PostgresSeatInventory(
-            database,
-            gateway=gateways.chosen.name,
-            reserve=reserve_statement(to_reserve, remind_before),
-            reserve_under_key=reserve_statement(to_reserve, remind_before, under_key=True),
-        ),
-        PostgresSeatBatches(
-            database,
-            gateway=gateways.chosen.name,
-            reserve=batch_statement(to_reserve, remind_before),
-            reserve_under_keys=batch_statement(to_reserve, remind_before, under_keys=True),
-        ),
-        seconds=database.timeouts.total,
-    )
+    seats = build_seats(settings, database, gateways.chosen.name, routes)
     replica = build_replica(settings, database, redis, metrics)
-    event_queries, booking_queries, review_queries, facilitator_queries = _queries(settings, database, replica)
+    event_queries, booking_queries, review_queries, facilitator_queries = build_queries(settings, database, replica)
     show_event = ShowEvent(event_queries)
     invitations = PostgresInvitationQueries(database)
     dead_letters = PostgresDeadLetters(database)
@@ -381,31 +359,6 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         tasks,
         database_clock,
         replica,
-    )
-
-
-def _queries(
-    settings: Settings, database: Database, replica: ReplicaParts | None
-) -> tuple[EventQueries, BookingQueries, ReviewQueries, FacilitatorQueries]:
-    """Their lists are served by the replica, if there is one."""
-
-    def of(server: Database) -> tuple[EventQueries, BookingQueries, ReviewQueries, FacilitatorQueries]:
-        return (
-            PostgresEventQueries(server, emails_public=settings.facilitator_email_public),
-            PostgresBookingQueries(server),
-            PostgresReviewQueries(server),
-            PostgresFacilitatorQueries(server),
-        )
-
-    events, bookings, reviews, facilitators = of(database)
-    if replica is None:
-        return events, bookings, reviews, facilitators
-    copies, routed = of(replica.database), replica.reads.routed
-    return (
-        routed(events, copies[0], ("list", "list_of_facilitator")),
-        routed(bookings, copies[1], ("list_of_user", "of_event", "list_of_facilitator")),
-        routed(reviews, copies[2], ("list_of_event",)),
-        routed(facilitators, copies[3], ("dashboard",)),
     )
 
 
