@@ -48,25 +48,29 @@ def stopped(*_):
         order.write(name + "\\n")
     sys.exit()
 signal.signal(signal.SIGTERM, stopped)
-open(home + "/" + name + ".up", "w").close()
 """
-LASTING = BEGIN + "print('at work'); time.sleep(600)"
-STUBBORN = BEGIN + "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+READY = "open(home + '/' + name + '.up', 'w').close();"
+"""The test may send a signal from here on: a script sets its handlers before this."""
+LASTING = BEGIN + READY + "print('at work'); time.sleep(600)"
+STUBBORN = BEGIN + "signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + "time.sleep(600)"
 SLOW = (
     BEGIN
     + "asked = home + '/asked-' + name; signal.signal(signal.SIGTERM, lambda *_: open(asked, 'a').write('once '));"
+    + READY
     + "[time.sleep(0.1) for _ in range(600) if not os.path.exists(asked)];"
     + "until = time.monotonic() + (1 if name == 'first' else 0.5);"
     + "[time.sleep(0.1) for _ in range(600) if time.monotonic() < until]"
 )
 TALKATIVE = (
     BEGIN
+    + READY
     + "[(print(n, 'x' * 100), time.sleep(0.001)) for n in range(300)];"
     + "[(print('after'), time.sleep(0.05)) for _ in range(2_000)]"
 )
 FAILING = "print('cannot find my shoes'); raise SystemExit(4)"
 WITH_CHILD = (
     BEGIN
+    + READY
     + "import subprocess; p = subprocess.Popen(['sleep', '600']);"
     + "open(home + '/grandchild', 'w').write(str(p.pid)); time.sleep(600)"
 )
@@ -117,7 +121,7 @@ def test_killed_child_is_restarted_and_both_events_are_reported(tmp_path: Path) 
 
 
 def test_child_that_ends_again_restarts_later_and_its_last_line_is_quoted(tmp_path: Path) -> None:
-    with supervised(tmp_path, BEGIN + "print('no more tea'); sys.exit(3)") as system:
+    with supervised(tmp_path, BEGIN + READY + "print('no more tea'); sys.exit(3)") as system:
         assert "exit status 3" in system.line("first ended")
         again = system.line("first ended")
         assert again.endswith('it starts again in 1 s, its last words: "no more tea"')
