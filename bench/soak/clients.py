@@ -34,7 +34,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 class Visit(msgspec.Struct):
     """`status` and `code` of the last answer to the booking, `booking` its id. `then`: the status of the next step.
-    `seconds` from the first request to the last answer; `began` in seconds after the start."""
+    `seconds` from the first request to the last answer; `began` in seconds after the start. `error`: an answer that
+    the client did not understand."""
 
     number: int
     began: float
@@ -44,6 +45,7 @@ class Visit(msgspec.Struct):
     then: int | None = None
     tries: int = 0
     seconds: float = 0
+    error: str = ""
 
 
 class Gone(Exception):
@@ -85,12 +87,17 @@ class Clients:
                 visit.code = str(booked.json.get("code", ""))
         except Gone:
             pass
+        except Exception as error:
+            visit.error = repr(error)
         visit.seconds = time.monotonic() - began
         sys.stdout.buffer.write(msgspec.json.encode(visit) + b"\n")
 
     async def _follow(self, visit: Visit, booked: Answer, follows: str, token: str) -> int | None:
         if follows == "pay":
-            path = "/sandbox" + booked.json["payment_url"].partition("/sandbox")[2]
+            # The seat is reserved without a link while the gateway is unavailable.
+            link = request("POST", f"/bookings/{visit.booking}/pay", token=token)
+            address = booked.json["payment_url"] or (await self._answer(visit, link)).json["payment_url"]
+            path = "/sandbox" + address.partition("/sandbox")[2]
             return (await self._answer(visit, request("POST", f"{path}/paid"))).status
         if follows == "cancel":
             cancelled = request("POST", f"/bookings/{visit.booking}/cancel", token=token, key=f"soak-c-{visit.number}")

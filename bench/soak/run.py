@@ -27,7 +27,7 @@ MEMBERS = 20_000
 EVENTS = 500
 PATIENCE_SECONDS = 120
 DRAIN_SECONDS = 900
-DISK_MEGABYTES = 6_000
+DISK_MEGABYTES = 8_000
 HOLD_MINUTES = 3
 
 _WAITING = "SELECT count(*) FROM outbox WHERE status = 'pending' AND destination <> 'notification'"
@@ -189,6 +189,8 @@ async def _broken(system: System, visits: Sequence[Visit]) -> list[str]:
     stored = {row["id"]: row for row in await database.fetch("SELECT id, status, payment_status FROM bookings")}
     for visit in visits:
         booking = stored.get(visit.booking)
+        if visit.error:
+            broken.append(f"visit {visit.number} failed: {visit.error}")
         if visit.booking is not None and booking is None:
             broken.append(f"booking {visit.booking} was confirmed to its client and does not exist")
         elif visit.status != 201 and visit.code != "event_full":

@@ -82,12 +82,16 @@ UNION ALL
 SELECT lane || ' owes ' || destination || ' ' || fact || ', which nobody wants'
 FROM told t WHERE NOT EXISTS (SELECT FROM owed o WHERE o.fact = t.fact AND o.destination = t.destination)
 UNION ALL
-SELECT lane || ' is of nothing' FROM told t
-WHERE lane LIKE 'booking:%' AND NOT EXISTS (SELECT FROM bookings WHERE 'booking:' || id = lane)
-   OR lane LIKE 'event:%' AND NOT EXISTS (SELECT FROM events WHERE 'event:' || id = lane)
-   OR lane LIKE 'coaching:%' AND NOT EXISTS (
-          SELECT FROM coaching_bookings WHERE lane IN ('coaching:' || id, 'coaching:' || id || ':client',
-                                                       'coaching:' || id || ':coach'))
+SELECT t.lane || ' is of nothing'
+FROM told t LEFT JOIN (
+    SELECT 'booking:' || id AS lane FROM bookings
+    UNION ALL
+    SELECT 'event:' || id FROM events
+    UNION ALL
+    SELECT 'coaching:' || id || r.recipient
+    FROM coaching_bookings, unnest(ARRAY['', ':client', ':coach']) r(recipient)
+) subject ON subject.lane = t.lane
+WHERE subject.lane IS NULL AND (t.lane LIKE 'booking:%' OR t.lane LIKE 'event:%' OR t.lane LIKE 'coaching:%')
 """
 
 
