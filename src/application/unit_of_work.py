@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports import Access, AccountTokens, LoginNetworks, Logins, Profiles, Users
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
@@ -20,6 +20,7 @@ class UnitOfWork(Protocol):
     users: Users
     logins: Logins
     access: Access
+    account_tokens: AccountTokens
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings

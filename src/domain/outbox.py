@@ -54,6 +54,8 @@ class MessageType(StrEnum):
     BOOKING_REMINDER = "booking_reminder"
     FACILITATOR_APPROVED = "facilitator_approved"
     """An admin has approved an account as a facilitator."""
+    EMAIL_VERIFICATION = "email_verification"
+    """An account has to verify its e-mail address."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -89,6 +91,7 @@ ROUTES: Routes = {
     MessageType.GATEWAY_EVENT: (Destination.PAYMENTS,),
     MessageType.BOOKING_REMINDER: (Destination.EMAIL,),
     MessageType.FACILITATOR_APPROVED: (Destination.EMAIL,),
+    MessageType.EMAIL_VERIFICATION: (Destination.EMAIL,),
     MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
     MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),

@@ -1,5 +1,6 @@
 """The sample facilitator and sessions of contract C, which `convene up` loads on its first run."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -33,6 +34,7 @@ async def load(settings: Settings) -> str:
             facilitator = await work.users.add(
                 email=FACILITATOR_EMAIL, name="John Doe", role=Role.FACILITATOR, password_hash=password_hash, now=now
             )
+            await work.users.save(replace(facilitator, is_verified=True))
             await work.profiles.add(facilitator.id, bio=None, specialization="Mindfulness & Wellness")
             await _add_sessions(work, facilitator, now)
             await work.commit()

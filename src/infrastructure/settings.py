@@ -7,6 +7,8 @@ from typing import Literal, cast
 
 import msgspec
 
+from domain.account_urls import TOKEN
+from domain.booking_urls import PLACEHOLDER
 from infrastructure.settings_reader import (
     SECRETS,
     SHORTEST_SECRET,
@@ -50,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_days: int
     refresh_token_rotation: bool
     password_policy: Literal["contract", "strict"]
+    verify_url_template: str | None
     facilitator_registration: Literal["open", "approval", "closed"]
     rate_limit_enabled: bool
     google_client_id: str | None
@@ -172,6 +175,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         password_policy=cast(
             Literal["contract", "strict"], read.choice("PASSWORD_POLICY", "contract", ("contract", "strict"))
         ),
+        verify_url_template=read.url_template("VERIFY_URL_TEMPLATE", TOKEN, "https://app.example.com/verify?token="),
         facilitator_registration=cast(
             Literal["open", "approval", "closed"],
             read.choice("FACILITATOR_REGISTRATION", "open", ("open", "approval", "closed")),
@@ -214,7 +218,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         mail_smtputf8=read.switch("MAIL_SMTPUTF8", "false"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),
-        booking_url_template=read.booking_url_template("BOOKING_URL_TEMPLATE"),
+        booking_url_template=read.url_template(
+            "BOOKING_URL_TEMPLATE", PLACEHOLDER, "https://app.example.com/bookings/"
+        ),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
         facilitator_email_public=read.switch("FACILITATOR_EMAIL_PUBLIC", "true"),

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
-from domain.booking_urls import PLACEHOLDER, BookingUrls
 from servicekit.links import is_web_address
 from servicekit.settings_reader import SettingsError, SettingsReader
 
@@ -153,19 +152,17 @@ class Reader(SettingsReader):
             raise SettingsError(f"{name} is no address, write it like https://app.example.com/paid")
         return address or None
 
-    def booking_url_template(self, name: str) -> str | None:
-        """An address with `PLACEHOLDER` after its host, and no other braces."""
+    def url_template(self, name: str, variable: str, example: str) -> str | None:
+        """An address with `variable` after its host, and no other braces. None if unset."""
         template = self.text(name, "")
         if not template:
             return None
-        before, placeholder, _ = template.partition(PLACEHOLDER)
-        rest = template.replace(PLACEHOLDER, "")
+        before, placeholder, _ = template.partition(variable)
+        rest = template.replace(variable, "")
+        address = template.replace(variable, "0")
         in_host = not re.match("https?://[^/?#]+[/?#]", before)
-        example = BookingUrls(template).of("00000000-0000-0000-0000-000000000000")
-        if not placeholder or in_host or "{" in rest or "}" in rest or not _is_ascii_address(example):
-            raise SettingsError(
-                f"{name} is no address with {PLACEHOLDER}: write it like https://app.example.com/bookings/{PLACEHOLDER}"
-            )
+        if not placeholder or in_host or "{" in rest or "}" in rest or not _is_ascii_address(address):
+            raise SettingsError(f"{name} is no address with {variable}: write it like {example}{variable}")
         return template
 
     def networks(self, name: str) -> tuple[str, ...]:

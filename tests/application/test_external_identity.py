@@ -54,7 +54,9 @@ class SignIns:
         self.by_token = SignInWithIdToken(self.provider, self.sign_in, self.accounts.limiter)
 
     def signing_in(self, units: OpenUnitOfWork, *, smtputf8: bool = False) -> SignInWithIdentity:
-        return SignInWithIdentity(units, self.accounts.start_login, self.accounts.clock, smtputf8)
+        return SignInWithIdentity(
+            units, self.accounts.start_login, self.accounts.wake_ups, self.accounts.clock, smtputf8
+        )
 
     async def returns(self, started: Started, **parameters: str | None) -> User:
         """The browser returns from the consent screen."""

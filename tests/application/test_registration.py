@@ -179,7 +179,9 @@ async def test_closed_registration_rejects_facilitators_only(accounts: AccountUs
 
 
 async def test_operator_creates_facilitators_in_any_case(accounts: AccountUseCases) -> None:
-    create = CreateAccount(accounts.units, accounts.hasher, accounts.limiter, accounts.clock, PasswordPolicy.CONTRACT)
+    create = CreateAccount(
+        accounts.units, accounts.hasher, accounts.limiter, accounts.wake_ups, accounts.clock, PasswordPolicy.CONTRACT
+    )
     assert (await create(a_registration(role=Role.FACILITATOR), address="local")).role is Role.FACILITATOR
 
 

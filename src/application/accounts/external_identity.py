@@ -8,6 +8,7 @@ from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, StartLogin
 from application.accounts.ports import IdentityProvider
 from application.oauth import OAuthAttempts, Started
+from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import EmailTaken, User, check_mailable
@@ -56,12 +57,14 @@ class SignInWithIdentity:
     - The account is found by the provider and the subject, which never change.
     - Else the account with the e-mail address is linked, if the provider has verified the address. If the address had
       not been proven here, all earlier access ends: password, logins, calendar feed, connected calendars.
-    - Else a new account of role `user` is added, without a password, if mail can be sent to the address.
+    - Else a new account of role `user` is added, without a password, if mail can be sent to the address. An address
+      that the provider has not verified gets a mail with a link that verifies it.
     - A deactivated account is refused.
     """
 
     open_work: OpenUnitOfWork
     start_login: StartLogin
+    wake_ups: WakeUps
     clock: Clock
     smtputf8: bool = False
 
@@ -75,9 +78,11 @@ class SignInWithIdentity:
                     user = await self._account(work, identity, name)
                     logged_in = await self.start_login(work, user, address=address)
                     await work.commit()
-                    return logged_in
             except (EmailTaken, ExternalAccountTaken):
                 continue  # a concurrent first sign-in of the same person has added the account
+            if not user.is_verified:
+                self.wake_ups.notify()
+            return logged_in
         raise Unavailable
 
     async def _account(self, work: UnitOfWork, identity: ExternalIdentity, name: str | None) -> User:
@@ -96,7 +101,10 @@ class SignInWithIdentity:
             )
         check_mailable(identity.email, smtputf8=self.smtputf8)
         shown = display_name(identity.name, name, identity.email.partition("@")[0])
-        return await work.users.add_external(identity, email=identity.email, name=shown, now=self.clock.now())
+        user = await work.users.add_external(identity, email=identity.email, name=shown, now=self.clock.now())
+        if not user.is_verified:
+            await work.messages.enqueue_email_verification(user.id)
+        return user
 
     async def _accept_identity(self, work: UnitOfWork, user: User, changed: User, *, take_over: bool = False) -> User:
         if not user.is_active:

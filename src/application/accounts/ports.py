@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from domain.account_tokens import AccountToken, TokenKind
 from domain.accounts import LoginId, Role, User, UserId
 from domain.credentials import Credential
 from domain.external_identity import ExternalIdentity
@@ -93,6 +94,24 @@ class Access(Protocol):
     async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
         """Revokes the credentials of these kinds. The account must be locked; creating a credential locks it as
         well."""
+        ...
+
+
+class AccountTokens(Protocol):
+    """Tokens of mails about accounts. A token is valid until it expires or is used."""
+
+    async def add(self, token: AccountToken, now: datetime, *, expires_at: datetime) -> None: ...
+
+    async def find_owner(self, fingerprint: bytes, kind: TokenKind, now: datetime) -> UserId | None:
+        """The account of a valid token of this kind."""
+        ...
+
+    async def use(self, fingerprint: bytes, kind: TokenKind, now: datetime) -> AccountToken | None:
+        """Returns a valid token once, also under concurrent calls; None for every other one."""
+        ...
+
+    async def revoke(self, user_id: UserId, kinds: Collection[TokenKind], now: datetime) -> None:
+        """Makes the account's tokens of these kinds invalid."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from application.accounts.login import LoggedIn, LogIn, StartLogin
 from application.accounts.ports import PasswordHasher
 from application.idempotency import recorded_result
+from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import (
@@ -70,6 +71,7 @@ class Register:
     - The password has 8 to 128 characters after NFKC; stricter with `PASSWORD_POLICY=strict`.
     - A facilitator gets a profile with the given `bio` and `specialization`.
     - Registrations are limited per e-mail and per network address.
+    - The address gets a mail with a link that verifies it.
     """
 
     raises: ClassVar[Errors] = (FacilitatorRegistrationClosed, EmailTaken, TooManyRequests)
@@ -77,11 +79,12 @@ class Register:
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
     limiter: RateLimiter
+    wake_ups: WakeUps
     clock: Clock
     policy: PasswordPolicy
     smtputf8: bool = False
     facilitators: FacilitatorRegistration = FacilitatorRegistration.OPEN
-    allows_every_role: ClassVar[bool] = False
+    by_operator: ClassVar[bool] = False
 
     async def __call__(self, registration: Registration, *, address: str) -> User:
         if (made := recorded_result()) is not None:
@@ -91,12 +94,13 @@ class Register:
         async with self.open_work() as work:
             user = await self.add(work, registration, password_hash)
             await work.commit(made=user.id)
+        self.wake_ups.notify()
         return user
 
     async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
         """The registration as it will be stored, and the hash of the password."""
         check_mailable(registration.email, smtputf8=self.smtputf8)
-        if not self.allows_every_role:
+        if not self.by_operator:
             require_self_assignable(registration.role)
         registration = registration.tidied(self.policy)
         role, requested_role = self.facilitators.admit(registration.role)
@@ -114,6 +118,11 @@ class Register:
             password_hash=password_hash,
             now=self.clock.now(),
         )
+        if self.by_operator:
+            user = replace(user, is_verified=True)
+            await work.users.save(user)
+        else:
+            await work.messages.enqueue_email_verification(user.id)
         if Role.FACILITATOR in {registration.role, registration.requested_role}:
             await work.profiles.add(user.id, bio=registration.bio, specialization=registration.specialization)
         return user
@@ -121,9 +130,10 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class CreateAccount(Register):
-    """Creates a new user account as an operator, who decides on roles: registration as a facilitator is open."""
+    """Creates a new user account as an operator, who decides on roles: registration as a facilitator is open. Its
+    address counts as verified."""
 
-    allows_every_role: ClassVar[bool] = True
+    by_operator: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +156,5 @@ class RegisterAndLogIn:
             user = await self.register.add(work, registration, password_hash)
             logged_in = await self.start_login(work, user, address=address)
             await work.commit(made=user.id)
+        self.register.wake_ups.notify()
         return logged_in

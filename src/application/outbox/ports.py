@@ -230,6 +230,10 @@ class Messages(Protocol):
         """Enqueues a mail to each confirmed participant of the event; returns their number."""
         ...
 
+    async def enqueue_email_verification(self, user_id: UserId) -> None:
+        """Enqueues the mail with the link that verifies the account's address."""
+        ...
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         """Enqueues the mail about the approval as a facilitator."""
         ...

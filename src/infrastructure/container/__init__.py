@@ -18,6 +18,7 @@ from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.profile import ChangePassword, UpdateProfile
 from application.accounts.registration import CreateAccount, Register, RegisterAndLogIn
 from application.accounts.sessions import Authenticate, AuthenticateFollower, LogOut, Refresh
+from application.accounts.verification import ResendVerification, VerifyEmail
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
 from application.bookings.ports import BookingQueries, FacilitatorQueries
@@ -119,6 +120,8 @@ class UseCases:
     refresh: Refresh
     log_out: LogOut
     change_password: ChangePassword
+    verify_email: VerifyEmail
+    resend_verification: ResendVerification
     update_profile: UpdateProfile
     grant_role: GrantRole
     approve_facilitator: ApproveFacilitator
@@ -259,6 +262,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         open_work,
         hasher,
         limiter,
+        wake_ups,
         clock,
         policy,
         smtputf8=settings.mail_smtputf8,
@@ -271,7 +275,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     log_in = LogIn(open_work, hasher, guesses, start_login)
     google = _google(settings, clock)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
-    sign_in_with_identity = SignInWithIdentity(open_work, start_login, clock, smtputf8=settings.mail_smtputf8)
+    sign_in_with_identity = SignInWithIdentity(open_work, start_login, wake_ups, clock, smtputf8=settings.mail_smtputf8)
     use_cases = UseCases(
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
@@ -284,10 +288,14 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
         change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
+        verify_email=VerifyEmail(open_work, limiter, clock),
+        resend_verification=ResendVerification(open_work, limiter, wake_ups),
         update_profile=UpdateProfile(open_work),
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
-        create_account=CreateAccount(open_work, hasher, limiter, clock, policy, smtputf8=settings.mail_smtputf8),
+        create_account=CreateAccount(
+            open_work, hasher, limiter, wake_ups, clock, policy, smtputf8=settings.mail_smtputf8
+        ),
         set_account_active=SetAccountActive(
             open_work, [money.expire_holds, appointment.expire_appointment_holds], clock
         ),

@@ -7,6 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from application.accounts.verification import MailWithAccountTokens
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
 from application.notifications.payment_links import MailWithPaymentLinks
@@ -14,6 +15,7 @@ from application.notifications.reminders import MailWithReminders, QueueReminder
 from application.outbox.delivery import DeliverMessages
 from application.outbox.ports import Sender
 from application.ports import Clock
+from domain.account_urls import AccountUrls
 from domain.outbox import Destination, RetrySchedule, routes_for
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import Calendars, build_calendars
@@ -121,7 +123,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         **outside,
         Destination.EMAIL: MailWithReminders(
             MailWithPaymentLinks(
-                outside[Destination.EMAIL],
+                MailWithAccountTokens(outside[Destination.EMAIL], open_work, clock),
                 PostgresPaymentQueries(database),
                 clock,
                 tries=len(settings.delivery_retry_schedule),
@@ -191,6 +193,7 @@ def _senders(settings: Settings, clock: Clock) -> dict[Destination, MessageSende
         smtputf8=settings.mail_smtputf8,
         invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
         booking_url_template=settings.booking_url_template,
+        account_urls=AccountUrls(settings.public_url, settings.verify_url_template),
     )
     senders: dict[Destination, MessageSender | EmailSender] = {
         Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, **signed)

@@ -7,6 +7,7 @@ from functools import partial
 from application.idempotency import PruneIdempotencyKeys
 from domain.credentials import KNOWN_NETWORK_LIFETIME
 from infrastructure.gateways.sandbox import PRUNE_SANDBOX_ORDERS
+from infrastructure.postgres.accounts.account_tokens import PRUNE_ACCOUNT_TOKENS
 from infrastructure.postgres.accounts.login_networks import PRUNE_NETWORKS
 from infrastructure.postgres.accounts.retention import PRUNE_LOGINS, PRUNE_REFRESH_TOKENS
 from infrastructure.postgres.appointments.history import PRUNE_CHANGES
@@ -25,6 +26,7 @@ Prune = Callable[[timedelta], Awaitable[int]]
 """Prunes what expired at least the given time ago; returns the number."""
 
 _MINUTES_RETENTION = timedelta(hours=1)
+_TOKENS_RETENTION = timedelta(days=1)
 
 
 def rules(settings: Settings) -> Sequence[Rule]:
@@ -45,6 +47,7 @@ def rules(settings: Settings) -> Sequence[Rule]:
     ]
     return [rule for rule in configured if rule.age] + [
         Rule("live_updates", PRUNE_LIVE_UPDATES, LIVE_UPDATES_RETENTION),
+        Rule("account_tokens", PRUNE_ACCOUNT_TOKENS, _TOKENS_RETENTION),
         Rule("login_networks", PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME),
         Rule("delivery_minutes", PRUNE_MINUTES, _MINUTES_RETENTION),
     ]

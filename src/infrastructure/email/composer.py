@@ -7,10 +7,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
+from domain.account_urls import AccountUrls
 from domain.booking_urls import BookingUrls
 from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
 from infrastructure.delivery.appointment_payloads import is_about_appointment
-from infrastructure.email.account_mail import approved_email
+from infrastructure.email.account_mail import approved_email, verification_email
 from infrastructure.email.appointment_mail import appointment_email
 from infrastructure.email.booking_mail import booking_email
 from infrastructure.email.calendar_mail import revoked_email
@@ -54,7 +55,8 @@ class MailComposer:
 
     `public_url` is the address of the deployment; its host is part of the UIDs of calendar entries whose message has
     none. `smtputf8`: whether the transport accepts addresses with letters beyond ASCII before the @. Without
-    `invitation_links` there are no mails about invitations. `booking_url_template`: see `BookingUrls`.
+    `invitation_links` there are no mails about invitations. `account_urls`: by default the pages at `public_url`.
+    `booking_url_template`: see `BookingUrls`.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class MailComposer:
         smtputf8: bool = False,
         invitation_links: InvitationLinks | None = None,
         booking_url_template: str | None = None,
+        account_urls: AccountUrls | None = None,
     ) -> None:
+        self._account_urls = account_urls or AccountUrls(public_url)
         self._invitation_links = invitation_links
         booking_urls = BookingUrls(booking_url_template) if booking_url_template else None
         self._identity = SenderIdentity(sender_mailbox(mail_from), components.uid_host(public_url), booking_urls)
@@ -125,6 +129,8 @@ class MailComposer:
             return revoked_email(message)
         if message.message_type is MessageType.FACILITATOR_APPROVED:
             return approved_email(message)
+        if message.message_type is MessageType.EMAIL_VERIFICATION:
+            return verification_email(message, self._account_urls)
         if message.message_type is MessageType.BOOKING_INVITATION:
             return invitation_email(message, self._invitation_links)
         return booking_email(message, self._identity)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports import Access, AccountTokens, LoginNetworks, Logins, Profiles, Users
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
@@ -19,6 +19,7 @@ from application.ports import Clock
 from application.unit_of_work import UnitOfWork
 from domain.outbox import Routes
 from infrastructure.auth.token_encryption import SecretBox
+from infrastructure.postgres.accounts.account_tokens import PostgresAccountTokens
 from infrastructure.postgres.accounts.credentials import PostgresAccess
 from infrastructure.postgres.accounts.login_networks import PostgresLoginNetworks
 from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresProfiles, PostgresUsers
@@ -45,6 +46,7 @@ class PostgresUnitOfWork:
     users: Users
     logins: Logins
     access: Access
+    account_tokens: AccountTokens
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings
@@ -75,6 +77,7 @@ class PostgresUnitOfWork:
         self.users = PostgresUsers(session)
         self.logins = PostgresLogins(session)
         self.access = PostgresAccess(session)
+        self.account_tokens = PostgresAccountTokens(session)
         self.login_networks = PostgresLoginNetworks(session)
         bookings = PostgresBookings(session, messages, reminders)
         invitations = PostgresInvitations(session)

@@ -49,7 +49,7 @@ from interfaces.http.openapi.pages import EncodedDocument
 from interfaces.http.parameters import with_converters
 from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
-from interfaces.http.web import invitations, payment_return, sandbox
+from interfaces.http.web import account_links, invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
 from servicekit.tasks import LongLivedTasks
 
@@ -68,6 +68,7 @@ ROUTES: list[Any] = [
     *stripe.ROUTES,
     *payment_return.ROUTES,
     *sandbox.ROUTES,
+    *account_links.ROUTES,
     *invitations.ROUTES,
     *events_api.ROUTES,
     *sessions_api.ROUTES,

@@ -14,7 +14,7 @@ from tests.support.memory.accounts_work import AccountUnitsOfWork
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
 from tests.support.memory.rate_limits import MemoryLimits
-from tests.support.memory.store import SettableClock, Store
+from tests.support.memory.store import CountedWakeUps, SettableClock, Store
 
 EMAIL = "ada@example.com"
 PASSWORD = "correct horse battery"
@@ -30,6 +30,7 @@ class AccountUseCases:
         self.units = AccountUnitsOfWork(self.store, self.clock)
         self.hasher = ReadablePasswords()
         self.limiter = MemoryLimits(self.clock)
+        self.wake_ups = CountedWakeUps()
         self.tokens = ReadableTokens(self.clock, access_for=timedelta(minutes=15), refresh_for=timedelta(days=30))
         self.known_networks = KnownNetworks(b"secret", self.clock)
         self.guesses = PasswordGuesses(MemoryGuessedAccounts(self.store), self.limiter, self.known_networks)
@@ -45,7 +46,9 @@ class AccountUseCases:
         smtputf8: bool = False,
         facilitators: FacilitatorRegistration = FacilitatorRegistration.OPEN,
     ) -> Register:
-        return Register(self.units, self.hasher, self.limiter, self.clock, policy, smtputf8, facilitators)
+        return Register(
+            self.units, self.hasher, self.limiter, self.wake_ups, self.clock, policy, smtputf8, facilitators
+        )
 
     def register_and_log_in(self) -> RegisterAndLogIn:
         return RegisterAndLogIn(self.units, self.register(), self.start_login, self.log_in)

@@ -98,10 +98,16 @@ class MemoryMessages:
         await self.enqueue_for_bookings(MessageType.PARTICIPANT_MESSAGE, participants, written=message)
         return len(participants)
 
+    async def enqueue_email_verification(self, user_id: UserId) -> None:
+        self._enqueue_for_account(MessageType.EMAIL_VERIFICATION, user_id)
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
+        self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)
+
+    def _enqueue_for_account(self, message_type: MessageType, user_id: UserId) -> None:
         user = user_in(self._transaction.tables, user_id)
-        person = {"name": user.name, "email": user.email}
-        self.enqueue(MessageType.FACILITATOR_APPROVED, f"user:{user_id}", person=person)
+        person = {"id": user.id, "name": user.name, "email": user.email}
+        self.enqueue(message_type, f"user:{user_id}", person=person)
 
     async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
         self.enqueue(MessageType.BOOKING_INVITATION, f"invitation:{invitation_id}")

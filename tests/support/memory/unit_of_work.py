@@ -8,6 +8,7 @@ from typing import Any, cast
 from application.idempotency import Made
 from application.ports import Clock
 from application.unit_of_work import UnitOfWork
+from tests.support.memory.account_tokens import MemoryAccountTokens
 from tests.support.memory.accounts import (
     MemoryAccess,
     MemoryLoginNetworks,
@@ -61,6 +62,7 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "users": lambda work: MemoryUsers(work.transaction),
     "logins": lambda work: MemoryLogins(work.transaction),
     "access": lambda work: MemoryAccess(work.transaction),
+    "account_tokens": lambda work: MemoryAccountTokens(work.transaction),
     "login_networks": lambda work: MemoryLoginNetworks(work.transaction),
     "profiles": lambda work: MemoryProfiles(work.transaction),
     "events": lambda work: MemoryEvents(

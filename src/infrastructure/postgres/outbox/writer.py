@@ -59,12 +59,19 @@ class PostgresMessages:
             MessageType.PARTICIPANT_MESSAGE, which, reason=None, written=written, event_id=event_id
         )
 
+    async def enqueue_email_verification(self, user_id: UserId) -> None:
+        await self._enqueue_for_account(MessageType.EMAIL_VERIFICATION, user_id)
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
+        await self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)
+
+    async def _enqueue_for_account(self, message_type: MessageType, user_id: UserId) -> None:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, 'user:' || u.id, '{MessageType.FACILITATOR_APPROVED}',
-                   jsonb_build_object('person', jsonb_build_object('name', u.name, 'email', u.email)), :request_id, :now
-            FROM users u, {payloads.destinations(self._routes[MessageType.FACILITATOR_APPROVED])}
+            SELECT d.name, 'user:' || u.id, '{message_type}',
+                   jsonb_build_object('person', jsonb_build_object('id', u.id, 'name', u.name, 'email', u.email)),
+                   :request_id, :now
+            FROM users u, {payloads.destinations(self._routes[message_type])}
             WHERE u.id = :user_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "user_id": user_id})
 

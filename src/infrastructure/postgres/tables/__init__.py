@@ -4,6 +4,7 @@
 from advanced_alchemy.base import DefaultBase
 
 from infrastructure.postgres.tables.accounts import (
+    AccountTokenRow,
     FacilitatorProfileRow,
     LoginNetworkRow,
     LoginRow,
@@ -48,6 +49,7 @@ from infrastructure.postgres.tables.reminders import ReminderRow
 metadata = DefaultBase.metadata
 
 __all__ = [
+    "AccountTokenRow",
     "AppointmentAttachmentRow",
     "AppointmentChangeRow",
     "AppointmentRow",

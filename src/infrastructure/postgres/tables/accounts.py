@@ -97,6 +97,20 @@ class RefreshTokenRow(DefaultBase):
     retired_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
+class AccountTokenRow(DefaultBase):
+    """A secret in the link of a mail about an account, as a hash. A token that was revoked counts as used."""
+
+    __tablename__ = "account_tokens"
+
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    email: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+    used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
 class LoginNetworkRow(DefaultBase):
     """A network from which a user has logged in. `network` is a keyed hash of the user and the network."""
 

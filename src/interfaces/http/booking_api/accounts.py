@@ -12,6 +12,7 @@ from application.accounts.login import LoggedIn, LogIn
 from application.accounts.profile import ChangePassword, UpdateProfile
 from application.accounts.registration import Register, Registration
 from application.accounts.sessions import Actor, LogOut, Refresh
+from application.accounts.verification import ResendVerification, VerifyEmail
 from domain.accounts import InvalidCredentials, Role, User
 from domain.errors import Invalid
 from interfaces.emails import email_address, plausible_email_address
@@ -103,6 +104,10 @@ class PasswordChange(Struct):
     new_password: str
 
 
+class TokenBody(Struct):
+    token: str
+
+
 @post("/auth/register", operation_id="register", tags=TAGS, opt=public)
 async def register_user(
     data: JSONBody[RegistrationBody], address: Inject[ClientAddress], register: Inject[Register]
@@ -144,6 +149,20 @@ async def change_own_password(
 ) -> Done:
     await change_password(actor, current=data.current_password, new=data.new_password, address=address)
     return Done("Password changed successfully. Please log in again")
+
+
+@post("/auth/verify-email", operation_id="verifyEmail", tags=TAGS, status_code=200, opt=public)
+async def verify_email_address(
+    data: JSONBody[TokenBody], address: Inject[ClientAddress], verify_email: Inject[VerifyEmail]
+) -> Done:
+    await verify_email(data.token, address=address)
+    return Done("E-mail address verified successfully")
+
+
+@post("/auth/verify-email/resend", operation_id="resendVerification", tags=TAGS, status_code=202, guards=[signed_in])
+async def resend_verification_mail(actor: Inject[Actor], resend_verification: Inject[ResendVerification]) -> Done:
+    await resend_verification(actor)
+    return Done("A mail with a link is on its way")
 
 
 @get("/profile", operation_id="getProfile", tags=TAGS, guards=[signed_in])
@@ -190,6 +209,8 @@ ROUTES = [
     refresh_token,
     log_out_user,
     change_own_password,
+    verify_email_address,
+    resend_verification_mail,
     show_profile,
     change_profile,
 ]

@@ -1,0 +1,19 @@
+"""The pages of the links in mails about accounts."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+TOKEN = "{token}"  # noqa: S105 (a placeholder)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountUrls:
+    """`public_url` is the address of the API, which has a page of its own for each link without a template. A template
+    is an absolute web address with `TOKEN` after its host."""
+
+    public_url: str
+    verify_template: str | None = None
+
+    def verify(self, token: str) -> str:
+        template = self.verify_template or f"{self.public_url.rstrip('/')}/verify-email/{TOKEN}"
+        return template.replace(TOKEN, quote(token, safe=""))

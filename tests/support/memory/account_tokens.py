@@ -1,0 +1,46 @@
+"""Tokens of mails about accounts in memory, by the hash of their secret."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from domain.account_tokens import AccountToken, TokenKind
+from domain.accounts import UserId
+from tests.support.memory.store import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    token: AccountToken
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+class MemoryAccountTokens:
+    def __init__(self, transaction: Transaction) -> None:
+        self._rows: dict[bytes, TokenRow] = transaction.tables.of("account_tokens")
+
+    async def add(self, token: AccountToken, now: datetime, *, expires_at: datetime) -> None:
+        assert token.fingerprint not in self._rows, "a primary key"
+        self._rows[token.fingerprint] = TokenRow(token, expires_at)
+
+    async def find_owner(self, fingerprint: bytes, kind: TokenKind, now: datetime) -> UserId | None:
+        row = self._valid(fingerprint, kind, now)
+        return row.token.user_id if row else None
+
+    async def use(self, fingerprint: bytes, kind: TokenKind, now: datetime) -> AccountToken | None:
+        row = self._valid(fingerprint, kind, now)
+        if row is None:
+            return None
+        self._rows[fingerprint] = replace(row, used_at=now)
+        return row.token
+
+    async def revoke(self, user_id: UserId, kinds: Collection[TokenKind], now: datetime) -> None:
+        for fingerprint, row in self._rows.items():
+            if row.token.user_id == user_id and row.token.kind in kinds and row.used_at is None:
+                self._rows[fingerprint] = replace(row, used_at=now)
+
+    def _valid(self, fingerprint: bytes, kind: TokenKind, now: datetime) -> TokenRow | None:
+        row = self._rows.get(fingerprint)
+        is_valid = row is not None and row.token.kind is kind and row.used_at is None and row.expires_at > now
+        return row if is_valid else None
