@@ -15,6 +15,8 @@ class Credential(StrEnum):
     LOGINS = "logins"
     """Including their refresh tokens."""
     PASSWORD = "password"  # noqa: S105 (a name)
+    ACCOUNT_TOKENS = "account_tokens"
+    """Pending links of mails about the account."""
     CALENDAR_FEED = "calendar_feed"
     CONNECTED_CALENDARS = "connected_calendars"
     KNOWN_NETWORKS = "known_networks"
@@ -37,7 +39,7 @@ class AccessEnd(StrEnum):
     ADDRESS_PROVEN = "address proven by its owner with Google"
 
 
-_BEARERS = frozenset({Credential.LOGINS, Credential.CALENDAR_FEED})
+_BEARERS = frozenset({Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED})
 
 REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.LOGGED_OUT_EVERYWHERE: _BEARERS,

@@ -90,6 +90,11 @@ HELD: dict[Credential, tuple[str, str]] = {
         "UPDATE users SET password_hash = 'x' WHERE id = $1",
         "SELECT count(password_hash) FROM users WHERE id = $1",
     ),
+    Credential.ACCOUNT_TOKENS: (
+        """INSERT INTO account_tokens (fingerprint, kind, user_id, email, created_at, expires_at)
+           VALUES (sha256(int8send($1)), 'verify_email', $1, 'ada@example.com', now(), now() + interval '1 h')""",
+        "SELECT count(*) FROM account_tokens WHERE user_id = $1 AND used_at IS NULL",
+    ),
     Credential.CALENDAR_FEED: (
         "INSERT INTO calendar_feeds (user_id, fingerprint, created_at) VALUES ($1, sha256(int8send($1)), now())",
         "SELECT count(*) FROM calendar_feeds WHERE user_id = $1",
@@ -172,7 +177,8 @@ async def test_operator_commands_end_every_login(parts: container.Container, dat
     assert Credential.LOGINS not in await held(database, user)
     assert Credential.CALENDAR_FEED in await held(database, user)
     assert await parts.use_cases.set_account_active(email=user.email, active=False)
-    assert await held(database, user) == set(Credential) - {Credential.LOGINS, Credential.CALENDAR_FEED}
+    ended = {Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED}
+    assert await held(database, user) == set(Credential) - ended
 
 
 # Who lost access creates no credential with what is left of it

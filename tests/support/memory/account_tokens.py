@@ -6,7 +6,7 @@ from datetime import datetime
 
 from domain.account_tokens import AccountToken, TokenKind
 from domain.accounts import UserId
-from tests.support.memory.store import Transaction
+from tests.support.memory.store import Tables, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class TokenRow:
 
 class MemoryAccountTokens:
     def __init__(self, transaction: Transaction) -> None:
+        self._tables = transaction.tables
         self._rows: dict[bytes, TokenRow] = transaction.tables.of("account_tokens")
 
     async def add(self, token: AccountToken, now: datetime, *, expires_at: datetime) -> None:
@@ -36,11 +37,18 @@ class MemoryAccountTokens:
         return row.token
 
     async def revoke(self, user_id: UserId, kinds: Collection[TokenKind], now: datetime) -> None:
-        for fingerprint, row in self._rows.items():
-            if row.token.user_id == user_id and row.token.kind in kinds and row.used_at is None:
-                self._rows[fingerprint] = replace(row, used_at=now)
+        revoke_tokens(self._tables, user_id, now, kinds)
 
     def _valid(self, fingerprint: bytes, kind: TokenKind, now: datetime) -> TokenRow | None:
         row = self._rows.get(fingerprint)
         is_valid = row is not None and row.token.kind is kind and row.used_at is None and row.expires_at > now
         return row if is_valid else None
+
+
+def revoke_tokens(
+    tables: Tables, user_id: UserId, now: datetime, kinds: Collection[TokenKind] = frozenset(TokenKind)
+) -> None:
+    rows: dict[bytes, TokenRow] = tables.of("account_tokens")
+    for fingerprint, row in rows.items():
+        if row.token.user_id == user_id and row.token.kind in kinds and row.used_at is None:
+            rows[fingerprint] = replace(row, used_at=now)

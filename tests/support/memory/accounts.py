@@ -11,6 +11,7 @@ from application.oauth import Attempt
 from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
 from domain.credentials import Credential
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
+from tests.support.memory.account_tokens import revoke_tokens
 from tests.support.memory.store import Store, Tables, Transaction
 
 
@@ -185,6 +186,8 @@ class MemoryAccess:
             for login_id, login in logins.items():
                 if login.user_id == user_id and login.ended_at is None:
                     logins[login_id] = replace(login, ended_at=now, end_reason=reason)
+        if Credential.ACCOUNT_TOKENS in credentials:
+            revoke_tokens(self._tables, user_id, now)
         for credential, table, owner in (
             (Credential.PASSWORD, "passwords", user_id),
             (Credential.CALENDAR_FEED, "calendar_feeds", user_id),

@@ -20,6 +20,8 @@ _REVOKE = text("""
 UPDATE account_tokens SET used_at = :now WHERE user_id = :user_id AND kind = ANY(:kinds) AND used_at IS NULL
 """)
 
+REVOKE = "UPDATE account_tokens SET used_at = :now WHERE user_id = :user_id AND used_at IS NULL"
+
 PRUNE_ACCOUNT_TOKENS = """
 DELETE FROM account_tokens WHERE fingerprint IN (
     SELECT fingerprint FROM account_tokens WHERE expires_at < now() - $1::interval

@@ -10,6 +10,7 @@ from application.idempotency import owner_of
 from domain.accounts import UserId
 from domain.credentials import Credential
 from infrastructure.postgres import idempotency
+from infrastructure.postgres.accounts import account_tokens
 from infrastructure.postgres.calendars import connections, feeds
 
 # In the order of this mapping, so that two transactions lock in the same order.
@@ -18,6 +19,7 @@ REVOKE: Mapping[Credential, str] = {
     Credential.LOGINS: """
         UPDATE logins SET ended_at = :now, end_reason = :reason WHERE user_id = :user_id AND ended_at IS NULL""",
     Credential.PASSWORD: "UPDATE users SET password_hash = NULL WHERE id = :user_id",
+    Credential.ACCOUNT_TOKENS: account_tokens.REVOKE,
     Credential.CALENDAR_FEED: feeds.REVOKE,
     Credential.CONNECTED_CALENDARS: connections.REVOKE,
     Credential.KNOWN_NETWORKS: "DELETE FROM login_networks WHERE user_id = :user_id",
