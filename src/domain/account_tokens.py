@@ -12,9 +12,14 @@ from domain.errors import Conflict
 class TokenKind(StrEnum):
     VERIFY_EMAIL = "verify_email"
     """Proves the address of an account."""
+    RESET_PASSWORD = "reset_password"  # noqa: S105 (a name)
+    """Sets a new password."""
 
 
-TOKEN_LIFETIME: Mapping[TokenKind, timedelta] = {TokenKind.VERIFY_EMAIL: timedelta(hours=24)}
+TOKEN_LIFETIME: Mapping[TokenKind, timedelta] = {
+    TokenKind.VERIFY_EMAIL: timedelta(hours=24),
+    TokenKind.RESET_PASSWORD: timedelta(hours=1),
+}
 
 
 class TokenNotValid(Conflict):

@@ -13,7 +13,14 @@ class AccountUrls:
 
     public_url: str
     verify_template: str | None = None
+    reset_template: str | None = None
 
     def verify(self, token: str) -> str:
-        template = self.verify_template or f"{self.public_url.rstrip('/')}/verify-email/{TOKEN}"
+        return self._url(self.verify_template, "verify-email", token)
+
+    def reset(self, token: str) -> str:
+        return self._url(self.reset_template, "reset-password", token)
+
+    def _url(self, template: str | None, page: str, token: str) -> str:
+        template = template or f"{self.public_url.rstrip('/')}/{page}/{TOKEN}"
         return template.replace(TOKEN, quote(token, safe=""))

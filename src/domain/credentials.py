@@ -33,10 +33,12 @@ class AccessEnd(StrEnum):
 
     LOGGED_OUT_EVERYWHERE = "logged out everywhere"
     PASSWORD_CHANGED = "password changed"  # noqa: S105 (a reason)
+    PASSWORD_RESET = "password reset"  # noqa: S105 (a reason)
     ROLE_CHANGED = "role changed"
     DEACTIVATED = "account deactivated"
     ACTIVATED = "account activated"
     ADDRESS_PROVEN = "address proven by its owner with Google"
+    ADDRESS_PROVEN_BY_RESET = "address proven by its owner with a new password"
 
 
 _BEARERS = frozenset({Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED})
@@ -44,9 +46,11 @@ _BEARERS = frozenset({Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.C
 REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.LOGGED_OUT_EVERYWHERE: _BEARERS,
     AccessEnd.PASSWORD_CHANGED: _BEARERS,
+    AccessEnd.PASSWORD_RESET: _BEARERS,
     AccessEnd.ROLE_CHANGED: frozenset({Credential.LOGINS}),
     AccessEnd.DEACTIVATED: _BEARERS,
     AccessEnd.ACTIVATED: _BEARERS,
     AccessEnd.ADDRESS_PROVEN: frozenset(Credential),
+    AccessEnd.ADDRESS_PROVEN_BY_RESET: frozenset(Credential),
 }
 """Connected calendars survive a new password. When the owner proves the address, all earlier access is revoked."""

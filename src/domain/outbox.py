@@ -56,6 +56,10 @@ class MessageType(StrEnum):
     """An admin has approved an account as a facilitator."""
     EMAIL_VERIFICATION = "email_verification"
     """An account has to verify its e-mail address."""
+    PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 (a name)
+    """A link that sets a new password was requested for an address, which may have no account."""
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 (a name)
+    """The account has a new password that its owner has not set while logged in."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -92,6 +96,8 @@ ROUTES: Routes = {
     MessageType.BOOKING_REMINDER: (Destination.EMAIL,),
     MessageType.FACILITATOR_APPROVED: (Destination.EMAIL,),
     MessageType.EMAIL_VERIFICATION: (Destination.EMAIL,),
+    MessageType.PASSWORD_RESET_REQUESTED: (Destination.EMAIL,),
+    MessageType.PASSWORD_CHANGED: (Destination.EMAIL,),
     MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
     MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),

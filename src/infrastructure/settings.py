@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_rotation: bool
     password_policy: Literal["contract", "strict"]
     verify_url_template: str | None
+    reset_url_template: str | None
     facilitator_registration: Literal["open", "approval", "closed"]
     rate_limit_enabled: bool
     google_client_id: str | None
@@ -176,6 +177,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             Literal["contract", "strict"], read.choice("PASSWORD_POLICY", "contract", ("contract", "strict"))
         ),
         verify_url_template=read.url_template("VERIFY_URL_TEMPLATE", TOKEN, "https://app.example.com/verify?token="),
+        reset_url_template=read.url_template("RESET_URL_TEMPLATE", TOKEN, "https://app.example.com/reset?token="),
         facilitator_registration=cast(
             Literal["open", "approval", "closed"],
             read.choice("FACILITATOR_REGISTRATION", "open", ("open", "approval", "closed")),

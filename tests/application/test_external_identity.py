@@ -223,7 +223,7 @@ async def test_sign_in_is_tried_again_when_a_concurrent_one_adds_the_account(
                 raise EmailTaken
             return await SignInWithIdentity._account(self, *arguments)
 
-    sign_in = Interfering(accounts.units, accounts.start_login, accounts.clock)
+    sign_in = Interfering(accounts.units, accounts.start_login, accounts.wake_ups, accounts.clock)
     if failures < TRIES:
         assert (await sign_in(an_identity())).user == accounts.users()[0]
     else:

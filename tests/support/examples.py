@@ -36,6 +36,10 @@ from tests.support.settings import settings_for
 
 FILE = Path(documentation.__code__.co_filename).with_name("examples.json")
 PASSWORD = "password123"
+MAILED_TOKENS = {
+    "verify_email": "vYd3mQ8xTz1LrBkWn5sJc7gHoP2uEfAi9R4yVtXqM0w",
+    "reset_password": "rKf8wZ2nQe6TxLb0cVm4pJgHs1yUoD7iA9R3tWqXkE5",
+}
 STRIPE = {"stripe_secret_key": "sk_test_examples", "stripe_webhook_secret": "whsec_examples"}
 
 
@@ -76,7 +80,7 @@ async def _story(
 ) -> None:
     await call("getRoot")
     await call("getHealth")
-    ada, john = await _accounts(call)
+    ada, john = await _accounts(call, database_url)
     yoga, walk = await _events(call, john)
     booking = await _bookings(call, ada, yoga, walk)
     await _reviews(call, ada, john, database_url)
@@ -96,9 +100,12 @@ async def _story(
     await call("changePassword", ada, {"current_password": PASSWORD, "new_password": "a longer password"})
     credentials = {"email": "ada@example.com", "password": "a longer password"}
     await call("logOut", (await call("logIn", body=credentials))["access_token"], {"everywhere": False})
+    await call("requestPasswordReset", body={"email": "ada@example.com"})
+    token = await _mailed_token(database_url, "reset_password")
+    await call("resetPassword", body={"token": token, "password": "a new password"})
 
 
-async def _accounts(call: Recorder) -> tuple[str, str]:
+async def _accounts(call: Recorder, database_url: str) -> tuple[str, str]:
     """The access tokens of a user and of a facilitator."""
     ada = {"email": "ada@example.com", "password": PASSWORD}
     john = {"email": "john@example.com", "password": PASSWORD}
@@ -110,6 +117,8 @@ async def _accounts(call: Recorder) -> tuple[str, str]:
         "updateProfile", ada_token, {"name": "Ada Lovelace", "phone": "+91 98765 43210", "timezone": "Asia/Kolkata"}
     )
     await call("getProfile", ada_token)
+    await call("resendVerification", ada_token)
+    await call("verifyEmail", body={"token": await _mailed_token(database_url, "verify_email")})
     return ada_token, (await call("logIn", body=john))["access_token"]
 
 
@@ -133,6 +142,20 @@ async def _bookings(call: Recorder, ada: str, yoga: dict[str, Any], walk: dict[s
     await call("listBookingReminders", ada, booking_id=booking["id"])
     await call("listBookings", ada, status="confirmed", limit=20)
     return booking
+
+
+async def _mailed_token(database_url: str, kind: str) -> str:
+    """A token of Ada's, as a worker puts it into a mail."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        """INSERT INTO account_tokens (fingerprint, kind, user_id, email, created_at, expires_at)
+           SELECT sha256($1::text::bytea), $2, id, email, now(), now() + interval '1 h'
+           FROM users WHERE email = 'ada@example.com'""",
+        MAILED_TOKENS[kind],
+        kind,
+    )
+    await connection.close()
+    return MAILED_TOKENS[kind]
 
 
 async def _reviews(call: Recorder, ada: str, john: str, database_url: str) -> None:

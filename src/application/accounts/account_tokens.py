@@ -4,12 +4,16 @@ The worker makes a token when it sends the mail, so that no stored message conta
 """
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from application.oauth import fingerprint
+from application.ports import Limit
 from application.unit_of_work import UnitOfWork
 from domain.account_tokens import TOKEN_LIFETIME, AccountToken, TokenKind, TokenNotValid
 from domain.accounts import User
+
+TRIES_PER_NETWORK = Limit("account-token-address", times=300, per=timedelta(hours=1))
+"""Tokens that are not valid."""
 
 
 async def issue_token(work: UnitOfWork, kind: TokenKind, user: User, *, email: str, now: datetime) -> str:

@@ -1,24 +1,19 @@
 """Verification of the e-mail address of an account."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import ClassVar
 
-from application.accounts.account_tokens import issue_token, redeem_token
+from application.accounts.account_tokens import TRIES_PER_NETWORK, redeem_token
 from application.accounts.sessions import Actor
-from application.outbox.ports import Sender, WakeUps
+from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from domain.account_tokens import AlreadyVerified, TokenKind, TokenNotValid
-from domain.accounts import UserId
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
-from domain.outbox import Delivered, Message, MessageType, Outcome
 
 VERIFICATIONS_PER_ACCOUNT = Limit("verification-account", times=5, per=timedelta(hours=1))
-TRIES_PER_NETWORK = Limit("account-token-address", times=300, per=timedelta(hours=1))
-"""Tokens that are not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +58,3 @@ class ResendVerification:
             await work.messages.enqueue_email_verification(actor.user.id)
             await work.commit()
         self.wake_ups.notify()
-
-
-@dataclass(frozen=True, slots=True)
-class MailWithAccountTokens:
-    """Sender of e-mails that adds a new token to those with a link about the recipient's account. A mail that has
-    become useless is not sent."""
-
-    mail: Sender
-    open_work: OpenUnitOfWork
-    clock: Clock
-
-    async def deliver(self, message: Message) -> Outcome:
-        kind = _KINDS.get(message.message_type)
-        if kind is None:
-            return await self.mail.deliver(message)
-        person, now = message.payload["person"], self.clock.now()
-        async with self.open_work() as work:
-            user = await work.users.get(UserId(person["id"]))
-            if user.is_verified or user.email != person["email"] or not user.is_active:
-                return Delivered("not sent: the address is verified, or the account has changed")
-            token = await issue_token(work, kind, user, email=user.email, now=now)
-            await work.commit()
-        return await self.mail.deliver(replace(message, payload=message.payload | {"token": token}))
-
-
-_KINDS: Mapping[MessageType, TokenKind] = {MessageType.EMAIL_VERIFICATION: TokenKind.VERIFY_EMAIL}

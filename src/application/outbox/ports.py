@@ -234,6 +234,15 @@ class Messages(Protocol):
         """Enqueues the mail with the link that verifies the account's address."""
         ...
 
+    async def enqueue_password_reset(self, email: str) -> None:
+        """Enqueues the mail with the link that sets a new password. The account is looked up when the mail is sent, so
+        that the call is the same for addresses without an account."""
+        ...
+
+    async def enqueue_password_changed(self, user_id: UserId) -> None:
+        """Enqueues the mail that informs the owner of a new password."""
+        ...
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         """Enqueues the mail about the approval as a facilitator."""
         ...

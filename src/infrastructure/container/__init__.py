@@ -16,6 +16,7 @@ from application.accounts.external_identity import (
 from application.accounts.login import LogIn, StartLogin
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.recovery import RequestPasswordReset, ResetPassword, SetPassword
 from application.accounts.registration import CreateAccount, Register, RegisterAndLogIn
 from application.accounts.sessions import Authenticate, AuthenticateFollower, LogOut, Refresh
 from application.accounts.verification import ResendVerification, VerifyEmail
@@ -120,6 +121,9 @@ class UseCases:
     refresh: Refresh
     log_out: LogOut
     change_password: ChangePassword
+    request_password_reset: RequestPasswordReset
+    reset_password: ResetPassword
+    set_password: SetPassword
     verify_email: VerifyEmail
     resend_verification: ResendVerification
     update_profile: UpdateProfile
@@ -288,6 +292,9 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
         change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
+        request_password_reset=RequestPasswordReset(open_work, limiter, wake_ups),
+        reset_password=ResetPassword(open_work, hasher, limiter, wake_ups, clock, policy),
+        set_password=SetPassword(open_work, hasher, wake_ups, clock, policy),
         verify_email=VerifyEmail(open_work, limiter, clock),
         resend_verification=ResendVerification(open_work, limiter, wake_ups),
         update_profile=UpdateProfile(open_work),

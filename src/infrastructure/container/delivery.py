@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from application.accounts.verification import MailWithAccountTokens
+from application.accounts.mails import MailWithAccountTokens
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
 from application.notifications.payment_links import MailWithPaymentLinks
@@ -193,7 +193,7 @@ def _senders(settings: Settings, clock: Clock) -> dict[Destination, MessageSende
         smtputf8=settings.mail_smtputf8,
         invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
         booking_url_template=settings.booking_url_template,
-        account_urls=AccountUrls(settings.public_url, settings.verify_url_template),
+        account_urls=AccountUrls(settings.public_url, settings.verify_url_template, settings.reset_url_template),
     )
     senders: dict[Destination, MessageSender | EmailSender] = {
         Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, **signed)

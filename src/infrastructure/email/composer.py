@@ -11,7 +11,7 @@ from domain.account_urls import AccountUrls
 from domain.booking_urls import BookingUrls
 from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
 from infrastructure.delivery.appointment_payloads import is_about_appointment
-from infrastructure.email.account_mail import approved_email, verification_email
+from infrastructure.email.account_mail import ACCOUNT_EMAILS
 from infrastructure.email.appointment_mail import appointment_email
 from infrastructure.email.booking_mail import booking_email
 from infrastructure.email.calendar_mail import revoked_email
@@ -127,10 +127,8 @@ class MailComposer:
             return appointment_email(message, self._identity)
         if message.message_type is MessageType.CALENDAR_REVOKED:
             return revoked_email(message)
-        if message.message_type is MessageType.FACILITATOR_APPROVED:
-            return approved_email(message)
-        if message.message_type is MessageType.EMAIL_VERIFICATION:
-            return verification_email(message, self._account_urls)
+        if (about_account := ACCOUNT_EMAILS.get(message.message_type)) is not None:
+            return about_account(message, self._account_urls)
         if message.message_type is MessageType.BOOKING_INVITATION:
             return invitation_email(message, self._invitation_links)
         return booking_email(message, self._identity)

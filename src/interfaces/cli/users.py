@@ -71,6 +71,15 @@ def create(email: str, name: str, role: str, password: str) -> None:
     click.echo(f"{user.email} is {user.role}, id {user.id}")
 
 
+@users.command("passwd")
+@click.argument("email")
+@click.password_option(envvar="CONVENE_PASSWORD", help="Asked for when neither it nor CONVENE_PASSWORD is given.")
+def passwd(email: str, password: str) -> None:
+    """Set a new password for EMAIL. All logins and pending links of the account end, and its owner gets a mail."""
+    user = _known(email, _run(lambda cases: cases.set_password(email=account_address(email), password=password)))
+    click.echo(f"{user.email} has a new password")
+
+
 @users.command("promote")
 @click.argument("email")
 @click.argument("role", type=click.Choice([str(role) for role in Role]))

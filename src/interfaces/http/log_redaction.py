@@ -2,7 +2,7 @@
 
 import re
 
-_SECRET_PART = re.compile(r"^(/calendar/feed/|/invitations/|/payment/return/|/verify-email/).+", re.DOTALL)
+_SECRET_PART = re.compile(r"^(/(?:calendar/feed|invitations|payment/return|verify-email|reset-password)/).+", re.DOTALL)
 
 
 def shown(path: str) -> str:

@@ -34,6 +34,8 @@ SENT_AT_ONCE = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+PAGE_WITH_FIELDS = "/reset-password/"
+"""The page whose button sends the fields of a form, as a browser without JavaScript does."""
 _FORM = re.compile(rb"multipart/form-data\s*;.*boundary=.+", re.IGNORECASE)
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
@@ -301,11 +303,19 @@ async def _sound_request(
     if upload is not None:
         if not _FORM.fullmatch(headers.get(b"content-type", b"")):
             raise _Refused(ErrorResponse(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
+    elif body and scope["path"].startswith(PAGE_WITH_FIELDS) and _has_fields(headers):
+        if b"%00" in body or not _is_utf8_query(body):
+            raise _Refused(ErrorResponse(400, "validation_error", "Validation error", {"body": "Is not a valid form"}))
     elif body:
         if not _JSON.fullmatch(headers.get(b"content-type", b"")):
             raise _Refused(framework_response(415))
         _refuse_unsound_json(body)
     return _replay(body, receive)
+
+
+def _has_fields(headers: dict[bytes, bytes]) -> bool:
+    media_type = headers.get(b"content-type", b"").partition(b";")[0]
+    return media_type.strip().lower() == b"application/x-www-form-urlencoded"
 
 
 def _unsound_query(why: str) -> ErrorResponse:

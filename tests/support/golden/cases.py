@@ -72,8 +72,18 @@ _CHOSEN: dict[MessageType, tuple[str, ...]] = {
     MessageType.BOOKING_INVITATION: ("invited",),
     MessageType.PARTICIPANT_MESSAGE: ("written",),
 }
-_ABOUT_AN_ACCOUNT = (MessageType.FACILITATOR_APPROVED, MessageType.CALENDAR_REVOKED)
-_PERSON = {"person": {"name": "Ada Lovelace", "email": "ada@example.com"}, "provider": "google"}
+_ABOUT_AN_ACCOUNT = (
+    MessageType.FACILITATOR_APPROVED,
+    MessageType.CALENDAR_REVOKED,
+    MessageType.EMAIL_VERIFICATION,
+    MessageType.PASSWORD_RESET_REQUESTED,
+    MessageType.PASSWORD_CHANGED,
+)
+_PERSON = {
+    "person": {"name": "Ada Lovelace", "email": "ada@example.com"},
+    "provider": "google",
+    "token": "vYd3mQ8xTz1LrBkWn5sJc7gHoP2uEfAi9R4yVtXqM0w",
+}
 
 
 def sent_to(destination: Destination) -> list[MessageType]:

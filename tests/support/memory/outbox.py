@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
+from uuid import uuid4
 
 from application.payments.ports.records import Refund
 from application.ports import Clock
@@ -100,6 +101,12 @@ class MemoryMessages:
 
     async def enqueue_email_verification(self, user_id: UserId) -> None:
         self._enqueue_for_account(MessageType.EMAIL_VERIFICATION, user_id)
+
+    async def enqueue_password_reset(self, email: str) -> None:
+        self.enqueue(MessageType.PASSWORD_RESET_REQUESTED, f"password_reset:{uuid4()}", email=email)
+
+    async def enqueue_password_changed(self, user_id: UserId) -> None:
+        self._enqueue_for_account(MessageType.PASSWORD_CHANGED, user_id)
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
+from uuid import uuid4
 
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -61,6 +62,13 @@ class PostgresMessages:
 
     async def enqueue_email_verification(self, user_id: UserId) -> None:
         await self._enqueue_for_account(MessageType.EMAIL_VERIFICATION, user_id)
+
+    async def enqueue_password_reset(self, email: str) -> None:
+        requested, key = MessageType.PASSWORD_RESET_REQUESTED, f"password_reset:{uuid4()}"
+        await self._enqueue(Destination.EMAIL, requested, key, {"email": email})
+
+    async def enqueue_password_changed(self, user_id: UserId) -> None:
+        await self._enqueue_for_account(MessageType.PASSWORD_CHANGED, user_id)
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         await self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)
@@ -165,12 +173,18 @@ class PostgresMessages:
     async def _enqueue_payment_jobs(
         self, message_type: MessageType, ordering_key: str, payload: dict[str, Any]
     ) -> None:
+        texts = {name: str(value) for name, value in payload.items()}
+        await self._enqueue(Destination.PAYMENTS, message_type, ordering_key, texts)
+
+    async def _enqueue(
+        self, destination: Destination, message_type: MessageType, ordering_key: str, payload: dict[str, Any]
+    ) -> None:
         self._session.add(
             OutboxRow(
-                destination=Destination.PAYMENTS,
+                destination=destination,
                 ordering_key=ordering_key,
                 message_type=message_type,
-                payload={name: str(value) for name, value in payload.items()},
+                payload=payload,
                 request_id=self._when["request_id"],
                 occurred_at=self._when["now"],
             )

@@ -10,12 +10,13 @@ from msgspec import Struct
 
 from application.accounts.login import LoggedIn, LogIn
 from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.recovery import RequestPasswordReset, ResetPassword
 from application.accounts.registration import Register, Registration
 from application.accounts.sessions import Actor, LogOut, Refresh
 from application.accounts.verification import ResendVerification, VerifyEmail
 from domain.accounts import InvalidCredentials, Role, User
 from domain.errors import Invalid
-from interfaces.emails import email_address, plausible_email_address
+from interfaces.emails import account_address, email_address, plausible_email_address
 from interfaces.http.authentication import ClientAddress, bearer_token, issues_tokens, public, signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import Done, EnteredRole, self_assigned_role, whole_seconds
@@ -104,6 +105,15 @@ class PasswordChange(Struct):
     new_password: str
 
 
+class ForgottenPassword(Struct):
+    email: str
+
+
+class NewPassword(Struct):
+    token: str
+    password: str
+
+
 class TokenBody(Struct):
     token: str
 
@@ -149,6 +159,24 @@ async def change_own_password(
 ) -> Done:
     await change_password(actor, current=data.current_password, new=data.new_password, address=address)
     return Done("Password changed successfully. Please log in again")
+
+
+@post("/auth/password/forgot", operation_id="requestPasswordReset", tags=TAGS, status_code=202, opt=public)
+async def request_reset_of_password(
+    data: JSONBody[ForgottenPassword],
+    address: Inject[ClientAddress],
+    request_password_reset: Inject[RequestPasswordReset],
+) -> Done:
+    await request_password_reset(email=account_address(data.email), address=address)
+    return Done("If there is an account with this address, a mail with a link is on its way")
+
+
+@post("/auth/password/reset", operation_id="resetPassword", tags=TAGS, status_code=200, opt=public)
+async def reset_forgotten_password(
+    data: JSONBody[NewPassword], address: Inject[ClientAddress], reset_password: Inject[ResetPassword]
+) -> Done:
+    await reset_password(data.token, password=data.password, address=address)
+    return Done("Password changed successfully. Please log in")
 
 
 @post("/auth/verify-email", operation_id="verifyEmail", tags=TAGS, status_code=200, opt=public)
@@ -209,6 +237,8 @@ ROUTES = [
     refresh_token,
     log_out_user,
     change_own_password,
+    request_reset_of_password,
+    reset_forgotten_password,
     verify_email_address,
     resend_verification_mail,
     show_profile,

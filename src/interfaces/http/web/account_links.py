@@ -1,12 +1,15 @@
 """The pages of the links in mails about accounts. An HTML page is not part of the API's description. Opening a page
 changes nothing and reads nothing, because programs that check links in mails also open it; its button does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from litestar import MediaType, Response, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, URLEncodedBody
+from msgspec import Struct
 
+from application.accounts.recovery import ResetPassword
 from application.accounts.verification import VerifyEmail
+from domain.errors import Invalid
 from interfaces.http.authentication import ClientAddress, public
 from interfaces.http.injection import Inject
 from interfaces.http.web.templates import template
@@ -25,15 +28,23 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`button`: its label; None for a page without one."""
+    """`button`: its label; None for a page without one. `field`: the label of a field for a new password."""
 
     heading: str
     sentence: str
     button: str | None = None
+    field: str | None = None
+
+
+class PasswordForm(Struct):
+    password: str
 
 
 _VERIFY = Page("Confirm your e-mail address", "Please confirm that this is your account.", "Confirm the address")
 _VERIFIED = Page("Your e-mail address is confirmed", "You can close this page.")
+
+_RESET = Page("Set a new password", "Every login of your account ends.", "Set the password", field="New password")
+_RESET_DONE = Page("You have a new password", "Please log in with it. You can close this page.")
 
 
 @get(
@@ -64,9 +75,43 @@ async def confirm_verification(
     return _shown(_VERIFIED)
 
 
-ROUTES = [show_verification, confirm_verification]
+@get(
+    "/reset-password/{token:str}",
+    operation_id="showPasswordReset",
+    include_in_schema=False,
+    opt=public,
+    media_type=MediaType.HTML,
+    sync_to_thread=False,
+)
+def show_password_reset(token: FromPath[str]) -> Response[str]:  # noqa: ARG001
+    return _shown(_RESET)
 
 
-def _shown(page: Page) -> Response[str]:
+@post(
+    "/reset-password/{token:str}",
+    operation_id="submitPasswordReset",
+    include_in_schema=False,
+    status_code=200,
+    opt=public,
+    media_type=MediaType.HTML,
+)
+async def submit_password_reset(
+    token: FromPath[str],
+    data: URLEncodedBody[PasswordForm],
+    address: Inject[ClientAddress],
+    reset_password: Inject[ResetPassword],
+) -> Response[str]:
+    """The button "Set the password"."""
+    try:
+        await reset_password(token, password=data.password, address=address)
+    except Invalid as error:
+        return _shown(replace(_RESET, sentence=error.details["password"]), status=400)
+    return _shown(_RESET_DONE)
+
+
+ROUTES = [show_verification, confirm_verification, show_password_reset, submit_password_reset]
+
+
+def _shown(page: Page, status: int = 200) -> Response[str]:
     text = template("account_link.html", trimmed=True).render(page=page, style=_STYLE)
-    return Response(text, headers=_HEADERS)
+    return Response(text, headers=_HEADERS, status_code=status)

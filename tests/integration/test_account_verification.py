@@ -1,59 +1,15 @@
-"""Links in mails about accounts, over HTTP, with the mails that a worker has written."""
+"""Verification of addresses, over HTTP, with real mails."""
 
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
-from itertools import count
 
 import asyncpg
 import httpx
 import pytest
 
-from domain.outbox import Destination
-from infrastructure import container
 from infrastructure.settings import Settings
-from tests.support.messages import deliver_due
-from tests.support.people import PASSWORD
-
-BROWSER = {"Accept": "text/html"}
-_numbers = count(1)
-
-
-@dataclass
-class Mails:
-    """What a worker sends, with the settings of the API."""
-
-    settings: Settings
-
-    async def to(self, address: str) -> list[EmailMessage]:
-        """Delivers what is due; all mails to this address, the oldest first."""
-        parts = container.build_deliveries(self.settings)
-        try:
-            await deliver_due(parts.deliver_due, Destination.EMAIL)
-        finally:
-            await parts.close()
-        files = sorted((self.settings.convene_data / "mail").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
-        mails = [message_from_bytes(path.read_bytes(), policy=default) for path in files]
-        return [mail for mail in mails if address in str(mail["To"])]
-
-    async def link_to(self, address: str) -> str:
-        """The path of the link in the newest mail."""
-        text = text_of((await self.to(address))[-1])
-        (link,) = re.findall(rf"{re.escape(self.settings.public_url)}(/\S+)", text)
-        return str(link)
-
-    async def token_to(self, address: str) -> str:
-        return (await self.link_to(address)).rpartition("/")[2]
-
-
-def text_of(mail: EmailMessage) -> str:
-    body = mail.get_body(("plain",))
-    assert body is not None
-    return str(body.get_content())
+from tests.integration.account_mails import BROWSER, Account, Mails, registered, text_of
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +17,9 @@ def mails(make_shared_settings: Callable[..., Settings]) -> Mails:
     return Mails(make_shared_settings())
 
 
-@dataclass
-class Account:
-    api: httpx.AsyncClient
-    email: str
-
-    async def headers(self) -> dict[str, str]:
-        answer = await self.api.post("/auth/login", json={"email": self.email, "password": PASSWORD})
-        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-    async def is_verified(self) -> bool:
-        profile = await self.api.get("/profile", headers=await self.headers())
-        return bool(profile.json()["is_verified"])
-
-
 @pytest.fixture
 async def account(shared_api: httpx.AsyncClient) -> Account:
-    email = f"linked{next(_numbers)}@example.com"
-    body = {"email": email, "password": PASSWORD, "name": "Ada"}
-    assert (await shared_api.post("/auth/register", json=body)).status_code == 201
-    return Account(shared_api, email)
+    return await registered(shared_api)
 
 
 async def verify(api: httpx.AsyncClient, token: str) -> httpx.Response:
