@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from application.accounts.account_tokens import issue_token
 from application.accounts.external_identity import (
     MAX_CODE,
     STARTS_PER_ADDRESS,
@@ -19,6 +20,7 @@ from application.accounts.external_identity import (
 )
 from application.oauth import ATTEMPT_LIFETIME, AttemptUnknown, OAuthAttempts, Started
 from application.unit_of_work import OpenUnitOfWork
+from domain.account_tokens import TokenKind
 from domain.accounts import EmailTaken, InvalidCredentials, Role, User
 from domain.credentials import Credential
 from domain.errors import Invalid, TooManyRequests, Unauthenticated, Unavailable
@@ -166,6 +168,9 @@ async def test_all_access_ends_when_the_owner_proves_the_address(accounts: Accou
     registered = await accounts.has_registered()
     before = await accounts.has_logged_in()
     accounts.has_calendars(registered)
+    async with accounts.units() as work:
+        await issue_token(work, TokenKind.VERIFY_EMAIL, registered, email=EMAIL, now=accounts.clock.now())
+        await work.commit()
     accounts.store.tables.of("idempotency_keys")[f"user:{registered.id}", "a key"] = "an answer"
     logged_in = await google.sign_in(an_identity(), address="198.51.100.7")
 
@@ -182,7 +187,8 @@ async def test_all_access_ends_when_the_owner_proves_the_address(accounts: Accou
     assert not accounts.store.tables.of("idempotency_keys")
     assert len(accounts.networks_of(registered)) == 1, "that of the sign-in alone"
     await accounts.is_authenticated(logged_in)
-    assert len(Credential) == 6, "each kind of credential is checked above"
+    assert not [row for row in accounts.store.tables.of("account_tokens").values() if row.used_at is None]
+    assert len(Credential) == 7, "each kind of credential is checked above"
 
 
 async def test_identity_linked_before_the_proof_is_replaced(accounts: AccountUseCases, google: SignIns) -> None:

@@ -19,6 +19,7 @@ ROOT = Path(infrastructure.__path__[0])
 OWNERS = {
     "postgres/accounts": {
         *("users", "facilitator_profiles", "logins", "refresh_tokens", "login_networks", "oauth_attempts"),
+        "account_tokens",
     },
     "postgres/events": {"events", "reviews"},
     "postgres/bookings": {"bookings", "invitations"},

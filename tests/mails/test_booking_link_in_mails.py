@@ -47,6 +47,9 @@ def bodies(message: Message, composer: MailComposer = COMPOSER) -> tuple[str, st
 OTHERS = {
     MessageType.CALENDAR_REVOKED,
     MessageType.FACILITATOR_APPROVED,
+    MessageType.EMAIL_VERIFICATION,
+    MessageType.PASSWORD_RESET_REQUESTED,
+    MessageType.PASSWORD_CHANGED,
     MessageType.BOOKING_INVITATION,
     MessageType.PARTICIPANT_MESSAGE,
 }

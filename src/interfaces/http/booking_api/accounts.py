@@ -114,7 +114,7 @@ class NewPassword(Struct):
     password: str
 
 
-class TokenBody(Struct):
+class MailedToken(Struct):
     token: str
 
 
@@ -181,7 +181,7 @@ async def reset_forgotten_password(
 
 @post("/auth/verify-email", operation_id="verifyEmail", tags=TAGS, status_code=200, opt=public)
 async def verify_email_address(
-    data: JSONBody[TokenBody], address: Inject[ClientAddress], verify_email: Inject[VerifyEmail]
+    data: JSONBody[MailedToken], address: Inject[ClientAddress], verify_email: Inject[VerifyEmail]
 ) -> Done:
     await verify_email(data.token, address=address)
     return Done("E-mail address verified successfully")
