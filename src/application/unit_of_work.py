@@ -12,6 +12,7 @@ from application.idempotency import Made
 from application.notifications.ports import Reminders
 from application.outbox.ports import Messages
 from application.payments.ports.records import Disputes, GatewayEvents, Payments, RefundRecords
+from domain.audit import AuditTrail
 
 
 class UnitOfWork(Protocol):
@@ -37,6 +38,8 @@ class UnitOfWork(Protocol):
     reminders: Reminders
     calendars: Connections
     messages: Messages
+    audit: AuditTrail
+    """What this unit of work writes to the audit log. Repositories record the changes that they write."""
 
     async def commit(self, made: Made | None = None) -> None:
         """`made` identifies the result for a repeated request with the same idempotency key, after a crash of this

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from domain.audit import AuditAction
 from domain.bookings import BookingChange
 from domain.events import EventChange
 from domain.outbox import MessageType
@@ -26,24 +27,29 @@ class EventEffects:
     """Holds of unpaid bookings end at the new start at the latest, and reminders are planned for it."""
     invitations: bool = False
     """Pending invitations are withdrawn."""
+    audit: AuditAction | None = None
+    """The action in the audit log, with the changed details."""
 
 
-_UPDATED = EventEffects(message=MessageType.EVENT_UPDATED, participants=MessageType.BOOKING_MOVED)
+_EDITED = EventEffects(audit=AuditAction.EVENT_CHANGED)
+_UPDATED = replace(_EDITED, message=MessageType.EVENT_UPDATED, participants=MessageType.BOOKING_MOVED)
 
 EFFECTS: Mapping[EventChange, EventEffects] = {
-    EventChange.CREATED: EventEffects(message=MessageType.EVENT_CREATED),
-    EventChange.EDITED: EventEffects(),
-    EventChange.CORRECTED: EventEffects(message=MessageType.EVENT_UPDATED),
+    EventChange.CREATED: EventEffects(message=MessageType.EVENT_CREATED, audit=AuditAction.EVENT_CREATED),
+    EventChange.EDITED: _EDITED,
+    EventChange.CORRECTED: replace(_EDITED, message=MessageType.EVENT_UPDATED),
     EventChange.RENAMED: _UPDATED,
     EventChange.RESCHEDULED: _UPDATED,
     EventChange.MOVED: replace(_UPDATED, start=True),
+    # The change of details that is recorded with it has the entry in the audit log.
     EventChange.POLICY_CHANGED: EventEffects(keeps_policy=True),
     EventChange.CANCELLED: EventEffects(
         payments=True,
         message=MessageType.EVENT_CANCELLED,
         bookings=BookingChange.EVENT_CANCELLED,
         invitations=True,
+        audit=AuditAction.EVENT_CANCELLED,
     ),
     EventChange.COMPLETED: EventEffects(bookings=BookingChange.COMPLETED),
-    EventChange.DELETED: EventEffects(),
+    EventChange.DELETED: EventEffects(audit=AuditAction.EVENT_DELETED),
 }

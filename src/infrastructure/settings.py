@@ -108,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_order_retention_days: int
     login_retention_days: int
     mail_file_retention_days: int
+    audit_retention_days: int
     trusted_proxies: tuple[str, ...]
     metrics_token: str | None
     drain_seconds: int
@@ -251,6 +252,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         sandbox_order_retention_days=read.days("SANDBOX_ORDER_RETENTION_DAYS", "365"),
         login_retention_days=read.days("LOGIN_RETENTION_DAYS", "30"),
         mail_file_retention_days=read.days("MAIL_FILE_RETENTION_DAYS", "30"),
+        audit_retention_days=read.days("AUDIT_RETENTION_DAYS", "730"),
         reminder_offsets=read.offsets("REMINDER_OFFSETS", "24h,1h"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),

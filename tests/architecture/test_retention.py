@@ -19,7 +19,7 @@ from tests.architecture.test_settings_listed import NEEDED, listed
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations" / "retention.md").read_text(encoding="utf-8")
 GOLDEN = ROOT / "tests" / "architecture" / "golden"
-APART = {"idempotency_keys"}
+APART = {"idempotency_keys", "audit_log"}
 """Pruned by a use case."""
 
 

@@ -24,6 +24,7 @@ OWNERS = {
     "postgres/events": {"events", "reviews"},
     "postgres/bookings": {"bookings", "invitations"},
     "postgres/appointments": {"coaching_bookings", "coaching_changes", "coaching_attachments", "coaches"},
+    "postgres/audit": {"audit_log", "audit_chain"},
     "postgres/payments": {"payments", "refunds", "disputes", "payment_differences", "gateway_events"},
     "postgres/reminders": {"reminders"},
     "postgres/calendars": {

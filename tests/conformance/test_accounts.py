@@ -225,7 +225,7 @@ async def test_password_is_set_and_removed(accounts: Accounts) -> None:
 async def test_refresh_token_belongs_to_its_login(accounts: Accounts) -> None:
     user, fingerprint = await accounts.add(), uuid4().bytes
     async with accounts.changing() as work:
-        login_id = await work.logins.start(user.id, NOW)
+        login_id = await work.logins.start(user, NOW)
         await work.logins.add_refresh(login_id, fingerprint, NOW + HOUR)
 
     async with accounts.units() as work:
@@ -239,7 +239,7 @@ async def test_refresh_token_belongs_to_its_login(accounts: Accounts) -> None:
 async def test_revoked_refresh_token_is_retired(accounts: Accounts) -> None:
     user, fingerprint, other = await accounts.add(), uuid4().bytes, uuid4().bytes
     async with accounts.changing() as work:
-        login_id = await work.logins.start(user.id, NOW)
+        login_id = await work.logins.start(user, NOW)
         for each in (fingerprint, other):
             await work.logins.add_refresh(login_id, each, NOW + HOUR)
     async with accounts.changing() as work:
@@ -253,7 +253,7 @@ async def test_revoked_refresh_token_is_retired(accounts: Accounts) -> None:
 async def test_ended_login_ends_its_tokens_and_its_actor(accounts: Accounts) -> None:
     user, fingerprint = await accounts.add(), uuid4().bytes
     async with accounts.changing() as work:
-        login_id, other = await work.logins.start(user.id, NOW), await work.logins.start(user.id, NOW)
+        login_id, other = await work.logins.start(user, NOW), await work.logins.start(user, NOW)
         await work.logins.add_refresh(login_id, fingerprint, NOW + HOUR)
     async with accounts.changing() as work:
         await work.logins.end(login_id, NOW, reason="logged out")
@@ -270,7 +270,7 @@ async def test_ended_login_ends_its_tokens_and_its_actor(accounts: Accounts) -> 
 async def test_login_of_another_account_has_no_actor(accounts: Accounts) -> None:
     user, stranger = await accounts.add(), await accounts.add()
     async with accounts.changing() as work:
-        login_id = await work.logins.start(user.id, NOW)
+        login_id = await work.logins.start(user, NOW)
     assert await accounts.actors.find(stranger.id, login_id) is None
     assert await accounts.actors.find(user.id, LoginId(uuid4())) is None
 
@@ -284,7 +284,7 @@ async def test_only_the_given_credentials_are_revoked(accounts: Accounts, revoke
     logins = {}
     async with accounts.changing() as work:
         for each in (user, stranger):
-            logins[each.id] = await work.logins.start(each.id, NOW)
+            logins[each.id] = await work.logins.start(each, NOW)
             await work.login_networks.remember(each.id, NETWORK, NOW, since=NOW - HOUR, at_most=5)
     async with accounts.changing() as work:
         await work.access.revoke(user.id, revoked, NOW, reason="a test")

@@ -141,7 +141,7 @@ def test_doctor_runs_every_check(tmp_path: Path) -> None:
         ["ok", "settings:"],
         *(["fail", f"{name}:"] for name in ("database", "migrations", "connections", "clock")),
         ["ok", "time-zones:"],
-        *(["fail", f"{name}:"] for name in ("addresses", "deliveries", "facilitators", "redis", "crm")),
+        *(["fail", f"{name}:"] for name in ("addresses", "deliveries", "facilitators", "audit", "redis", "crm")),
         ["warn", "mail:"],
     ]
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from application.audit.ports import UNKEYED_TRAIL
 from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
 from infrastructure.delivery.crm import CrmSender
@@ -176,7 +177,10 @@ async def seen_during_replay(
     patched.setattr(replays, "_AT_ONCE", 1)
     patched.setattr(replays, "_DELIVERED", replays._DELIVERED.replace("WHERE outbox.id = chosen.id", slow))
     since = datetime.now(UTC) - timedelta(hours=1)
-    replay = asyncio.create_task(replays.replay_since(replaying, Destination.CRM, since, per_second=100, most=10))
+    replaying_since = replays.replay_since(
+        replaying, Destination.CRM, since, per_second=100, most=10, trail=UNKEYED_TRAIL()
+    )
+    replay = asyncio.create_task(replaying_since)
     seen = set()
     while not replay.done():
         seen.add(await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'pending'"))
@@ -199,7 +203,10 @@ class WithoutTransactions(Database):
     async def connection_for(self, seconds: float) -> AsyncIterator[Any]:
         async with super().connection_for(seconds) as connection:
             yield SimpleNamespace(
-                fetch=connection.fetch, fetchval=connection.fetchval, transaction=contextlib.nullcontext
+                fetch=connection.fetch,
+                fetchval=connection.fetchval,
+                execute=connection.execute,
+                transaction=contextlib.nullcontext,
             )
 
 

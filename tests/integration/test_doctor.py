@@ -71,6 +71,7 @@ async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: a
             "addresses",
             "deliveries",
             "facilitators",
+            "audit",
             "redis",
             "crm",
             "mail",
@@ -138,6 +139,13 @@ async def test_accounts_awaiting_approval_are_listed(examine: Examine, database:
     )
     [waiting, _] = (await examine()).of("facilitators")
     assert "2 accounts wait for approval as facilitators: see `convene users list --requested`" in str(waiting)
+
+
+async def test_broken_chain_of_the_audit_log_is_a_failure(examine: Examine, database: asyncpg.Connection) -> None:
+    await database.execute("INSERT INTO audit_chain (head_id, head_hash) VALUES (7, 'the hash of a removed entry')")
+    found = await examine()
+    assert found.status == 1
+    assert "entry 7 of the audit log breaks its chain: it was removed" in str(found.of("audit"))
 
 
 async def test_upcoming_bookings_with_deactivated_facilitators_are_a_warning(

@@ -63,6 +63,7 @@ NAMES = {
     "convene_reminders_late": set(),
     "convene_payment_differences": set(),
     "convene_disputes_open": set(),
+    "convene_audit_unchained_seconds": set(),
 }
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -163,6 +163,7 @@ def _figures() -> OperationalStatistics:
         reminders_late=0,
         payment_differences=0,
         disputes_open=0,
+        audit_unchained_seconds=0,
     )
 
 

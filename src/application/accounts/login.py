@@ -1,7 +1,7 @@
 """Login by password."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.ports import AccessClaims, Credentials, PasswordHasher, Tokens
@@ -12,6 +12,7 @@ from domain.accounts import (
     User,
     normalised_password,
 )
+from domain.audit_effects import record_failed_login
 from domain.errors import Errors, TooManyRequests
 
 
@@ -37,7 +38,7 @@ class StartLogin:
         now = self.clock.now()
         if address is not None:
             await self.known_networks.remember(work, user, address)
-        login_id = await work.logins.start(user.id, now)
+        login_id = await work.logins.start(user, now)
         refresh_token, expires_at = self.tokens.issue_refresh(login_id, now)
         await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
         access_token = self.tokens.issue_access(AccessClaims(user.id, login_id, user.token_version), now)
@@ -64,20 +65,29 @@ class LogIn:
         guess = await self.guesses.begin(email, address)
         password, credentials = normalised_password(password), guess.credentials
         if not await self.hasher.verify(password, credentials.password_hash if credentials else None):
-            raise InvalidCredentials
+            await self._refuse(email, credentials)
         if credentials is None or not credentials.user.is_active:
-            raise InvalidCredentials
+            await self._refuse(email, credentials)
         async with self.open_work() as work:
             user = await work.users.get_locked(credentials.user.id)
             present = await work.users.find_credentials(email)
             if present is None or present.password_hash != credentials.password_hash or not user.is_active:
-                raise InvalidCredentials  # changed or deactivated while the hash was computed
+                # Changed or deactivated while the hash was computed.
+                record_failed_login(work.audit, email, user.id)
+                await work.commit()
+                raise InvalidCredentials
             await self._rehash_when_outdated(work, credentials, password)
             logged_in = await self.start_login(work, user, address=address)
             await work.commit()
         await self.guesses.guess_succeeded(guess)
         return logged_in
 
+    async def _refuse(self, email: str, credentials: Credentials | None) -> NoReturn:
+        async with self.open_work() as work:
+            record_failed_login(work.audit, email, credentials.user.id if credentials else None)
+            await work.commit()
+        raise InvalidCredentials
+
     async def _rehash_when_outdated(self, work: UnitOfWork, credentials: Credentials, password: str) -> None:
         if credentials.password_hash and self.hasher.needs_rehash(credentials.password_hash):
-            await work.users.set_password(credentials.user.id, await self.hasher.hash(password))
+            await work.users.set_password(credentials.user.id, await self.hasher.hash(password), action=None)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from domain.account_tokens import AccountToken, TokenKind
 from domain.accounts import LoginId, Role, User, UserId
+from domain.audit import AuditAction
 from domain.credentials import Credential
 from domain.external_identity import ExternalIdentity
 
@@ -58,8 +59,10 @@ class Users(Protocol):
         """Raises `ExternalAccountTaken`."""
         ...
 
-    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
-        """None removes the password."""
+    async def set_password(
+        self, user_id: UserId, password_hash: str | None, *, action: AuditAction | None = AuditAction.PASSWORD_CHANGED
+    ) -> None:
+        """None removes the password. `action` is that of the audit log; None for another hash of the same password."""
         ...
 
 
@@ -75,7 +78,7 @@ class RefreshToken:
 
 
 class Logins(Protocol):
-    async def start(self, user_id: UserId, now: datetime) -> LoginId: ...
+    async def start(self, user: User, now: datetime) -> LoginId: ...
 
     async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None: ...
 

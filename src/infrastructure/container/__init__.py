@@ -20,6 +20,7 @@ from application.accounts.recovery import RequestPasswordReset, ResetPassword, S
 from application.accounts.registration import CreateAccount, Register, RegisterAndLogIn
 from application.accounts.sessions import Authenticate, AuthenticateFollower, LogOut, Refresh
 from application.accounts.verification import ResendVerification, VerifyEmail
+from application.audit.start import RecordSettings
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
 from application.bookings.ports import BookingQueries, FacilitatorQueries
@@ -58,8 +59,10 @@ from infrastructure.container.foundation import (
     PRODUCTION,
     Substitutes,
     attachment_quota,
+    audit_trails,
     derived_key,
     invitation_tokens,
+    recorded_settings,
     served,
     units_of_work,
 )
@@ -190,6 +193,7 @@ class Container:
     tasks: LongLivedTasks
     database_clock: DatabaseClock
     replica: ReplicaParts | None
+    record_settings: RecordSettings
 
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -240,7 +244,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     event_queries, booking_queries, review_queries, facilitator_queries = build_queries(settings, database, replica)
     show_event = ShowEvent(event_queries)
     invitations = PostgresInvitationQueries(database)
-    dead_letters = PostgresDeadLetters(database)
+    dead_letters = PostgresDeadLetters(database, audit_trails(settings))
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     appointment = build_appointments(
@@ -374,6 +378,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         tasks,
         database_clock,
         replica,
+        RecordSettings(open_work, "api", recorded_settings(settings)),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from application.accounts.mails import MailWithAccountTokens
+from application.audit.chain import ExtendAuditChain
+from application.audit.start import RecordSettings
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
 from application.notifications.payment_links import MailWithPaymentLinks
@@ -24,6 +26,7 @@ from infrastructure.container.foundation import (
     Substitutes,
     attachment_quota,
     invitation_tokens,
+    recorded_settings,
     served,
     units_of_work,
 )
@@ -39,6 +42,7 @@ from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.icalendar.components import uid_host
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
+from infrastructure.postgres.audit.chain import PostgresAuditChain
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.backfill import FillFacilitatorActive
@@ -71,6 +75,8 @@ class DeliveryParts:
     complete_bookings: CompleteBookings
     fill_facilitator_active: FillFacilitatorActive
     expire_invitations: ExpireInvitations
+    extend_audit_chain: ExtendAuditChain
+    record_settings: RecordSettings
     appointment: Appointment
     calendars: Calendars
     wake_ups: RedisWakeUps
@@ -154,6 +160,8 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
         fill_facilitator_active=FillFacilitatorActive(database),
         expire_invitations=ExpireInvitations(open_work, clock),
+        extend_audit_chain=ExtendAuditChain(PostgresAuditChain(database)),
+        record_settings=RecordSettings(open_work, "worker", recorded_settings(settings)),
         appointment=build_appointments(
             database,
             open_work,

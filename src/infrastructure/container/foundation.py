@@ -4,17 +4,19 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
+from application.audit.ports import NewTrail, new_trails
 from application.bookings.ports import InvitationTokens
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.attachments import AttachmentQuota
+from domain.audit import Fields, Value
 from domain.outbox import ALWAYS_SERVED, Destination, Routes
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.auth.token_encryption import SecretBox
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from infrastructure.settings import Settings
+from infrastructure.settings import SECRETS, Settings
 from servicekit.logging import current_request_id
 
 
@@ -32,6 +34,23 @@ def derived_key(settings: Settings, purpose: bytes) -> bytes:
 def invitation_tokens(settings: Settings) -> InvitationTokens:
     """Tokens of invitations, the same in web and worker."""
     return MacInvitationTokens(derived_key(settings, b"invitations"))
+
+
+def audit_trails(settings: Settings) -> NewTrail:
+    return new_trails(derived_key(settings, b"audit log"))
+
+
+def recorded_settings(settings: Settings) -> Fields:
+    """The settings for the audit log, without secrets. Texts, which may have addresses, as keyed hashes."""
+    key = derived_key(settings, b"audit log")
+
+    def recorded(value: object) -> Value:
+        if value is None or isinstance(value, bool | int):
+            return value
+        return hmac.digest(key, repr(value).encode(), hashlib.sha256)[:16].hex()
+
+    shown = {name: getattr(settings, name) for name in settings.__struct_fields__ if name.upper() not in SECRETS}
+    return {name: recorded(value) for name, value in shown.items()}
 
 
 def attachment_quota(settings: Settings) -> AttachmentQuota:
@@ -64,4 +83,5 @@ def units_of_work(
         default_currency=settings.default_currency,
         reminder_offsets=settings.reminder_offsets,
         box=SecretBox(settings.token_encryption_keys),
+        new_trail=audit_trails(settings),
     )

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
+from application.audit.chain import PruneAuditLog
 from application.idempotency import PruneIdempotencyKeys
 from domain.credentials import KNOWN_NETWORK_LIFETIME
 from infrastructure.gateways.sandbox import PRUNE_SANDBOX_ORDERS
@@ -11,6 +12,7 @@ from infrastructure.postgres.accounts.account_tokens import PRUNE_ACCOUNT_TOKENS
 from infrastructure.postgres.accounts.login_networks import PRUNE_NETWORKS
 from infrastructure.postgres.accounts.retention import PRUNE_LOGINS, PRUNE_REFRESH_TOKENS
 from infrastructure.postgres.appointments.history import PRUNE_CHANGES
+from infrastructure.postgres.audit.chain import PostgresAuditChain
 from infrastructure.postgres.bookings.invitations import PRUNE_INVITATIONS
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
@@ -64,4 +66,15 @@ def build_pruning(settings: Settings, database: Database, count: Count) -> Mappi
         return pruned
 
     by_rule: dict[str, Prune] = {rule.kind: partial(pruning.prune, rule) for rule in rules(settings)}
-    return by_rule | {"idempotency_keys": prune_idempotency_keys}
+    return by_rule | {"idempotency_keys": prune_idempotency_keys} | _pruning_of_audit_log(settings, database, count)
+
+
+def _pruning_of_audit_log(settings: Settings, database: Database, count: Count) -> dict[str, Prune]:
+    prune_audit_log = PruneAuditLog(PostgresAuditChain(database), timedelta(days=settings.audit_retention_days))
+
+    async def prune(overdue: timedelta) -> int:
+        pruned = await prune_audit_log(overdue)
+        count("audit_log", pruned)
+        return pruned
+
+    return {"audit_log": prune} if settings.audit_retention_days else {}

@@ -179,6 +179,11 @@ def _families(statistics: OperationalStatistics | None, clock_difference: timede
         "Payments with a dispute that the bank has not decided. See `convene payments list --dispute open`.",
         statistics.disputes_open,
     )
+    yield GaugeMetricFamily(
+        "convene_audit_unchained_seconds",
+        "Age of the oldest entry of the audit log that no worker has chained. See `convene doctor`.",
+        statistics.audit_unchained_seconds,
+    )
 
 
 def _clock(difference: timedelta | None) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ FROM bookings WHERE hold_until IS NOT NULL
 _REMINDERS = "SELECT count(*) FROM reminders WHERE status = 'planned' AND due_at < now() - interval '1 minute'"
 _DIFFERENCES = "SELECT count(*) FROM payment_differences WHERE settled_at IS NULL"
 _DISPUTES = "SELECT count(*) FROM payments WHERE dispute = 'open'"
+_UNCHAINED = "SELECT coalesce(extract(epoch FROM now() - min(at)), 0)::float8 FROM audit_log WHERE hash IS NULL"
 _COUNTS = "SELECT destination, what, total FROM delivery_counts"
 _ADD = """
 INSERT INTO delivery_counts (destination, what, total)
@@ -42,6 +43,7 @@ class OperationalStatistics:
     reminders_late: int
     payment_differences: int
     disputes_open: int
+    audit_unchained_seconds: float
 
 
 class PostgresOperationalStatistics:
@@ -63,6 +65,7 @@ class PostgresOperationalStatistics:
                 reminders_late=await connection.fetchval(_REMINDERS),
                 payment_differences=await connection.fetchval(_DIFFERENCES),
                 disputes_open=await connection.fetchval(_DISPUTES),
+                audit_unchained_seconds=await connection.fetchval(_UNCHAINED),
             )
 
 

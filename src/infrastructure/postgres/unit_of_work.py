@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import Access, AccountTokens, LoginNetworks, Logins, Profiles, Users
 from application.appointments.ports import Appointments, Attachments, Coaches
+from application.audit.ports import UNKEYED_TRAIL, NewTrail
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
 from application.events.ports import Events, Reviews
@@ -17,6 +18,7 @@ from application.outbox.ports import Messages
 from application.payments.ports.records import Disputes, GatewayEvents, Payments, RefundRecords
 from application.ports import Clock
 from application.unit_of_work import UnitOfWork
+from domain.audit import AuditTrail
 from domain.outbox import Routes
 from infrastructure.auth.token_encryption import SecretBox
 from infrastructure.postgres.accounts.account_tokens import PostgresAccountTokens
@@ -26,6 +28,7 @@ from infrastructure.postgres.accounts.repository import PostgresLogins, Postgres
 from infrastructure.postgres.appointments.attachments import PostgresAttachments
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
 from infrastructure.postgres.appointments.repository import PostgresAppointments
+from infrastructure.postgres.audit.writer import write_in_session
 from infrastructure.postgres.bookings.invitations import PostgresInvitations
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.calendars.connections import PostgresConnections
@@ -63,6 +66,7 @@ class PostgresUnitOfWork:
     reminders: Reminders
     calendars: Connections
     messages: Messages
+    audit: AuditTrail
 
     def __init__(
         self,
@@ -70,19 +74,21 @@ class PostgresUnitOfWork:
         messages: PostgresMessages,
         reminders: PostgresReminders,
         *,
+        audit: AuditTrail,
         default_currency: str,
         box: SecretBox,
     ) -> None:
         self._session = session
-        self.users = PostgresUsers(session)
-        self.logins = PostgresLogins(session)
-        self.access = PostgresAccess(session)
+        self.audit = audit
+        self.users = PostgresUsers(session, audit)
+        self.logins = PostgresLogins(session, audit)
+        self.access = PostgresAccess(session, audit)
         self.account_tokens = PostgresAccountTokens(session)
         self.login_networks = PostgresLoginNetworks(session)
-        bookings = PostgresBookings(session, messages, reminders)
+        bookings = PostgresBookings(session, messages, reminders, audit)
         invitations = PostgresInvitations(session)
-        refunds = PostgresRefunds(session, messages)
-        self.events = PostgresEvents(session, messages, reminders, bookings, invitations, refunds)
+        refunds = PostgresRefunds(session, messages, audit)
+        self.events = PostgresEvents(session, messages, reminders, bookings, invitations, refunds, audit)
         self.bookings = bookings
         self.invitations = invitations
         self.profiles = PostgresProfiles(session)
@@ -92,13 +98,14 @@ class PostgresUnitOfWork:
         self.disputes = PostgresDisputes(session)
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
-        self.appointments = PostgresAppointments(session, messages, reminders)
+        self.appointments = PostgresAppointments(session, messages, reminders, audit)
         self.attachments = PostgresAttachments(session)
         self.reminders = reminders
         self.calendars = PostgresConnections(session, box)
         self.messages = messages
 
     async def commit(self, made: Made | None = None) -> None:
+        await write_in_session(self._session, self.audit)
         claim = CLAIM.get()
         if claim is not None:
             await commit_under_key(self._session, claim, made)
@@ -119,6 +126,7 @@ class UnitsOfWork:
         default_currency: str = "INR",
         reminder_offsets: Sequence[timedelta] = (),
         box: SecretBox | None = None,
+        new_trail: NewTrail = UNKEYED_TRAIL,
     ) -> None:
         self._database = database
         self._routes = routes
@@ -127,6 +135,7 @@ class UnitsOfWork:
         self._default_currency = default_currency
         self._reminder_offsets = reminder_offsets
         self._box = box or SecretBox(())
+        self._new_trail = new_trail
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
@@ -135,5 +144,10 @@ class UnitsOfWork:
             messages = PostgresMessages(session, self._routes, now=now, request_id=self._request_id())
             reminders = PostgresReminders(session, self._reminder_offsets, now=now)
             yield PostgresUnitOfWork(
-                session, messages, reminders, default_currency=self._default_currency, box=self._box
+                session,
+                messages,
+                reminders,
+                audit=self._new_trail(),
+                default_currency=self._default_currency,
+                box=self._box,
             )

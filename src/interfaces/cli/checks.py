@@ -255,6 +255,31 @@ def facilitators(settings: Settings) -> Findings:
         yield _ok("no bookings ahead with deactivated facilitators")
 
 
+def audit(settings: Settings) -> Findings:
+    """Computes every hash of the audit log."""
+    from application.audit.chain import Verified, VerifyAuditChain
+    from infrastructure.postgres.audit.chain import PostgresAuditChain
+    from infrastructure.postgres.engine import Database
+
+    async def verify() -> Verified:
+        database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
+        try:
+            return await VerifyAuditChain(PostgresAuditChain(database))()
+        finally:
+            await database.close()
+
+    found = asyncio.run(verify())
+    if found.broken is not None:
+        yield _fail(
+            f"entry {found.broken.id} of the audit log breaks its chain: {found.broken.why}; compare it with a backup,"
+            " see docs/operations/audit.md"
+        )
+    elif found.late:
+        yield _warn(f"{found.unchained.entries} entries of the audit log are not chained: start a worker")
+    else:
+        yield _ok(f"{found.entries} entries of the audit log are unchanged, up to {found.head.id} {found.head.hash}")
+
+
 def redis(settings: Settings) -> Findings:
     from infrastructure.external_servers import check_redis
 
@@ -313,6 +338,7 @@ RESTS_ON = {
     "addresses": {"database", "migrations"},
     "deliveries": {"database", "migrations"},
     "facilitators": {"database", "migrations"},
+    "audit": {"database", "migrations"},
 }
 CHECKS: dict[str, Check] = {
     "settings": settings_check,
@@ -325,6 +351,7 @@ CHECKS: dict[str, Check] = {
     "addresses": addresses,
     "deliveries": deliveries,
     "facilitators": facilitators,
+    "audit": audit,
     "redis": redis,
     "crm": crm,
     "notification": notification,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import click
 
+from application.audit.ports import ORIGIN, by_operator
 from application.outbox.dead_letters import ReplayMessages
 from application.outbox.ports import (
     CircuitBreaker,
@@ -251,6 +252,7 @@ def _run(operation: Callable[[OutboxOperations], Awaitable[Result]]) -> Result:
     from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
     async def run() -> Result:
+        ORIGIN.set(by_operator)
         database = command_database()
         try:
             parts = (

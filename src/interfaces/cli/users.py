@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from application.accounts.registration import Registration
+from application.audit.ports import ORIGIN, by_operator
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User
 from infrastructure.settings import load_settings
@@ -154,6 +155,7 @@ def _run(work: "Callable[[UseCases], Awaitable[Answer]]") -> Answer:
     from infrastructure import container
 
     async def run() -> Answer:
+        ORIGIN.set(by_operator)
         parts = container.build(settings)
         try:
             await parts.database_clock.read()

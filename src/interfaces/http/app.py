@@ -8,18 +8,28 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
 from litestar.types import ASGIApp
 
 from application.accounts.sessions import Actor
+from application.audit.ports import ORIGIN
 from domain.errors import Unavailable
 from infrastructure import container
 from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.schema_version import SCHEMA_VERSION
 from infrastructure.settings import Settings, load_settings
 from interfaces.http import coaching_api, events_api, health, live, ops, service, sessions_api, shared_booking_route
-from interfaces.http.authentication import ClientAddress, TrustedProxies, Viewer, actor, client_address, viewer
+from interfaces.http.authentication import (
+    ClientAddress,
+    TrustedProxies,
+    Viewer,
+    actor,
+    client_address,
+    origin_of,
+    viewer,
+)
 from interfaces.http.booking_api import (
     accounts,
     admin,
@@ -51,7 +61,10 @@ from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.web import account_links, invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
+from servicekit.log_errors import error_text
 from servicekit.tasks import LongLivedTasks
+
+_log = structlog.get_logger(__name__)
 
 ROUTES: list[Any] = [
     health.root,
@@ -123,6 +136,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
     async def closing(_app: Litestar) -> AsyncIterator[None]:
         # Before the first request, so that a hold does not begin by a wrong clock; without a database at once.
         await parts.database_clock.read()
+        await _record_settings(parts)
         running = [parts.tasks.start("read the clock", parts.database_clock.run())]
         if parts.replica:
             running.append(parts.tasks.start("watch the replica", parts.replica.watch.run()))
@@ -153,10 +167,19 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
     )
 
 
+async def _record_settings(parts: container.Container) -> None:
+    """The process serves also without this entry: its database may be unreachable, or not migrated yet."""
+    try:
+        await parts.record_settings()
+    except Exception as error:
+        _log.warning("settings_not_recorded", error=error_text(error))
+
+
 async def _before_handler(
     request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies]
 ) -> Response[bytes] | None:
     refuse_unknown_parameters(request)
+    ORIGIN.set(functools.partial(origin_of, request, trusted_proxies))
     return await answer_from_key(request, trusted_proxies)
 
 

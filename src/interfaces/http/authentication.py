@@ -11,10 +11,12 @@ from application.accounts.sessions import Actor, Authenticate
 from application.bookings.ports import FacilitatorQueries
 from application.events.management import OnlyFacilitatorsCreate
 from domain.accounts import ProfileNotFound, User, UserId
+from domain.audit import ANONYMOUS, AuditOrigin, actor_of
 from domain.authorization import is_admin
 from domain.errors import Forbidden, Unauthenticated
-from domain.networks import client_of
+from domain.networks import client_of, network_of
 from interfaces.http.injection import Inject, guard
+from servicekit.logging import current_request_id
 
 public = {"public": True}
 
@@ -125,6 +127,13 @@ def actor(request: Request[Any, Any, Any]) -> Actor:
     """The account that a guard of the route has authenticated."""
     found: Actor = request.scope["user"]
     return found
+
+
+def origin_of(request: Request[Any, Any, Any], trusted_proxies: TrustedProxies) -> AuditOrigin:
+    """Who acts by this request, for the audit log."""
+    found: Actor | None = request.scope.get("user")
+    network = network_of(client_address(request, trusted_proxies))
+    return AuditOrigin(ANONYMOUS if found is None else actor_of(found.user), network, current_request_id())
 
 
 def client_address(request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies]) -> ClientAddress:

@@ -19,7 +19,7 @@ from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
 from interfaces.workers.arq_worker import ArqWorker
 from interfaces.workers.delivery import Deliveries
-from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask
+from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask, run_task
 from servicekit.probes import ProcessMetrics, serve_probes
 from servicekit.tasks import LongLivedTasks, cancel, end_process, exit_status
 
@@ -65,6 +65,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         # By the machine's clock holds and reminders could be due too early. Without the database nothing can be done.
         if await _first(parts.database_clock.first_reading(), stopped.wait()):
             _log.info("worker_started")
+            await run_task("record_settings", parts.record_settings)
             periodic = [*periodic_tasks(parts), *(task.overdue() for task in pruning)]
             background += [tasks.start(task.name, task.run()) for task in periodic]
         await deliveries.serve(tasks)
@@ -95,6 +96,7 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("expire_invitations", parts.expire_invitations, every=5),
         PeriodicTask("reconcile", parts.money.reconcile, every=30),
         PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
+        PeriodicTask("extend_audit_chain", parts.extend_audit_chain, every=2),
         PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
         PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2, rest=20),
         PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),

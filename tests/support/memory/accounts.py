@@ -9,6 +9,15 @@ from application.accounts.ports import Credentials, RefreshToken
 from application.idempotency import owner_of
 from application.oauth import Attempt
 from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from domain.audit import AuditAction, AuditTrail
+from domain.audit_effects import (
+    account,
+    record_account,
+    record_login,
+    record_new_account,
+    record_revocation,
+    session_of,
+)
 from domain.credentials import Credential
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from tests.support.memory.account_tokens import revoke_tokens
@@ -19,8 +28,9 @@ class MemoryUsers:
     """E-mail addresses and external identities are unique. A failed change is not made, but does not end the
     transaction, as it does on PostgreSQL."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, audit: AuditTrail) -> None:
         self._transaction = transaction
+        self._audit = audit
 
     async def add(
         self,
@@ -33,7 +43,7 @@ class MemoryUsers:
         requested_role: Role | None = None,
     ) -> User:
         user = self._add(email=email, name=name, role=role, created_at=now, requested_role=requested_role)
-        await self.set_password(user.id, password_hash)
+        await self.set_password(user.id, password_hash, action=None)
         return user
 
     async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
@@ -71,8 +81,13 @@ class MemoryUsers:
         self._require_unlinked(user.external_id, but=user.id)
         present: User = self._users[user.id]
         self._users[user.id] = replace(user, uuid=present.uuid, email=present.email, created_at=present.created_at)
+        record_account(self._audit, present, user)
 
-    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
+    async def set_password(
+        self, user_id: UserId, password_hash: str | None, *, action: AuditAction | None = AuditAction.PASSWORD_CHANGED
+    ) -> None:
+        if action is not None:
+            self._audit.record(action, account(user_id))
         self._transaction.tables.of("passwords")[user_id] = password_hash
 
     def _add(
@@ -106,6 +121,7 @@ class MemoryUsers:
             requested_role=requested_role,
         )
         self._users[user.id] = user
+        record_new_account(self._audit, user)
         return user
 
     def _require_unlinked(self, external_id: str | None, *, but: UserId | None = None) -> None:
@@ -135,19 +151,22 @@ class RefreshTokenRow:
 
 
 class MemoryLogins:
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, audit: AuditTrail) -> None:
+        self._audit = audit
         self._logins: dict[LoginId, LoginRow] = transaction.tables.of("logins")
         self._refresh_tokens: dict[bytes, RefreshTokenRow] = transaction.tables.of("refresh_tokens")
 
-    async def start(self, user_id: UserId, now: datetime) -> LoginId:
+    async def start(self, user: User, now: datetime) -> LoginId:
         login_id = LoginId(uuid4())
-        self._logins[login_id] = LoginRow(user_id, now)
+        self._logins[login_id] = LoginRow(user.id, now)
+        record_login(self._audit, user, login_id)
         return login_id
 
     async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
         login = self._logins.get(login_id)
         if login is not None and login.ended_at is None:
             self._logins[login_id] = replace(login, ended_at=now, end_reason=reason)
+            self._audit.record(AuditAction.SESSION_ENDED, session_of(login_id), after={"reason": reason})
 
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
         assert login_id in self._logins, "a foreign key"
@@ -177,10 +196,12 @@ class MemoryAccess:
     """Calendar feeds and connections are rows with the account's id as key, or as first part of it; idempotency keys
     are rows with the owner and the key as key."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, audit: AuditTrail) -> None:
         self._tables = transaction.tables
+        self._audit = audit
 
     async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
+        record_revocation(self._audit, user_id, credentials, reason)
         if Credential.LOGINS in credentials:
             logins: dict[LoginId, LoginRow] = self._tables.of("logins")
             for login_id, login in logins.items():

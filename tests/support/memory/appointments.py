@@ -18,6 +18,8 @@ from domain.appointments import (
     NewAppointment,
 )
 from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, AttachmentUsage, NewAttachment
+from domain.audit import AuditTrail
+from domain.audit_effects import record_appointment
 from domain.availability import SlotUnavailable
 from domain.ids import AppointmentId
 from domain.payments import UNPAID
@@ -57,8 +59,11 @@ def overlap(one: Interval, other: Interval) -> bool:
 class MemoryAppointments:
     """Each save also writes the effects of the appointment's domain events."""
 
-    def __init__(self, transaction: Transaction, messages: MemoryMessages, reminders: MemoryReminders) -> None:
+    def __init__(
+        self, transaction: Transaction, messages: MemoryMessages, reminders: MemoryReminders, audit: AuditTrail
+    ) -> None:
         self._transaction = transaction
+        self._audit = audit
         self._messages = messages
         self._reminders = reminders
         self._written = WrittenEvents()
@@ -119,6 +124,7 @@ class MemoryAppointments:
         unchanged = {"client_id", "coach_id", "price", "series_id", "created_at"}
         self._save_row(replace(appointment, **{name: getattr(stored, name) for name in unchanged}))
         for event in events:
+            record_appointment(self._audit, event)
             await self._write_effects([event])
 
     def _is_free(self, appointment: Appointment) -> bool:

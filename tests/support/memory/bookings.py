@@ -10,6 +10,8 @@ import msgspec
 from application.bookings.ports import ReservedBooking
 from application.idempotency import CLAIM, IdempotencyKeyInUse
 from domain.accounts import UserId
+from domain.audit import AuditTrail
+from domain.audit_effects import record_booking
 from domain.booking_effects import EFFECTS, SeatEffect
 from domain.bookings import Booking, BookingChange, BookingNotFound, BookingStatus, CancelReason
 from domain.events import AlreadyBooked, Event, EventId, EventStatus
@@ -107,8 +109,11 @@ def _save_row(transaction: Transaction, booking: Booking) -> None:
 class MemoryBookings:
     """Each save also writes the effects of the booking's domain events."""
 
-    def __init__(self, transaction: Transaction, messages: MemoryMessages, reminders: MemoryReminders) -> None:
+    def __init__(
+        self, transaction: Transaction, messages: MemoryMessages, reminders: MemoryReminders, audit: AuditTrail
+    ) -> None:
         self._transaction = transaction
+        self._audit = audit
         self._messages = messages
         self._reminders = reminders
         self._written = WrittenEvents()
@@ -137,6 +142,7 @@ class MemoryBookings:
         )
         _save_row(self._transaction, changed)
         for event in events:
+            record_booking(self._audit, event)
             reason = event.after.cancel_reason if event.change is BookingChange.CANCELLED else None
             if reason is CancelReason.BY_PERSON:
                 reason = None

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from application.audit.ports import new_trails
 from application.outbox.ports import (
     AttemptMade,
     KeptMessages,
@@ -15,6 +16,8 @@ from application.outbox.ports import (
     StoredMessageDetail,
 )
 from application.ports import Clock, Page, PageRequest
+from domain.audit import AuditAction
+from domain.audit_effects import record_decision, record_decisions
 from domain.circuit_breaker import AttemptCounts, destination_is_healthy
 from domain.outbox import (
     Delivered,
@@ -28,6 +31,7 @@ from domain.outbox import (
     Outcome,
 )
 from infrastructure.postgres.pages import cursor_of, uuid_after
+from tests.support.memory.audit_log import AUDIT_KEY, store_entries
 from tests.support.memory.store import Store, Tables
 
 
@@ -273,11 +277,13 @@ class MemoryDeadLetters:
 
     async def replay(self, message_id: UUID) -> None:
         self._replay(self._dead(message_id))
+        self._decided(AuditAction.MESSAGES_REPLAYED, message_id)
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
         rows = self._all_dead(destination, since)
         for row in rows:
             self._replay(row)
+        self._all_decided(AuditAction.MESSAGES_REPLAYED, destination, since, len(rows))
         return len(rows)
 
     async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
@@ -295,6 +301,7 @@ class MemoryDeadLetters:
         for row in rows:
             self._replay(row)
             row.due_at += timedelta(seconds=places[row.ordering_key] / per_second)
+        self._all_decided(AuditAction.MESSAGES_REPLAYED, destination, since, len(rows))
         return Replay(len(rows), max((row.seq for row in rows), default=0))
 
     async def kept(self) -> Sequence[KeptMessages]:
@@ -305,12 +312,26 @@ class MemoryDeadLetters:
 
     async def discard(self, message_id: UUID) -> None:
         self._discard(self._dead(message_id))
+        self._decided(AuditAction.MESSAGES_DISCARDED, message_id)
 
     async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int:
         rows = self._all_dead(destination, since)
         for row in rows:
             self._discard(row)
+        self._all_decided(AuditAction.MESSAGES_DISCARDED, destination, since, len(rows))
         return len(rows)
+
+    def _decided(self, action: AuditAction, message_id: UUID) -> None:
+        trail = new_trails(AUDIT_KEY)()
+        record_decision(trail, action, message_id)
+        store_entries(self._store, self._clock, trail)
+
+    def _all_decided(
+        self, action: AuditAction, destination: Destination | None, since: datetime | None, messages: int
+    ) -> None:
+        trail = new_trails(AUDIT_KEY)()
+        record_decisions(trail, action, destination, since, messages)
+        store_entries(self._store, self._clock, trail)
 
     def _replay(self, row: OutboxRow) -> None:
         row.status, row.attempts, row.due_at, row.settled_at = MessageStatus.PENDING, 0, self._clock.now(), None

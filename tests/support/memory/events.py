@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from domain.accounts import UserId
+from domain.audit import AuditTrail
+from domain.audit_effects import record_event
 from domain.bookings import BookingStatus, CancelReason
 from domain.event_effects import EFFECTS
 from domain.events import Event, EventChange, EventChanged, EventDetails, EventId, EventNotFound, EventStatus
@@ -37,6 +39,7 @@ class MemoryEvents:
         bookings: MemoryBookings,
         invitations: MemoryInvitations,
         refunds: MemoryRefunds,
+        audit: AuditTrail,
     ) -> None:
         self._transaction = transaction
         self._messages = messages
@@ -44,6 +47,7 @@ class MemoryEvents:
         self._bookings = bookings
         self._invitations = invitations
         self._refunds = refunds
+        self._audit = audit
         self._written = WrittenEvents()
 
     async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event:
@@ -117,6 +121,7 @@ class MemoryEvents:
         # `keeps_policy` concerns bookings without a stored policy, which only older versions have made.
         effects, event_id = EFFECTS[event.change], event.after.id
         refunded: Sequence[BookingId] = ()
+        record_event(self._audit, event)
         if effects.payments:
             await self._messages.enqueue_checkout_closes_of(event_id)
             reason = CancelReason.EVENT_CANCELLED

@@ -10,6 +10,8 @@ from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import PaymentTarget, Refund, StoredUpdate
 from domain.accounts import UserId
 from domain.appointments import Appointment
+from domain.audit import AuditTrail
+from domain.audit_effects import record_refund, record_refunds_of_event
 from domain.bookings import BookingStatus
 from domain.disputes import Dispute
 from domain.events import EventId
@@ -160,9 +162,10 @@ class MemoryPayments:
 
 
 class MemoryRefunds:
-    def __init__(self, transaction: Transaction, messages: MemoryMessages) -> None:
+    def __init__(self, transaction: Transaction, messages: MemoryMessages, audit: AuditTrail) -> None:
         self._transaction = transaction
         self._messages = messages
+        self._audit = audit
         self._requested: list[Refund] = []
 
     @property
@@ -170,6 +173,13 @@ class MemoryRefunds:
         return self._requested
 
     async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
+        refund = await self._request(payment, amount, reason=reason, by=by, now=now)
+        record_refund(self._audit, payment.id, refund.id, amount, reason, at_gateway=False)
+        return refund
+
+    async def _request(
+        self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime
+    ) -> Refund:
         refund = self._add(payment, amount, None, reason=reason, by=by, now=now)
         self._requested.append(refund)
         if not payment.refunds_wait:
@@ -180,7 +190,9 @@ class MemoryRefunds:
         self, payment: Payment, amount: Money, gateway_refund_id: str | None, *, reason: str, now: datetime
     ) -> Refund:
         values = {"gateway_refund_id": gateway_refund_id, "settled_at": now}
-        return self._add(payment, amount, True, reason=reason, by=None, now=now, **values)
+        refund = self._add(payment, amount, True, reason=reason, by=None, now=now, **values)
+        record_refund(self._audit, payment.id, refund.id, amount, reason, at_gateway=True)
+        return refund
 
     def _add(
         self,
@@ -213,7 +225,7 @@ class MemoryRefunds:
         self, event_id: EventId, *, reason: str, by: UserId | None, now: datetime
     ) -> Sequence[BookingId]:
         """Requests a full refund of every payment received for the event; returns the bookings that are refunded."""
-        tables, refunded = self._transaction.tables, []
+        tables, refunded, amounts = self._transaction.tables, [], list[Money]()
         for booking in bookings_of(tables, event_id):
             if booking.status is not BookingStatus.CONFIRMED:
                 continue
@@ -221,8 +233,10 @@ class MemoryRefunds:
                 payment = row.payment
                 if payment.status is PaymentStatus.COMPLETED:
                     save_payment(self._transaction, replace(row, payment=payment.with_refund(payment.refundable)))
-                    await self.add(payment, payment.refundable, reason=reason, by=by, now=now)
+                    await self._request(payment, payment.refundable, reason=reason, by=by, now=now)
+                    amounts.append(payment.refundable)
                     refunded.append(booking.id)
+        record_refunds_of_event(self._audit, event_id, amounts)
         return refunded
 
     async def get(self, refund_id: RefundId) -> Refund:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, cast
 
+from application.audit.ports import new_trails
 from application.idempotency import Made
 from application.ports import Clock
 from application.unit_of_work import UnitOfWork
@@ -17,6 +18,7 @@ from tests.support.memory.accounts import (
     MemoryUsers,
 )
 from tests.support.memory.appointments import MemoryAppointments, MemoryAttachments
+from tests.support.memory.audit_log import AUDIT_KEY, write_entries
 from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
 from tests.support.memory.calendars import MemoryConnections
 from tests.support.memory.coaches import MemoryCoaches
@@ -51,32 +53,40 @@ class MemoryUnitOfWork:
         return self.__dict__[name]
 
     async def commit(self, made: Made | None = None) -> None:
+        write_entries(self.transaction, self.clock, self.audit)
         commit_under_key(self.transaction.tables, made)
         self._results.append(made)
         self.transaction.commit()
 
 
 _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
+    "audit": lambda _: new_trails(AUDIT_KEY)(),
     "messages": lambda work: MemoryMessages(work.transaction, work.clock),
     "reminders": lambda work: MemoryReminders(work.transaction, work.clock, work.offsets),
-    "users": lambda work: MemoryUsers(work.transaction),
-    "logins": lambda work: MemoryLogins(work.transaction),
-    "access": lambda work: MemoryAccess(work.transaction),
+    "users": lambda work: MemoryUsers(work.transaction, work.audit),
+    "logins": lambda work: MemoryLogins(work.transaction, work.audit),
+    "access": lambda work: MemoryAccess(work.transaction, work.audit),
     "account_tokens": lambda work: MemoryAccountTokens(work.transaction),
     "login_networks": lambda work: MemoryLoginNetworks(work.transaction),
     "profiles": lambda work: MemoryProfiles(work.transaction),
     "events": lambda work: MemoryEvents(
-        work.transaction, work.messages, work.reminders, work.bookings, work.invitations, work.refunds
+        work.transaction,
+        work.messages,
+        work.reminders,
+        work.bookings,
+        work.invitations,
+        work.refunds,
+        work.audit,
     ),
-    "bookings": lambda work: MemoryBookings(work.transaction, work.messages, work.reminders),
+    "bookings": lambda work: MemoryBookings(work.transaction, work.messages, work.reminders, work.audit),
     "invitations": lambda work: MemoryInvitations(work.transaction),
     "reviews": lambda work: MemoryReviews(work.transaction),
     "payments": lambda work: MemoryPayments(work.transaction),
-    "refunds": lambda work: MemoryRefunds(work.transaction, work.messages),
+    "refunds": lambda work: MemoryRefunds(work.transaction, work.messages, work.audit),
     "disputes": lambda work: MemoryDisputes(work.transaction),
     "gateway_events": lambda work: MemoryGatewayEvents(work.transaction),
     "coaches": lambda work: MemoryCoaches(work.transaction),
-    "appointments": lambda work: MemoryAppointments(work.transaction, work.messages, work.reminders),
+    "appointments": lambda work: MemoryAppointments(work.transaction, work.messages, work.reminders, work.audit),
     "attachments": lambda work: MemoryAttachments(work.transaction),
     "calendars": lambda work: MemoryConnections(work.transaction, work.clock),
 }

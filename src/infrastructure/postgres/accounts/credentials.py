@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.idempotency import owner_of
 from domain.accounts import UserId
+from domain.audit import AuditTrail
+from domain.audit_effects import record_revocation
 from domain.credentials import Credential
 from infrastructure.postgres import idempotency
 from infrastructure.postgres.accounts import account_tokens
@@ -28,10 +30,12 @@ REVOKE: Mapping[Credential, str] = {
 
 
 class PostgresAccess:
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, audit: AuditTrail) -> None:
         self._session = session
+        self._audit = audit
 
     async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
+        record_revocation(self._audit, user_id, credentials, reason)
         values = {"user_id": user_id, "owner": owner_of(user_id), "now": now, "reason": reason}
         for credential, statement in REVOKE.items():
             if credential in credentials:

@@ -5,12 +5,14 @@ from typing import Any, cast
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import select, update
+from sqlalchemy import CursorResult, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import Credentials, RefreshToken
 from domain.accounts import LoginId, Role, User, UserId, UserNotFound
+from domain.audit import AuditAction, AuditTrail
+from domain.audit_effects import account, record_account, record_login, record_new_account, session_of
 from domain.external_identity import ExternalIdentity
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
@@ -24,9 +26,11 @@ class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
 
 
 class PostgresUsers:
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, audit: AuditTrail) -> None:
         self._session = session
+        self._audit = audit
         self._rows = _UserRows(session=session)
+        self._loaded: dict[UserId, User] = {}
 
     async def add(
         self,
@@ -46,8 +50,7 @@ class PostgresUsers:
             password_hash=password_hash,
             created_at=now,
         )
-        with domain_errors():
-            return _user(await self._rows.add(row, auto_refresh=True))
+        return await self._add(row)
 
     async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(
@@ -59,13 +62,18 @@ class PostgresUsers:
             profile_picture=identity.picture,
             created_at=now,
         )
-        with domain_errors():
-            return _user(await self._rows.add(row, auto_refresh=True))
+        return await self._add(row)
 
     async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(email=email, name=name, role=Role.USER, is_verified=True, created_at=now)
+        return await self._add(row)
+
+    async def _add(self, row: UserRow) -> User:
         with domain_errors():
-            return _user(await self._rows.add(row, auto_refresh=True))
+            added = _user(await self._rows.add(row, auto_refresh=True))
+        record_new_account(self._audit, added)
+        self._loaded[added.id] = added
+        return added
 
     async def get(self, user_id: UserId) -> User:
         row = await self._rows.get_one_or_none(id=user_id)
@@ -78,12 +86,16 @@ class PostgresUsers:
         row = await self._session.scalar(locked.execution_options(populate_existing=True))
         if row is None:
             raise UserNotFound
-        return _user(row)
+        return self._locked(row)
+
+    def _locked(self, row: UserRow) -> User:
+        user = self._loaded[UserId(row.id)] = _user(row)
+        return user
 
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
         locked = select(UserRow).where(_SUBJECTS[identity.provider] == identity.subject).with_for_update(key_share=True)
         row = await self._session.scalar(locked.execution_options(populate_existing=True))
-        return _user(row) if row else None
+        return self._locked(row) if row else None
 
     async def find_credentials(self, email: str) -> Credentials | None:
         row = await self._rows.get_one_or_none(email=email)
@@ -103,29 +115,41 @@ class PostgresUsers:
             timezone=user.timezone,
             requested_role=user.requested_role,
         )
+        before = self._loaded.get(user.id) or await self.get(user.id)
         with domain_errors():
             await self._session.execute(changed)
+        record_account(self._audit, before, user)
+        self._loaded[user.id] = user
 
-    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
+    async def set_password(
+        self, user_id: UserId, password_hash: str | None, *, action: AuditAction | None = AuditAction.PASSWORD_CHANGED
+    ) -> None:
+        if action is not None:
+            self._audit.record(action, account(user_id))
         await self._session.execute(update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash))
 
 
 class PostgresLogins:
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, audit: AuditTrail) -> None:
         self._session = session
+        self._audit = audit
 
-    async def start(self, user_id: UserId, now: datetime) -> LoginId:
-        row = LoginRow(user_id=user_id, started_at=now)
+    async def start(self, user: User, now: datetime) -> LoginId:
+        row = LoginRow(user_id=user.id, started_at=now)
         self._session.add(row)
         await self._session.flush()
-        return LoginId(row.id)
+        login_id = LoginId(row.id)
+        record_login(self._audit, user, login_id)
+        return login_id
 
     async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
-        await self._session.execute(
+        ended = await self._session.execute(
             update(LoginRow)
             .where(LoginRow.id == login_id, LoginRow.ended_at.is_(None))
             .values(ended_at=now, end_reason=reason)
         )
+        if cast("CursorResult[Any]", ended).rowcount:
+            self._audit.record(AuditAction.SESSION_ENDED, session_of(login_id), after={"reason": reason})
 
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
         self._session.add(RefreshTokenRow(fingerprint=fingerprint, login_id=login_id, expires_at=expires_at))

@@ -19,6 +19,8 @@ from domain.appointments import (
     NewAppointment,
     SeriesId,
 )
+from domain.audit import AuditTrail
+from domain.audit_effects import record_appointment
 from domain.disputes import DisputeStatus
 from domain.ids import AppointmentId
 from domain.money import Money
@@ -46,8 +48,11 @@ WHERE client_id = :client AND coach_id = :coach AND hold_until IS NOT NULL AND s
 class PostgresAppointments:
     """Each save also writes the effects of the appointment's domain events."""
 
-    def __init__(self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders) -> None:
+    def __init__(
+        self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders, audit: AuditTrail
+    ) -> None:
         self._session = session
+        self._audit = audit
         self._messages = messages
         self._reminders = reminders
         self._written = WrittenEvents()
@@ -81,6 +86,7 @@ class PostgresAppointments:
         elif any(event.after != event.before for event in events):
             await self._update(appointment)
         for event in events:
+            record_appointment(self._audit, event)
             await self._write_effects([event])
 
     async def _update_time(self, appointment: Appointment) -> None:

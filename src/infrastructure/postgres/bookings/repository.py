@@ -8,6 +8,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
+from domain.audit import AuditTrail
+from domain.audit_effects import record_booking
 from domain.booking_effects import EFFECTS, SeatEffect
 from domain.bookings import Booking, BookingChange, BookingNotFound, BookingStatus, CancelReason
 from domain.disputes import DisputeStatus
@@ -73,8 +75,11 @@ _LOCKED = (
 class PostgresBookings:
     """Each save also writes the effects of the booking's domain events."""
 
-    def __init__(self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders) -> None:
+    def __init__(
+        self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders, audit: AuditTrail
+    ) -> None:
         self._session = session
+        self._audit = audit
         self._seats = PostgresSeatCounts(session)
         self._messages = messages
         self._reminders = reminders
@@ -94,6 +99,7 @@ class PostgresBookings:
         events = self._written.take(booking)
         await self._update(booking)
         for event in events:
+            record_booking(self._audit, event)
             reason = event.after.cancel_reason if event.change is BookingChange.CANCELLED else None
             if reason is CancelReason.BY_PERSON:
                 reason = None  # the messages name it only where another reason has to be given

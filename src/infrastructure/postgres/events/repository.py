@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
+from domain.audit import AuditTrail
+from domain.audit_effects import record_event
 from domain.bookings import CancelReason
 from domain.event_effects import EFFECTS
 from domain.events import (
@@ -62,6 +64,7 @@ class PostgresEvents(PostgresSeatCounts):
         bookings: PostgresBookings,
         invitations: PostgresInvitations,
         refunds: PostgresRefunds,
+        audit: AuditTrail,
     ) -> None:
         super().__init__(session)
         self._messages = messages
@@ -69,6 +72,7 @@ class PostgresEvents(PostgresSeatCounts):
         self._bookings = bookings
         self._invitations = invitations
         self._refunds = refunds
+        self._audit = audit
         self._written = WrittenEvents()
 
     async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event:
@@ -148,6 +152,7 @@ class PostgresEvents(PostgresSeatCounts):
     async def _write_effects(self, event: EventChanged) -> None:
         effects, event_id = EFFECTS[event.change], event.after.id
         refunded: Sequence[BookingId] = ()
+        record_event(self._audit, event)
         if effects.keeps_policy and event.before is not None:
             await self._bookings.keep_policy(event_id, event.before.details.refund_policy)
         if effects.payments:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from application.audit.ports import UNKEYED_TRAIL, NewTrail
 from application.outbox.ports import (
     AttemptMade,
     KeptMessages,
@@ -15,7 +16,10 @@ from application.outbox.ports import (
     StoredMessageDetail,
 )
 from application.ports import Page, PageRequest
+from domain.audit import AuditAction
+from domain.audit_effects import record_decision, record_decisions
 from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
+from infrastructure.postgres.audit.writer import write_on
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import replays
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
@@ -57,8 +61,9 @@ _MOST_AT_ONCE = 5_000
 
 
 class PostgresDeadLetters:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, new_trail: NewTrail = UNKEYED_TRAIL) -> None:
         self._database = database
+        self._new_trail = new_trail
 
     async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
         query = _NEWEST if filter_.status is None and filter_.destination is None else _NEWEST_OF_EACH
@@ -100,13 +105,15 @@ class PostgresDeadLetters:
         )
 
     async def replay(self, message_id: UUID) -> None:
-        await self._decide(_REPLAYED, message_id)
+        await self._decide(_REPLAYED, AuditAction.MESSAGES_REPLAYED, message_id)
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        return await self._decide_all(_REPLAYED, destination, since)
+        return await self._decide_all(_REPLAYED, AuditAction.MESSAGES_REPLAYED, destination, since)
 
     async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
-        return await replays.replay_since(self._database, destination, since, per_second=per_second, most=most)
+        return await replays.replay_since(
+            self._database, destination, since, per_second=per_second, most=most, trail=self._new_trail()
+        )
 
     async def release_all(self) -> None:
         """Ends the claims of all workers: those of a restored database no longer exist."""
@@ -120,18 +127,23 @@ class PostgresDeadLetters:
         return await replays.kept(self._database)
 
     async def discard(self, message_id: UUID) -> None:
-        await self._decide(_DISCARDED, message_id)
+        await self._decide(_DISCARDED, AuditAction.MESSAGES_DISCARDED, message_id)
 
     async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        return await self._decide_all(_DISCARDED, destination, since)
+        return await self._decide_all(_DISCARDED, AuditAction.MESSAGES_DISCARDED, destination, since)
 
-    async def _decide(self, change: str, message_id: UUID) -> None:
+    async def _decide(self, change: str, action: AuditAction, message_id: UUID) -> None:
         statement = f"UPDATE outbox SET {change} WHERE id = $1 AND status = 'dead' RETURNING id"  # noqa: S608
-        async with self._database.connection() as connection:
+        trail = self._new_trail()
+        record_decision(trail, action, message_id)
+        async with self._database.connection() as connection, connection.transaction():
             if await connection.fetchval(statement, message_id) is None:
                 await _refuse(connection, message_id)
+            await write_on(connection, trail)
 
-    async def _decide_all(self, change: str, destination: Destination | None, since: datetime | None) -> int:
+    async def _decide_all(
+        self, change: str, action: AuditAction, destination: Destination | None, since: datetime | None
+    ) -> int:
         """In batches; a message that becomes dead again meanwhile is not changed twice."""
         statement = f"""
             UPDATE outbox SET {change} WHERE id IN (
@@ -142,8 +154,11 @@ class PostgresDeadLetters:
             RETURNING seq"""  # noqa: S608
         last, decided = 0, 0
         while True:
-            async with self._database.connection() as connection:
+            trail = self._new_trail()
+            async with self._database.connection() as connection, connection.transaction():
                 rows = await connection.fetch(statement, destination, since, last)
+                record_decisions(trail, action, destination, since, len(rows))
+                await write_on(connection, trail)
             decided += len(rows)
             if len(rows) < _MOST_AT_ONCE:
                 return decided

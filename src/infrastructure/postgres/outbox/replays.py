@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from application.outbox.ports import KeptMessages, Replay
+from domain.audit import AuditAction, AuditTrail
+from domain.audit_effects import record_decisions
 from domain.outbox import Destination, MessageStatus
+from infrastructure.postgres.audit.writer import write_on
 from infrastructure.postgres.engine import Database
 from servicekit.database import Connection
 
@@ -76,7 +79,7 @@ ORDER BY kinds.destination, kinds.status
 
 
 async def replay_since(
-    database: Database, destination: Destination, since: datetime, *, per_second: int, most: int
+    database: Database, destination: Destination, since: datetime, *, per_second: int, most: int, trail: AuditTrail
 ) -> Replay:
     """As `DeadLetters.replay_since`. One transaction: a newer message of an ordering key must not be delivered between
     the replayed ones of that key."""
@@ -84,7 +87,10 @@ async def replay_since(
         if await connection.fetchval(_COUNT, destination, since, most + 1) > most:
             return Replay(most + 1, 0)
         dead = await _make_pending(connection, _DEAD, destination, since, per_second, Replay(0, 0))
-        return await _make_pending(connection, _DELIVERED, destination, since, per_second, dead)
+        replay = await _make_pending(connection, _DELIVERED, destination, since, per_second, dead)
+        record_decisions(trail, AuditAction.MESSAGES_REPLAYED, destination, since, replay.messages)
+        await write_on(connection, trail)
+    return replay
 
 
 async def _make_pending(

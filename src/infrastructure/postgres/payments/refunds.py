@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.payments.ports.records import Refund
 from domain.accounts import UserId
+from domain.audit import AuditTrail
+from domain.audit_effects import record_refund, record_refunds_of_event
 from domain.events import EventId
 from domain.ids import BookingId, BookingRef
 from domain.money import Money
@@ -26,9 +28,10 @@ _SUCCEEDED = {"pending": None, "processed": True, "failed": False}
 class PostgresRefunds:
     """A requested refund is added with the job that sends it to the gateway."""
 
-    def __init__(self, session: AsyncSession, messages: PostgresMessages) -> None:
+    def __init__(self, session: AsyncSession, messages: PostgresMessages, audit: AuditTrail) -> None:
         self._session = session
         self._messages = messages
+        self._audit = audit
         self._requested: list[Refund] = []
 
     @property
@@ -65,6 +68,7 @@ class PostgresRefunds:
         assert row is not None
         refund_id, succeeded = RefundId(row["id"]), _SUCCEEDED[status]
         known = values.get("gateway_refund_id")
+        record_refund(self._audit, payment.id, refund_id, amount, reason, at_gateway=status == "processed")
         return Refund(refund_id, payment.id, payment.payable, payment.gateway, amount, reason, succeeded, known)
 
     async def add_for_event(
@@ -94,6 +98,7 @@ class PostgresRefunds:
         )
         found = [(_refund(row), row["refunds_wait"]) for row in rows.mappings()]
         self._requested += [refund for refund, _ in found]
+        record_refunds_of_event(self._audit, event_id, [refund.amount for refund, _ in found])
         await self.release([refund for refund, waits in found if not waits])
         return [refund.payable.id for refund, _ in found if isinstance(refund.payable, BookingRef)]
 

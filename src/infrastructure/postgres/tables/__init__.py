@@ -18,6 +18,7 @@ from infrastructure.postgres.tables.appointments import (
     AppointmentRow,
     CoachRow,
 )
+from infrastructure.postgres.tables.audit import AuditChainRow, AuditLogRow
 from infrastructure.postgres.tables.bookings import BookingRow, InvitationRow
 from infrastructure.postgres.tables.calendars import (
     CalendarBusyRow,
@@ -53,6 +54,8 @@ __all__ = [
     "AppointmentAttachmentRow",
     "AppointmentChangeRow",
     "AppointmentRow",
+    "AuditChainRow",
+    "AuditLogRow",
     "BookingRow",
     "CalendarBusyRow",
     "CalendarConnectionRow",

@@ -1,0 +1,1 @@
+"""The audit log: origin of the entries, chain of hashes, queries."""
