@@ -43,10 +43,10 @@ async def email() -> AsyncIterator[Receiver]:
 PAYMENTS_DONE = ("payments", "delivered")
 
 
-async def a_busy_day(settings: Settings) -> tuple[int, int]:
+async def a_busy_day(settings: Settings, database: asyncpg.Connection) -> tuple[int, int]:
     """One booking made, paid and cancelled, another cancelled with its event; the ids of both."""
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-        people = People(api)
+        people = People(api, database)
         john, ada, bob = await people.facilitator(), await people.user("Ada"), await people.user("Bob")
         event = await john.creates_event(price=25)
         first = await ada.books(event["id"])
@@ -79,7 +79,7 @@ async def test_notification_service_gets_bookings_payments_and_cancellations(
     make_settings: MakeSettings, database: asyncpg.Connection, crm: Receiver, notifications: Receiver
 ) -> None:
     settings = make_settings(crm_service_url=crm.url, notification_service_url=notifications.url)
-    first, second = await a_busy_day(settings)
+    first, second = await a_busy_day(settings, database)
     await deliver(settings)
 
     def types(booking_id: int | None) -> list[str]:
@@ -104,7 +104,7 @@ async def test_notification_service_gets_bookings_payments_and_cancellations(
 async def test_without_a_notification_service_no_message_is_enqueued_for_it(
     make_settings: MakeSettings, database: asyncpg.Connection
 ) -> None:
-    await a_busy_day(make_settings())
+    await a_busy_day(make_settings(), database)
     assert await left(database) == [
         ("crm", "pending"),
         ("email", "pending"),
@@ -118,7 +118,7 @@ async def test_unavailable_notification_service_blocks_no_other(
 ) -> None:
     notifications.always(answer(503))
     settings = make_settings(crm_service_url=crm.url, notification_service_url=notifications.url)
-    await a_busy_day(settings)
+    await a_busy_day(settings, database)
     await deliver(settings)
     assert await left(database) == [
         ("crm", "delivered"),
@@ -141,7 +141,7 @@ async def test_mails_go_to_the_email_service_instead_of_the_mail_server(
     settings = make_settings(
         crm_service_url=crm.url, email_service_url=f"{email.url}/outgoing", smtp_url="smtp://127.0.0.1:1"
     )
-    await a_busy_day(settings)
+    await a_busy_day(settings, database)
     await deliver(settings)
     assert {request.path for request in email.requests} == {"/outgoing"}
     assert {request.headers["authorization"] for request in email.requests} == {f"Bearer {TOKEN}"}
@@ -166,7 +166,7 @@ async def test_mail_without_a_confirmation_is_sent_again_unchanged(
     email.behave = hang_up_at_first
     settings = make_settings(crm_service_url=crm.url, email_service_url=email.url, delivery_retry_schedule="0,0")
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-        people = People(api)
+        people = People(api, database)
         event = await (await people.facilitator()).creates_event()
         await (await people.user()).books(event["id"])
     await deliver(settings)
