@@ -61,10 +61,11 @@ class AppHarness:
         await self.run_worker()
 
     def mails(self, person: Person) -> list[EmailMessage]:
-        """The oldest first."""
+        """The oldest first, without those of registrations."""
         files = (self.settings.convene_data / "mail").glob("*.eml")
         mails = [message_from_bytes(file.read_bytes(), policy=default) for file in files]
         theirs = [mail for mail in mails if mail["To"].addresses[0].addr_spec == person.email]
+        theirs = [mail for mail in theirs if not mail["Subject"].startswith("Please confirm your e-mail")]
         return sorted(theirs, key=lambda mail: str(mail["Message-ID"]))  # a UUID that begins with the time
 
 
