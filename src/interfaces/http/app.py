@@ -59,6 +59,7 @@ from interfaces.http.openapi.pages import EncodedDocument
 from interfaces.http.parameters import with_converters
 from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
+from interfaces.http.strict_transport import StrictTransport
 from interfaces.http.web import account_links, invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
 from servicekit.log_errors import error_text
@@ -125,7 +126,8 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
         entrance=Entrance(parts.admission, parts.metrics.refused),
         draining=draining,
     )
-    return BrowserPages(middleware, "Convene", LINKS)
+    pages = BrowserPages(middleware, "Convene", LINKS)
+    return StrictTransport(pages) if parts.settings.public_url.startswith("https://") else pages
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
