@@ -31,11 +31,13 @@ def units_with(**parts: Callable[..., Any]) -> type[UnitsOfWork]:
 
 def _arguments(work: Any, name: str) -> tuple[Any, ...]:
     """What a part of a unit of work is made of."""
-    effects = (work.messages, work.reminders)
+    effects, audit = (work.messages, work.reminders), work.audit
     more = {
-        "appointments": effects,
-        "bookings": effects,
-        "events": (*effects, work.bookings, work.invitations, work.refunds),
+        "users": (audit,),
+        "logins": (audit,),
+        "appointments": (*effects, audit),
+        "bookings": (*effects, audit),
+        "events": (*effects, work.bookings, work.invitations, work.refunds, audit),
     }
     return (work._session, *more.get(name, ()))
 
