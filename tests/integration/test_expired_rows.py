@@ -80,6 +80,11 @@ FILL = {
         """INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at, recorded_at)
         SELECT 1, uuidv4(), 'x', '{}', at, at""",
     ),
+    "account_tokens": (
+        "account_tokens",
+        """INSERT INTO account_tokens (fingerprint, kind, user_id, email, created_at, expires_at)
+        SELECT int4send(n), 'verify_email', 1, 'coach@example.com', at, at""",
+    ),
     "login_networks": (
         "login_networks",
         "INSERT INTO login_networks (user_id, network, last_login_at) SELECT 1, int4send(n), at",
@@ -103,6 +108,7 @@ INDEXES = {
     "messages": "ix_outbox_settled",
     "invitations": "ix_invitations_answered",
     "live_updates": "ix_feed_entries_recorded_at",
+    "account_tokens": "ix_account_tokens_expires_at",
     "login_networks": "ix_login_networks_last_login_at",
     "dead_letters": "ix_outbox_dead_settled",
     "reminders": "ix_reminders_starts_at",
