@@ -1,41 +1,12 @@
 """Each list of contracts A and C asks the database as often for sixty rows as for one; PostgreSQL itself counts."""
 
-import re
-from pathlib import Path
-
 import asyncpg
 import httpx
 import pytest
 
-from infrastructure.embedded import EmbeddedPostgres
 from tests.support.load import many_users, some_events
 from tests.support.people import People, Person
-
-_STATEMENT = re.compile(r"LOG:  (?:execute [^:]+|statement): ")
-
-
-class StatementLog:
-    """PostgreSQL's log of the statements of one database."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = 0
-
-    def since_last_time(self) -> list[str]:
-        with self._path.open() as log:
-            log.seek(self._seen)
-            said = log.read()
-            self._seen = log.tell()
-        return [line for line in said.splitlines() if _STATEMENT.search(line)]
-
-
-@pytest.fixture
-async def statements(postgres: EmbeddedPostgres, database_url: str) -> StatementLog:
-    superuser = await asyncpg.connect(postgres.superuser_dsn())
-    name = database_url.partition("?")[0].rpartition("/")[2]
-    await superuser.execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
-    await superuser.close()
-    return StatementLog(postgres.log)
+from tests.support.statement_log import StatementLog
 
 
 @pytest.fixture

@@ -5,20 +5,14 @@ from datetime import timedelta
 import asyncpg
 import httpx
 
-from infrastructure.embedded import EmbeddedPostgres
-from tests.contracts.test_queries_of_lists import StatementLog
 from tests.support.appointments import at, uuid_of
 from tests.support.people import People
+from tests.support.statement_log import StatementLog
 
 
 async def test_slots_of_a_month_with_a_thousand_sessions_take_at_most_three_queries(
-    postgres: EmbeddedPostgres, database_url: str, people: People, api: httpx.AsyncClient, database: asyncpg.Connection
+    statements: StatementLog, people: People, api: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
-    superuser = await asyncpg.connect(postgres.superuser_dsn())
-    name = database_url.partition("?")[0].rpartition("/")[2]
-    await superuser.execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
-    await superuser.close()
-    statements = StatementLog(postgres.log)
     jane, ada = await people.facilitator(), await people.user()
     coach = await uuid_of(jane)
     await database.execute(
