@@ -63,6 +63,7 @@ async def test_processes_killed_during_bookings_lose_none_and_leave_none_partial
             process.kill()
             await asyncio.gather(*booking)
 
+        await _is_quiet(site)
         messages_by_booking = {
             booking: messages
             for event in events
@@ -129,7 +130,7 @@ async def _is_quiet(site: Site) -> None:
     """Waits until PostgreSQL has ended what the dead had asked it to do."""
     active = """SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()"""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await site.database.fetchval(active):  # noqa: ASYNC110 (a database has no event)
             await asyncio.sleep(0.01)
 
