@@ -7,7 +7,9 @@ from collections.abc import Callable
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import text
 
+from infrastructure.postgres.accounts import account_tokens
 from infrastructure.settings import Settings
 from tests.integration.account_mails import BROWSER, Account, Mails, registered, text_of
 
@@ -70,7 +72,7 @@ async def test_page_of_any_token_looks_the_same(mails: Mails, account: Account) 
 async def test_tokens_that_are_not_valid_get_one_answer(
     mails: Mails, account: Account, shared_database: asyncpg.Connection
 ) -> None:
-    late, replayed = await mails.token_to(account.email), ""
+    late = await mails.token_to(account.email)
     await shared_database.execute("UPDATE account_tokens SET expires_at = now() - interval '1 s'")
     assert (await account.api.post("/auth/verify-email/resend", headers=await account.headers())).status_code == 202
     replayed = await mails.token_to(account.email)
@@ -86,6 +88,17 @@ async def test_token_is_used_once_by_concurrent_requests(mails: Mails, account: 
     token = await mails.token_to(account.email)
     answers = await asyncio.gather(*(verify(account.api, token) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [200, *[400] * 5]
+
+
+async def test_without_the_guard_a_token_is_used_many_times(
+    mails: Mails, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_FIND_OWNER", "_USE"):
+        unguarded = getattr(account_tokens, name).text.replace("AND used_at IS NULL", "")
+        monkeypatch.setattr(account_tokens, name, text(unguarded))
+    token = await mails.token_to(account.email)
+    answers = await asyncio.gather(*(verify(account.api, token) for _ in range(6)))
+    assert [answer.status_code for answer in answers] == [200] * 6
 
 
 async def test_resending_needs_a_login_and_an_unverified_address(mails: Mails, account: Account) -> None:
