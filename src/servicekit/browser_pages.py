@@ -33,11 +33,14 @@ a { color: #1f5f4e }
 """
 
 
-def policy_for(style: str) -> str:
-    """A Content-Security-Policy for a page with that style element, which allows nothing else to be loaded or sent."""
+def policy_for(style: str, *, form: bool = False) -> str:
+    """A Content-Security-Policy for a page with that style element, which allows nothing else to be loaded or sent.
+    `form`: the page has a form, which is sent to its own origin."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    rules = ("base-uri", "form-action", "frame-ancestors")
-    return "; ".join([f"default-src 'none'; style-src 'sha256-{digest}'", *(f"{rule} 'none'" for rule in rules)])
+    target = "'self'" if form else "'none'"
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action {target}; frame-ancestors 'none'"
+    )
 
 
 POLICY = policy_for(STYLE)

@@ -20,7 +20,7 @@ _STYLE = STYLE + (
     "background: #2f6f5e; color: #fff }\n"
 )
 _HEADERS = {
-    "Content-Security-Policy": policy_for(_STYLE).replace("form-action 'none'", "form-action 'self'"),
+    "Content-Security-Policy": policy_for(_STYLE, form=True),
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
