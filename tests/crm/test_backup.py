@@ -199,6 +199,8 @@ async def test_restored_system_has_everything_and_continues(
     async with connected(new_place.booking) as connection:
         assert await connection.fetchval("SELECT nextval('bookings_id_seq')") > lost
         assert await connection.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 0
+        replays = "SELECT actor_kind FROM audit_log WHERE action = 'outbox.replayed'"
+        assert [row[0] for row in await connection.fetch(replays)] == ["operator"]
 
 
 async def _delivered(address: str, booking: str) -> bool:

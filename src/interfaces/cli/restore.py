@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from application.audit.ports import ORIGIN, by_operator
 from infrastructure.backup import BackupError
 from infrastructure.embedded.data_directory import running_environ
 from infrastructure.settings import load_direct_crm_database_url, load_direct_database_url
@@ -56,6 +57,7 @@ def restore(directory: Path, passphrase_file: Path | None) -> None:
             addresses = {"CRM_DATABASE_URL": dsn, "CRM_DATABASE_DIRECT_URL": dsn}
             _migrate_crm(environ | dict(checked.secrets) | addresses, revision)
 
+        ORIGIN.set(by_operator)
         done = restore_backup(
             checked,
             booking=booking,
