@@ -106,11 +106,12 @@ def actor_of(user: User) -> AuditActor:
 @dataclass(frozen=True, slots=True)
 class AuditOrigin:
     """Who acts, by which request, and from which network (`domain.networks.network_of`); None where there is no
-    client."""
+    client. Entries do not have the `user_agent`, as it was received: sessions do."""
 
     actor: AuditActor = SYSTEM
     network: str | None = None
     request_id: str | None = None
+    user_agent: str | None = None
 
 
 Value: TypeAlias = str | int | bool | None

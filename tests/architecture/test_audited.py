@@ -34,7 +34,7 @@ RECORDED = {
 NOT_RECORDED: Mapping[str, Mapping[str, set[str]]] = {
     "a link of a mail, whose use is recorded": {"account_tokens": {"add", "use", "revoke"}},
     "part of a login, which is recorded": {
-        "logins": {"add_refresh", "revoke_refresh"},
+        "logins": {"add_refresh", "record_use", "revoke_refresh"},
         "login_networks": {"remember"},
     },
     "part of a change of the account, which is recorded": {

@@ -10,19 +10,28 @@ from uuid import uuid4
 
 import pytest
 
-from application.accounts.ports import ActorQueries, GuessedAccounts
+from application.accounts.ports import ActorQueries, GuessedAccounts, SessionQueries
 from application.oauth import Attempt, Attempts
+from application.ports import PageRequest
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
 from domain.credentials import Credential
+from domain.errors import Invalid
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from domain.outbox import ALWAYS_SERVED, routes_for
+from domain.sessions import Client, Session
 from infrastructure.postgres.accounts.actors import PostgresActorQueries
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
+from infrastructure.postgres.accounts.sessions import PostgresSessionQueries
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from tests.support.memory.accounts import MemoryActorQueries, MemoryAttempts, MemoryGuessedAccounts
+from tests.support.memory.accounts import (
+    MemoryActorQueries,
+    MemoryAttempts,
+    MemoryGuessedAccounts,
+    MemorySessionQueries,
+)
 from tests.support.memory.store import SettableClock, Store
 from tests.support.memory.unit_of_work import MemoryUnitsOfWork
 
@@ -38,6 +47,7 @@ class Accounts:
 
     units: OpenUnitOfWork
     actors: ActorQueries
+    sessions: SessionQueries
     guessed: GuessedAccounts
     attempts: Attempts
 
@@ -68,11 +78,18 @@ def accounts(request: pytest.FixtureRequest) -> Accounts:
     if request.param == "memory":
         store = Store()
         units = MemoryUnitsOfWork(store, SettableClock(NOW))
-        return Accounts(units, MemoryActorQueries(store), MemoryGuessedAccounts(store), MemoryAttempts(store))
+        return Accounts(
+            units,
+            MemoryActorQueries(store),
+            MemorySessionQueries(store),
+            MemoryGuessedAccounts(store),
+            MemoryAttempts(store),
+        )
     database: Database = request.getfixturevalue("postgres_database")
     return Accounts(
         UnitsOfWork(database, routes_for(ALWAYS_SERVED), SettableClock(NOW), lambda: None),
         PostgresActorQueries(database),
+        PostgresSessionQueries(database),
         PostgresGuessedAccounts(database),
         PostgresAttempts(database),
     )
@@ -233,6 +250,7 @@ async def test_refresh_token_belongs_to_its_login(accounts: Accounts) -> None:
         assert await work.logins.find_refresh(b"unknown") is None
     assert token is not None
     assert (token.login_id, token.user_id, token.expires_at) == (login_id, user.id, NOW + HOUR)
+    assert token.login_started_at == NOW
     assert (token.is_retired, token.login_is_over) == (False, False)
 
 
@@ -256,8 +274,9 @@ async def test_ended_login_ends_its_tokens_and_its_actor(accounts: Accounts) -> 
         login_id, other = await work.logins.start(user, NOW), await work.logins.start(user, NOW)
         await work.logins.add_refresh(login_id, fingerprint, NOW + HOUR)
     async with accounts.changing() as work:
-        await work.logins.end(login_id, NOW, reason="logged out")
-        await work.logins.end(LoginId(uuid4()), NOW, reason="unknown logins are ignored")
+        assert await work.logins.end(login_id, NOW, reason="logged out")
+        assert not await work.logins.end(login_id, NOW, reason="ended before")
+        assert not await work.logins.end(LoginId(uuid4()), NOW, reason="unknown")
 
     async with accounts.units() as work:
         token = await work.logins.find_refresh(fingerprint)
@@ -273,6 +292,73 @@ async def test_login_of_another_account_has_no_actor(accounts: Accounts) -> None
         login_id = await work.logins.start(user, NOW)
     assert await accounts.actors.find(stranger.id, login_id) is None
     assert await accounts.actors.find(user.id, LoginId(uuid4())) is None
+
+
+async def test_login_is_ended_for_its_account_only(accounts: Accounts) -> None:
+    user, stranger = await accounts.add(), await accounts.add()
+    async with accounts.changing() as work:
+        login_id = await work.logins.start(user, NOW)
+    async with accounts.changing() as work:
+        assert not await work.logins.end(login_id, NOW, reason="a test", of=stranger.id)
+    assert await accounts.actors.find(user.id, login_id) == user
+    async with accounts.changing() as work:
+        assert await work.logins.end(login_id, NOW, reason="a test", of=user.id)
+    assert await accounts.actors.find(user.id, login_id) is None
+
+
+# Sessions
+
+FIREFOX, SAFARI = Client("192.0.2.1", "Firefox"), Client("2001:db8::/64", "Safari")
+
+
+async def sessions_of(accounts: Accounts, user: User, **changes: Any) -> list[Session]:
+    values: dict[str, Any] = {"now": NOW, "started_after": NOW - HOUR, "used_after": NOW - HOUR}
+    return [*(await accounts.sessions.list_of(user.id, PageRequest(), **values | changes)).items]
+
+
+async def test_sessions_of_an_account_are_listed(accounts: Accounts) -> None:
+    user, stranger = await accounts.add(), await accounts.add()
+    async with accounts.changing() as work:
+        first = await work.logins.start(user, NOW, FIREFOX)
+        second = await work.logins.start(user, NOW)
+        ended = await work.logins.start(user, NOW)
+        await work.logins.end(ended, NOW, reason="a test")
+        await work.logins.start(stranger, NOW)
+    assert await sessions_of(accounts, user) == [
+        Session(second, NOW, NOW, Client()),
+        Session(first, NOW, NOW, FIREFOX),
+    ]
+    async with accounts.changing() as work:
+        await work.logins.record_use(first, NOW + HOUR, SAFARI)
+    assert (await sessions_of(accounts, user))[1] == Session(first, NOW, NOW + HOUR, SAFARI)
+
+
+async def test_old_sessions_are_not_listed(accounts: Accounts) -> None:
+    user, valid, expired, retired = await accounts.add(), uuid4().bytes, uuid4().bytes, uuid4().bytes
+    logins = []
+    async with accounts.changing() as work:
+        for fingerprint, expires_at in ((valid, NOW + HOUR), (expired, NOW), (retired, NOW + HOUR)):
+            logins.append(await work.logins.start(user, NOW))
+            await work.logins.add_refresh(logins[-1], fingerprint, expires_at)
+        await work.logins.revoke_refresh(retired, NOW)
+    assert [each.id for each in await sessions_of(accounts, user)] == logins[::-1]
+    assert [each.id for each in await sessions_of(accounts, user, used_after=NOW)] == [logins[0]]
+    assert not await sessions_of(accounts, user, started_after=NOW)
+
+
+async def test_list_of_sessions_has_pages(accounts: Accounts) -> None:
+    user, logins, after = await accounts.add(), [], None
+    async with accounts.changing() as work:
+        for _ in range(3):
+            logins.append(await work.logins.start(user, NOW))
+    bounds = {"now": NOW, "started_after": NOW - HOUR, "used_after": NOW - HOUR}
+    for expected in ([logins[2], logins[1]], [logins[0]]):
+        page = await accounts.sessions.list_of(user.id, PageRequest(2, after), **bounds)
+        assert [session.id for session in page.items] == expected
+        after = page.next
+    assert after is None
+    with pytest.raises(Invalid):
+        await accounts.sessions.list_of(user.id, PageRequest(2, "another list"), **bounds)
 
 
 # Revocation

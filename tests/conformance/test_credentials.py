@@ -68,6 +68,18 @@ def test_refresh_token_has_its_login_and_expiry(tokens: Tokens, claims: AccessCl
     assert (tokens.read_refresh(token), expires_at) == (claims.login_id, NOW + 60 * MINUTE)
 
 
+def test_tokens_expire_at_the_latest_when_their_session_ends(tokens: Tokens, claims: AccessClaims) -> None:
+    ended, later = NOW - MINUTE, NOW + 61 * MINUTE
+    for until, expected in ((NOW + MINUTE, NOW + MINUTE), (later, NOW + 60 * MINUTE), (None, NOW + 60 * MINUTE)):
+        token, expires_at = tokens.issue_refresh(claims.login_id, NOW, until=until)
+        assert (tokens.read_refresh(token), expires_at) == (claims.login_id, expected)
+        assert tokens.read_access(tokens.issue_access(claims, NOW, until=until)) == claims
+    with pytest.raises(Unauthenticated):
+        tokens.read_access(tokens.issue_access(claims, NOW - 10 * MINUTE, until=ended))
+    with pytest.raises(Unauthenticated):
+        tokens.read_refresh(tokens.issue_refresh(claims.login_id, NOW - 10 * MINUTE, until=ended)[0])
+
+
 def test_refresh_tokens_of_one_login_differ(tokens: Tokens, claims: AccessClaims) -> None:
     one, other = (tokens.issue_refresh(claims.login_id, NOW)[0] for _ in range(2))
     assert one != other

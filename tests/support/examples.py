@@ -40,6 +40,7 @@ MAILED_TOKENS = {
     "verify_email": "vYd3mQ8xTz1LrBkWn5sJc7gHoP2uEfAi9R4yVtXqM0w",
     "reset_password": "rKf8wZ2nQe6TxLb0cVm4pJgHs1yUoD7iA9R3tWqXkE5",
 }
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 STRIPE = {"stripe_secret_key": "sk_test_examples", "stripe_webhook_secret": "whsec_examples"}
 
 
@@ -63,7 +64,7 @@ async def record(
         }
         async with (
             serving(create_app(settings)) as address,
-            httpx.AsyncClient(base_url=address) as client,
+            httpx.AsyncClient(base_url=address, headers={"User-Agent": BROWSER}) as client,
         ):
             recorder = make_recorder(client, routes)
             await _story(recorder, google, razorpay, settings.backend_service_token, database_url)
@@ -99,7 +100,10 @@ async def _story(
     await _admin(call, database_url)
     await call("changePassword", ada, {"current_password": PASSWORD, "new_password": "a longer password"})
     credentials = {"email": "ada@example.com", "password": "a longer password"}
-    await call("logOut", (await call("logIn", body=credentials))["access_token"], {"everywhere": False})
+    ada, _ = [(await call("logIn", body=credentials))["access_token"] for _ in range(2)]
+    other, _ = (await call("listLoginSessions", ada))["sessions"]
+    await call("endLoginSession", ada, session_id=other["id"])
+    await call("logOut", ada, {"everywhere": False})
     await call("requestPasswordReset", body={"email": "ada@example.com"})
     token = await _mailed_token(database_url, "reset_password")
     await call("resetPassword", body={"token": token, "password": "a new password"})

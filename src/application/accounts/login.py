@@ -1,10 +1,12 @@
 """Login by password."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar, NoReturn
 
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.ports import AccessClaims, Credentials, PasswordHasher, Tokens
+from application.audit.ports import present_origin
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import (
@@ -14,6 +16,7 @@ from domain.accounts import (
 )
 from domain.audit_effects import record_failed_login
 from domain.errors import Errors, TooManyRequests
+from domain.sessions import Client, client_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +35,25 @@ class StartLogin:
     tokens: Tokens
     known_networks: KnownNetworks
     clock: Clock
+    session_lifetime: timedelta
 
     async def __call__(self, work: UnitOfWork, user: User, *, address: str | None) -> LoggedIn:
         """`address` is the client's network address; None if unknown."""
         now = self.clock.now()
         if address is not None:
             await self.known_networks.remember(work, user, address)
-        login_id = await work.logins.start(user, now)
-        refresh_token, expires_at = self.tokens.issue_refresh(login_id, now)
+        until = now + self.session_lifetime
+        login_id = await work.logins.start(user, now, present_client())
+        refresh_token, expires_at = self.tokens.issue_refresh(login_id, now, until=until)
         await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
-        access_token = self.tokens.issue_access(AccessClaims(user.id, login_id, user.token_version), now)
-        return LoggedIn(user, access_token, refresh_token)
+        claims = AccessClaims(user.id, login_id, user.token_version)
+        return LoggedIn(user, self.tokens.issue_access(claims, now, until=until), refresh_token)
+
+
+def present_client() -> Client:
+    """The client of the present request."""
+    origin = present_origin()
+    return client_with(origin.network, origin.user_agent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from application.ports import Page, PageRequest
 from domain.account_tokens import AccountToken, TokenKind
 from domain.accounts import LoginId, Role, User, UserId
 from domain.audit import AuditAction
 from domain.credentials import Credential
 from domain.external_identity import ExternalIdentity
+from domain.sessions import Client, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,30 @@ class Users(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A stored refresh token. The tokens of one login are a family: each is the successor of the one before."""
+    """A stored refresh token. The tokens of one login are a family: each is the successor of the one before.
+    `login_started_at`: when the first of them was issued."""
 
     login_id: LoginId
     user_id: UserId
+    login_started_at: datetime
     expires_at: datetime
     is_retired: bool
     login_is_over: bool
 
 
-class Logins(Protocol):
-    async def start(self, user: User, now: datetime) -> LoginId: ...
+UNKNOWN_CLIENT = Client()
 
-    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None: ...
+
+class Logins(Protocol):
+    async def start(self, user: User, now: datetime, client: Client = UNKNOWN_CLIENT) -> LoginId: ...
+
+    async def record_use(self, login_id: LoginId, now: datetime, client: Client) -> None:
+        """Tokens are issued for the login again."""
+        ...
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str, of: UserId | None = None) -> bool:
+        """Returns whether the login was in progress. `of`: only a login of this account."""
+        ...
 
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None: ...
 
@@ -152,13 +165,15 @@ class AccessClaims:
 
 
 class Tokens(Protocol):
-    """Raises `Unauthenticated` for tokens that it did not issue for this purpose, and for expired ones."""
+    """Raises `Unauthenticated` for tokens that it did not issue for this purpose, and for expired ones.
 
-    def issue_access(self, claims: AccessClaims, now: datetime) -> str: ...
+    A token expires `until` this time at the latest, if it is given."""
+
+    def issue_access(self, claims: AccessClaims, now: datetime, *, until: datetime | None = None) -> str: ...
 
     def read_access(self, token: str) -> AccessClaims: ...
 
-    def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
+    def issue_refresh(self, login_id: LoginId, now: datetime, *, until: datetime | None = None) -> tuple[str, datetime]:
         """The token and its expiry."""
         ...
 
@@ -190,6 +205,15 @@ class IdentityProvider(Protocol):
 class ActorQueries(Protocol):
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
         """The account, unless the login has ended."""
+        ...
+
+
+class SessionQueries(Protocol):
+    async def list_of(
+        self, user_id: UserId, page: PageRequest, *, now: datetime, started_after: datetime, used_after: datetime
+    ) -> Page[Session]:
+        """Sessions that have not ended, the newest first: started after that time, and with a refresh token that is
+        valid or used after that time. Raises `Invalid` for a cursor of another list."""
         ...
 
 

@@ -1,16 +1,18 @@
-"""Sessions: authentication by access token, refresh, logout."""
+"""Sessions: authentication by access token, refresh, logout, the list of an account."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
 
 from application.accounts.access import end_access
-from application.accounts.login import LoggedIn
-from application.accounts.ports import AccessClaims, ActorQueries, Tokens
-from application.ports import Clock
+from application.accounts.login import LoggedIn, present_client
+from application.accounts.ports import AccessClaims, ActorQueries, SessionQueries, Tokens
+from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import LoginId, User
 from domain.credentials import AccessEnd
 from domain.errors import Errors, Unauthenticated
+from domain.sessions import Session, SessionNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Refresh:
 
     - With rotation (the default) the refresh token is replaced too and the old one retired.
     - A retired token that is used again was copied: its login ends with all of its tokens (RFC 9700, 4.14).
+    - No token is valid longer than `SESSION_MAX_DAYS` (90) after the login, however often it is replaced.
     """
 
     raises: ClassVar[Errors] = (Unauthenticated,)
@@ -58,6 +61,7 @@ class Refresh:
     open_work: OpenUnitOfWork
     tokens: Tokens
     clock: Clock
+    session_lifetime: timedelta
     rotate: bool = True
 
     async def __call__(self, refresh_token: str) -> LoggedIn:
@@ -68,6 +72,9 @@ class Refresh:
             stored = await work.logins.find_refresh(fingerprint)
             if stored is None or stored.login_is_over or stored.expires_at <= now:
                 raise Unauthenticated
+            until = stored.login_started_at + self.session_lifetime
+            if until <= now:
+                raise Unauthenticated
             if stored.is_retired and self.rotate:
                 await work.logins.end(stored.login_id, now, reason="refresh token used twice")
                 await work.commit()
@@ -77,9 +84,11 @@ class Refresh:
                 raise Unauthenticated
             if self.rotate:
                 await work.logins.revoke_refresh(fingerprint, now)
-                refresh_token, expires_at = self.tokens.issue_refresh(stored.login_id, now)
+                refresh_token, expires_at = self.tokens.issue_refresh(stored.login_id, now, until=until)
                 await work.logins.add_refresh(stored.login_id, self.tokens.fingerprint(refresh_token), expires_at)
-            access_token = self.tokens.issue_access(AccessClaims(user.id, stored.login_id, user.token_version), now)
+            await work.logins.record_use(stored.login_id, now, present_client())
+            claims = AccessClaims(user.id, stored.login_id, user.token_version)
+            access_token = self.tokens.issue_access(claims, now, until=until)
             await work.commit()
         return LoggedIn(user, access_token, refresh_token)
 
@@ -102,4 +111,49 @@ class LogOut:
                 await end_access(work, user, AccessEnd.LOGGED_OUT_EVERYWHERE, now)
             else:
                 await work.logins.end(actor.login_id, now, reason="logged out")
+            await work.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class ListSessions:
+    """The sessions of the calling account that have not ended, the newest first.
+
+    - A session is one login: by password, by Google, or at the end of a registration.
+    - `last_used_at`, `network` and `user_agent` are those of the login or of its last refresh.
+    - `network` is the IPv4 address, or the first 64 bits of the IPv6 address.
+    """
+
+    raises: ClassVar[Errors] = ()
+
+    sessions: SessionQueries
+    clock: Clock
+    session_lifetime: timedelta
+    access_lifetime: timedelta
+
+    async def __call__(self, actor: Actor, page: PageRequest) -> Page[Session]:
+        now = self.clock.now()
+        return await self.sessions.list_of(
+            actor.user.id,
+            page,
+            now=now,
+            started_after=now - self.session_lifetime,
+            used_after=now - self.access_lifetime,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Ends a session of the calling account, which may be the present one: its access and refresh tokens are rejected
+    from the next request on."""
+
+    raises: ClassVar[Errors] = (SessionNotFound,)
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self, actor: Actor, session_id: LoginId) -> None:
+        async with self.open_work() as work:
+            reason = "ended in the list of sessions"
+            if not await work.logins.end(session_id, self.clock.now(), reason=reason, of=actor.user.id):
+                raise SessionNotFound
             await work.commit()

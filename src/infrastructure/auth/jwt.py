@@ -35,11 +35,11 @@ class JsonWebTokens:
         self._verified: dict[bytes, tuple[Mapping[str, Any], AccessClaims]] = {}
         """By the token's digest, oldest first. The times of a token are compared with the clock at each use."""
 
-    def issue_access(self, claims: AccessClaims, now: datetime) -> str:
+    def issue_access(self, claims: AccessClaims, now: datetime, *, until: datetime | None = None) -> str:
         return self._issue(
             ACCESS,
             now,
-            now + self._access_for,
+            _earliest(now + self._access_for, until),
             sub=str(claims.user_id),
             sid=str(claims.login_id),
             ver=claims.token_version,
@@ -61,8 +61,8 @@ class JsonWebTokens:
             raise Unauthenticated from None
         return known[1]
 
-    def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
-        expires_at = now + self._refresh_for
+    def issue_refresh(self, login_id: LoginId, now: datetime, *, until: datetime | None = None) -> tuple[str, datetime]:
+        expires_at = _earliest(now + self._refresh_for, until)
         return self._issue(REFRESH, now, expires_at, sid=str(login_id), jti=uuid.uuid4().hex), expires_at
 
     def read_refresh(self, token: str) -> LoginId:
@@ -97,6 +97,10 @@ class JsonWebTokens:
         if claims.get("typ") != kind:
             raise Unauthenticated
         return claims
+
+
+def _earliest(expires_at: datetime, until: datetime | None) -> datetime:
+    return expires_at if until is None else min(expires_at, until)
 
 
 def _access_claims(claims: Mapping[str, Any]) -> AccessClaims:

@@ -15,11 +15,10 @@ from application.accounts.external_identity import (
 )
 from application.accounts.login import LogIn, StartLogin
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
-from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.profile import ChangePassword
 from application.accounts.recovery import RequestPasswordReset, ResetPassword, SetPassword
 from application.accounts.registration import CreateAccount, Register, RegisterAndLogIn
 from application.accounts.sessions import Authenticate, AuthenticateFollower, LogOut, Refresh
-from application.accounts.verification import ResendVerification, VerifyEmail
 from application.audit.start import RecordSettings
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
@@ -66,6 +65,7 @@ from infrastructure.container.foundation import (
     served,
     units_of_work,
 )
+from infrastructure.container.own_account import OwnAccount, build_own_account
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.container.queries import build_queries
 from infrastructure.container.replica import ReplicaParts, build_replica
@@ -127,9 +127,6 @@ class UseCases:
     request_password_reset: RequestPasswordReset
     reset_password: ResetPassword
     set_password: SetPassword
-    verify_email: VerifyEmail
-    resend_verification: ResendVerification
-    update_profile: UpdateProfile
     grant_role: GrantRole
     approve_facilitator: ApproveFacilitator
     create_account: CreateAccount
@@ -183,6 +180,7 @@ class Container:
     google: GoogleOidc | None
     gateways: GatewayRegistry
     use_cases: UseCases
+    own_account: OwnAccount
     appointment: Appointment
     feeds: CalendarFeeds
     calendars: Calendars
@@ -279,7 +277,8 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     actors = PostgresActorQueries(database)
     known_networks = KnownNetworks(derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
-    start_login = StartLogin(tokens, known_networks, clock)
+    session_lifetime = timedelta(days=settings.session_max_days)
+    start_login = StartLogin(tokens, known_networks, clock, session_lifetime)
     log_in = LogIn(open_work, hasher, guesses, start_login)
     google = _google(settings, clock)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
@@ -293,15 +292,12 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         start_external_sign_in=StartExternalSignIn(google, attempts, limiter),
         finish_external_sign_in=FinishExternalSignIn(google, attempts, sign_in_with_identity),
         sign_in_with_id_token=SignInWithIdToken(google, sign_in_with_identity, limiter),
-        refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
+        refresh=Refresh(open_work, tokens, clock, session_lifetime, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
         change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
         request_password_reset=RequestPasswordReset(open_work, limiter, wake_ups),
         reset_password=ResetPassword(open_work, hasher, limiter, wake_ups, clock, policy),
         set_password=SetPassword(open_work, hasher, wake_ups, clock, policy),
-        verify_email=VerifyEmail(open_work, limiter, clock),
-        resend_verification=ResendVerification(open_work, limiter, wake_ups),
-        update_profile=UpdateProfile(open_work),
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
         create_account=CreateAccount(
@@ -368,6 +364,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         google,
         gateways,
         repeating(use_cases),
+        repeating(build_own_account(settings, database, open_work, limiter, wake_ups, clock)),
         repeating(appointment),
         repeating(feeds),
         repeating(calendars),

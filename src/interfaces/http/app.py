@@ -31,6 +31,7 @@ from interfaces.http.authentication import (
     viewer,
 )
 from interfaces.http.booking_api import (
+    account_sessions,
     accounts,
     admin,
     bookings,
@@ -71,6 +72,7 @@ ROUTES: list[Any] = [
     health.root,
     health.health_check,
     *accounts.ROUTES,
+    *account_sessions.ROUTES,
     *google.ROUTES,
     *events.ROUTES,
     *bookings.ROUTES,
@@ -191,7 +193,7 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
     origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
     providers = Providers()
-    providers.add_fields([parts.use_cases, parts.appointment, parts.feeds, parts.calendars])
+    providers.add_fields([parts.use_cases, parts.own_account, parts.appointment, parts.feeds, parts.calendars])
     for kind, value in (
         (DefaultCurrency, settings.default_currency),
         (PublicUrl, settings.public_url),

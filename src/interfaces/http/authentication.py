@@ -133,7 +133,8 @@ def origin_of(request: Request[Any, Any, Any], trusted_proxies: TrustedProxies) 
     """Who acts by this request, for the audit log."""
     found: Actor | None = request.scope.get("user")
     network = network_of(client_address(request, trusted_proxies))
-    return AuditOrigin(ANONYMOUS if found is None else actor_of(found.user), network, current_request_id())
+    agent = request.headers.get("user-agent")
+    return AuditOrigin(ANONYMOUS if found is None else actor_of(found.user), network, current_request_id(), agent)
 
 
 def client_address(request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies]) -> ClientAddress:

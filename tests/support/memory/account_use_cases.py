@@ -21,6 +21,8 @@ PASSWORD = "correct horse battery"
 ADDRESS = "192.0.2.1"
 """The network address of the client."""
 ELSEWHERE = "198.51.100.7"
+ACCESS_LIFETIME = timedelta(minutes=15)
+SESSION_LIFETIME = timedelta(days=90)
 
 
 class AccountUseCases:
@@ -31,10 +33,10 @@ class AccountUseCases:
         self.hasher = ReadablePasswords()
         self.limiter = MemoryLimits(self.clock)
         self.wake_ups = CountedWakeUps()
-        self.tokens = ReadableTokens(self.clock, access_for=timedelta(minutes=15), refresh_for=timedelta(days=30))
+        self.tokens = ReadableTokens(self.clock, access_for=ACCESS_LIFETIME, refresh_for=timedelta(days=30))
         self.known_networks = KnownNetworks(b"secret", self.clock)
         self.guesses = PasswordGuesses(MemoryGuessedAccounts(self.store), self.limiter, self.known_networks)
-        self.start_login = StartLogin(self.tokens, self.known_networks, self.clock)
+        self.start_login = StartLogin(self.tokens, self.known_networks, self.clock, SESSION_LIFETIME)
         self.log_in = LogIn(self.units, self.hasher, self.guesses, self.start_login)
         self.authenticate = Authenticate(self.tokens, MemoryActorQueries(self.store))
         self.log_out = LogOut(self.units, self.clock)
@@ -54,7 +56,7 @@ class AccountUseCases:
         return RegisterAndLogIn(self.units, self.register(), self.start_login, self.log_in)
 
     def refresh(self, *, rotate: bool = True) -> Refresh:
-        return Refresh(self.units, self.tokens, self.clock, rotate)
+        return Refresh(self.units, self.tokens, self.clock, SESSION_LIFETIME, rotate)
 
     async def has_registered(self, **changes: Any) -> User:
         return await self.register()(a_registration(**changes), address=ADDRESS)

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from application.accounts.ports import Credentials, RefreshToken
+from application.accounts.ports import UNKNOWN_CLIENT, Credentials, RefreshToken
 from application.idempotency import owner_of
 from application.oauth import Attempt
+from application.ports import Page, PageRequest
 from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
 from domain.audit import AuditAction, AuditTrail
 from domain.audit_effects import (
@@ -20,6 +21,8 @@ from domain.audit_effects import (
 )
 from domain.credentials import Credential
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
+from domain.sessions import Client, Session
+from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after
 from tests.support.memory.account_tokens import revoke_tokens
 from tests.support.memory.store import Store, Tables, Transaction
 
@@ -139,6 +142,8 @@ class MemoryUsers:
 class LoginRow:
     user_id: UserId
     started_at: datetime
+    last_used_at: datetime
+    client: Client
     ended_at: datetime | None = None
     end_reason: str | None = None
 
@@ -152,21 +157,27 @@ class RefreshTokenRow:
 
 class MemoryLogins:
     def __init__(self, transaction: Transaction, audit: AuditTrail) -> None:
+        self._transaction = transaction
         self._audit = audit
         self._logins: dict[LoginId, LoginRow] = transaction.tables.of("logins")
         self._refresh_tokens: dict[bytes, RefreshTokenRow] = transaction.tables.of("refresh_tokens")
 
-    async def start(self, user: User, now: datetime) -> LoginId:
-        login_id = LoginId(uuid4())
-        self._logins[login_id] = LoginRow(user.id, now)
+    async def start(self, user: User, now: datetime, client: Client = UNKNOWN_CLIENT) -> LoginId:
+        login_id = LoginId(UUID(int=int(now.timestamp() * 1000) << 80 | self._transaction.store.next_id("logins")))
+        self._logins[login_id] = LoginRow(user.id, now, now, client)
         record_login(self._audit, user, login_id)
         return login_id
 
-    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
+    async def record_use(self, login_id: LoginId, now: datetime, client: Client) -> None:
+        self._logins[login_id] = replace(self._logins[login_id], last_used_at=now, client=client)
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str, of: UserId | None = None) -> bool:
         login = self._logins.get(login_id)
-        if login is not None and login.ended_at is None:
-            self._logins[login_id] = replace(login, ended_at=now, end_reason=reason)
-            self._audit.record(AuditAction.SESSION_ENDED, session_of(login_id), after={"reason": reason})
+        if login is None or login.ended_at is not None or of not in {None, login.user_id}:
+            return False
+        self._logins[login_id] = replace(login, ended_at=now, end_reason=reason)
+        self._audit.record(AuditAction.SESSION_ENDED, session_of(login_id), after={"reason": reason})
+        return True
 
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
         assert login_id in self._logins, "a foreign key"
@@ -181,6 +192,7 @@ class MemoryLogins:
         return RefreshToken(
             login_id=token.login_id,
             user_id=login.user_id,
+            login_started_at=login.started_at,
             expires_at=token.expires_at,
             is_retired=token.retired_at is not None,
             login_is_over=login.ended_at is not None,
@@ -261,6 +273,30 @@ class MemoryActorQueries:
             return None
         user: User = self._store.tables.of("users")[user_id]
         return user
+
+
+class MemorySessionQueries:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def list_of(
+        self, user_id: UserId, page: PageRequest, *, now: datetime, started_after: datetime, used_after: datetime
+    ) -> Page[Session]:
+        before = uuid_after(page.after) or LAST_UUID
+        tokens: Mapping[bytes, RefreshTokenRow] = self._store.tables.of("refresh_tokens")
+        usable = {row.login_id for row in tokens.values() if row.retired_at is None and row.expires_at > now}
+        logins: Mapping[LoginId, LoginRow] = self._store.tables.of("logins")
+        found = [
+            Session(login_id, login.started_at, login.last_used_at, login.client)
+            for login_id, login in sorted(logins.items(), reverse=True)
+            if login.user_id == user_id
+            and login.ended_at is None
+            and login_id < before
+            and login.started_at > started_after
+            and (login.last_used_at > used_after or login_id in usable)
+        ]
+        shown = found[: page.limit]
+        return Page(shown, cursor_of(shown[-1].id) if len(found) > len(shown) else None)
 
 
 class MemoryGuessedAccounts:

@@ -1,7 +1,7 @@
 """Password hashes, tokens and identity providers in memory."""
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
 
@@ -40,16 +40,16 @@ class ReadableTokens:
         self._refresh_for = refresh_for
         self._numbers = count(1)
 
-    def issue_access(self, claims: AccessClaims, now: datetime) -> str:
+    def issue_access(self, claims: AccessClaims, now: datetime, *, until: datetime | None = None) -> str:
         values = claims.user_id, claims.login_id, claims.token_version
-        return self._issue("access", now + self._access_for, *values)
+        return self._issue("access", min(now + self._access_for, until or datetime.max.replace(tzinfo=UTC)), *values)
 
     def read_access(self, token: str) -> AccessClaims:
         user_id, login_id, token_version = self._read("access", token)
         return AccessClaims(UserId(int(user_id)), LoginId(UUID(login_id)), int(token_version))
 
-    def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
-        expires_at = now + self._refresh_for
+    def issue_refresh(self, login_id: LoginId, now: datetime, *, until: datetime | None = None) -> tuple[str, datetime]:
+        expires_at = min(now + self._refresh_for, until or datetime.max.replace(tzinfo=UTC))
         return self._issue("refresh", expires_at, login_id), expires_at
 
     def read_refresh(self, token: str) -> LoginId:

@@ -9,11 +9,12 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import Credentials, RefreshToken
+from application.accounts.ports import UNKNOWN_CLIENT, Credentials, RefreshToken
 from domain.accounts import LoginId, Role, User, UserId, UserNotFound
 from domain.audit import AuditAction, AuditTrail
 from domain.audit_effects import account, record_account, record_login, record_new_account, session_of
 from domain.external_identity import ExternalIdentity
+from domain.sessions import Client
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
 
@@ -134,22 +135,26 @@ class PostgresLogins:
         self._session = session
         self._audit = audit
 
-    async def start(self, user: User, now: datetime) -> LoginId:
-        row = LoginRow(user_id=user.id, started_at=now)
+    async def start(self, user: User, now: datetime, client: Client = UNKNOWN_CLIENT) -> LoginId:
+        row = LoginRow(user_id=user.id, started_at=now, **_use(now, client))
         self._session.add(row)
         await self._session.flush()
         login_id = LoginId(row.id)
         record_login(self._audit, user, login_id)
         return login_id
 
-    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
-        ended = await self._session.execute(
-            update(LoginRow)
-            .where(LoginRow.id == login_id, LoginRow.ended_at.is_(None))
-            .values(ended_at=now, end_reason=reason)
-        )
-        if cast("CursorResult[Any]", ended).rowcount:
-            self._audit.record(AuditAction.SESSION_ENDED, session_of(login_id), after={"reason": reason})
+    async def record_use(self, login_id: LoginId, now: datetime, client: Client) -> None:
+        await self._session.execute(update(LoginRow).where(LoginRow.id == login_id).values(**_use(now, client)))
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str, of: UserId | None = None) -> bool:
+        statement = update(LoginRow).where(LoginRow.id == login_id, LoginRow.ended_at.is_(None))
+        if of is not None:
+            statement = statement.where(LoginRow.user_id == of)
+        ended = await self._session.execute(statement.values(ended_at=now, end_reason=reason))
+        if not cast("CursorResult[Any]", ended).rowcount:
+            return False
+        self._audit.record(AuditAction.SESSION_ENDED, session_of(login_id), after={"reason": reason})
+        return True
 
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
         self._session.add(RefreshTokenRow(fingerprint=fingerprint, login_id=login_id, expires_at=expires_at))
@@ -169,6 +174,7 @@ class PostgresLogins:
         return RefreshToken(
             login_id=LoginId(cast(UUID, login.id)),
             user_id=UserId(login.user_id),
+            login_started_at=login.started_at,
             expires_at=token.expires_at,
             is_retired=token.retired_at is not None,
             login_is_over=login.ended_at is not None,
@@ -204,6 +210,11 @@ class PostgresProfiles:
                 },
             )
         )
+
+
+def _use(now: datetime, client: Client) -> dict[str, Any]:
+    """The columns of a login for its last use."""
+    return {"last_used_at": now, "network": client.network, "user_agent": client.user_agent}
 
 
 def _user(row: UserRow) -> User:

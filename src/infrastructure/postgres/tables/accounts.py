@@ -77,7 +77,8 @@ class OAuthAttemptRow(DefaultBase):
 
 
 class LoginRow(DefaultBase):
-    """A login is one family of refresh tokens; when it ends, all of its tokens are invalid."""
+    """A login is one family of refresh tokens; when it ends, all of its tokens are invalid. `last_used_at`, `network`
+    and `user_agent` are those of the login or of the last refresh; NULL in rows of earlier versions."""
 
     __tablename__ = "logins"
 
@@ -86,6 +87,11 @@ class LoginRow(DefaultBase):
     started_at: Mapped[datetime] = mapped_column(INSTANT)
     ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
     end_reason: Mapped[str | None] = mapped_column(Text)
+    last_used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    network: Mapped[str | None] = mapped_column(Text)
+    user_agent: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_logins_in_progress", "user_id", "id", postgresql_where=text("ended_at IS NULL")),)
 
 
 class RefreshTokenRow(DefaultBase):

@@ -1,0 +1,45 @@
+"""Composition of what people do with their own accounts."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.accounts.profile import UpdateProfile
+from application.accounts.sessions import EndSession, ListSessions
+from application.accounts.verification import ResendVerification, VerifyEmail
+from application.outbox.ports import WakeUps
+from application.ports import Clock, RateLimiter
+from application.unit_of_work import OpenUnitOfWork
+from infrastructure.postgres.accounts.sessions import PostgresSessionQueries
+from infrastructure.postgres.engine import Database
+from infrastructure.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAccount:
+    update_profile: UpdateProfile
+    verify_email: VerifyEmail
+    resend_verification: ResendVerification
+    list_sessions: ListSessions
+    end_session: EndSession
+
+
+def build_own_account(
+    settings: Settings,
+    database: Database,
+    open_work: OpenUnitOfWork,
+    limiter: RateLimiter,
+    wake_ups: WakeUps,
+    clock: Clock,
+) -> OwnAccount:
+    return OwnAccount(
+        update_profile=UpdateProfile(open_work),
+        verify_email=VerifyEmail(open_work, limiter, clock),
+        resend_verification=ResendVerification(open_work, limiter, wake_ups),
+        list_sessions=ListSessions(
+            PostgresSessionQueries(database),
+            clock,
+            session_lifetime=timedelta(days=settings.session_max_days),
+            access_lifetime=timedelta(hours=settings.jwt_expires_hours),
+        ),
+        end_session=EndSession(open_work, clock),
+    )
