@@ -14,12 +14,25 @@ class TokenKind(StrEnum):
     """Proves the address of an account."""
     RESET_PASSWORD = "reset_password"  # noqa: S105 (a name)
     """Sets a new password."""
+    CHANGE_EMAIL = "change_email"
+    """Makes its address that of the account."""
+    UNDO_EMAIL_CHANGE = "undo_email_change"
+    """Gives the account back its address from before a change."""
 
+
+SURVIVE_ACCESS_END = frozenset({TokenKind.UNDO_EMAIL_CHANGE})
+"""Kinds that the end of access does not revoke: otherwise a new password by an intruder would prevent the undoing."""
 
 TOKEN_LIFETIME: Mapping[TokenKind, timedelta] = {
     TokenKind.VERIFY_EMAIL: timedelta(hours=24),
     TokenKind.RESET_PASSWORD: timedelta(hours=1),
+    TokenKind.CHANGE_EMAIL: timedelta(hours=24),
+    TokenKind.UNDO_EMAIL_CHANGE: timedelta(hours=72),
 }
+"""From the sending of the mail on."""
+
+UNSENT_TOKEN_LIFETIME = timedelta(days=10)
+"""Of a token that is stored before its mail is sent, which may take nine days (`DELIVERY_RETRY_SCHEDULE`)."""
 
 
 class TokenNotValid(Conflict):

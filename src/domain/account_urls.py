@@ -14,12 +14,20 @@ class AccountUrls:
     public_url: str
     verify_template: str | None = None
     reset_template: str | None = None
+    change_template: str | None = None
+    undo_template: str | None = None
 
     def verify(self, token: str) -> str:
         return self._url(self.verify_template, "verify-email", token)
 
     def reset(self, token: str) -> str:
         return self._url(self.reset_template, "reset-password", token)
+
+    def change_email(self, token: str) -> str:
+        return self._url(self.change_template, "change-email", token)
+
+    def undo_email_change(self, token: str) -> str:
+        return self._url(self.undo_template, "undo-email-change", token)
 
     def _url(self, template: str | None, page: str, token: str) -> str:
         template = template or f"{self.public_url.rstrip('/')}/{page}/{TOKEN}"

@@ -2,12 +2,15 @@
 
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+
+RECENT_SIGN_IN = timedelta(minutes=5)
+"""How long a sign-in stands for the password of an account without one."""
 
 UserId = NewType("UserId", int)
 LoginId = NewType("LoginId", UUID)
@@ -63,6 +66,13 @@ class EmailTaken(Conflict):
 class InvalidCredentials(Unauthenticated):
     code = "invalid_credentials"
     message = "Invalid credentials"
+
+
+class RecentSignInRequired(Forbidden):
+    """The account has no password that could be asked for."""
+
+    code = "recent_sign_in_required"
+    message = "This account has no password: please sign in with Google again and repeat this within 5 minutes"
 
 
 class UserNotFound(NotFound):

@@ -28,6 +28,7 @@ class AuditAction(StrEnum):
     ACCOUNT_ACTIVATED = "account.activated"
     ACCOUNT_DEACTIVATED = "account.deactivated"
     ACCOUNT_VERIFIED = "account.verified"
+    EMAIL_CHANGED = "account.email_changed"
     IDENTITY_CHANGED = "account.identity_changed"
     ROLE_CHANGED = "account.role_changed"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (an action)

@@ -38,6 +38,11 @@ def record_account(trail: AuditTrail, before: User, after: User) -> None:
             trail.record(chosen, account(after.id), before={name: then[name]}, after={name: now[name]})
 
 
+def record_new_email(trail: AuditTrail, user: User, email: str) -> None:
+    before, after = {"address": trail.hash_of(user.email)}, {"address": trail.hash_of(email)}
+    trail.record(AuditAction.EMAIL_CHANGED, account(user.id), before=before, after=after)
+
+
 def _state(user: User) -> Fields:
     return {
         "role": user.role.value,

@@ -16,7 +16,7 @@ class Credential(StrEnum):
     """Including their refresh tokens."""
     PASSWORD = "password"  # noqa: S105 (a name)
     ACCOUNT_TOKENS = "account_tokens"
-    """Pending links of mails about the account."""
+    """Pending links of mails about the account, without those that undo a change of its address."""
     CALENDAR_FEED = "calendar_feed"
     CONNECTED_CALENDARS = "connected_calendars"
     KNOWN_NETWORKS = "known_networks"
@@ -39,6 +39,7 @@ class AccessEnd(StrEnum):
     ACTIVATED = "account activated"
     ADDRESS_PROVEN = "address proven by its owner with Google"
     ADDRESS_PROVEN_BY_RESET = "address proven by its owner with a new password"
+    EMAIL_CHANGE_UNDONE = "change of the e-mail address undone"
 
 
 _BEARERS = frozenset({Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED})
@@ -52,5 +53,6 @@ REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.ACTIVATED: _BEARERS,
     AccessEnd.ADDRESS_PROVEN: frozenset(Credential),
     AccessEnd.ADDRESS_PROVEN_BY_RESET: frozenset(Credential),
+    AccessEnd.EMAIL_CHANGE_UNDONE: frozenset(Credential),
 }
 """Connected calendars survive a new password. When the owner proves the address, all earlier access is revoked."""

@@ -60,6 +60,12 @@ class MessageType(StrEnum):
     """A link that sets a new password was requested for an address, which may have no account."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 (a name)
     """The account has a new password that its owner has not set while logged in."""
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    """A change of an account's address was requested: to the present address, with a link that undoes it."""
+    EMAIL_CHANGE_CONFIRMATION = "email_change_confirmation"
+    """The new address has to be confirmed."""
+    EMAIL_CHANGED = "email_changed"
+    """The account has a new address: to the one before."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -98,6 +104,9 @@ ROUTES: Routes = {
     MessageType.EMAIL_VERIFICATION: (Destination.EMAIL,),
     MessageType.PASSWORD_RESET_REQUESTED: (Destination.EMAIL,),
     MessageType.PASSWORD_CHANGED: (Destination.EMAIL,),
+    MessageType.EMAIL_CHANGE_REQUESTED: (Destination.EMAIL,),
+    MessageType.EMAIL_CHANGE_CONFIRMATION: (Destination.EMAIL,),
+    MessageType.EMAIL_CHANGED: (Destination.EMAIL,),
     MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
     MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),

@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     password_policy: Literal["contract", "strict"]
     verify_url_template: str | None
     reset_url_template: str | None
+    email_change_url_template: str | None
+    email_undo_url_template: str | None
     facilitator_registration: Literal["open", "approval", "closed"]
     rate_limit_enabled: bool
     google_client_id: str | None
@@ -181,6 +183,12 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         ),
         verify_url_template=read.url_template("VERIFY_URL_TEMPLATE", TOKEN, "https://app.example.com/verify?token="),
         reset_url_template=read.url_template("RESET_URL_TEMPLATE", TOKEN, "https://app.example.com/reset?token="),
+        email_change_url_template=read.url_template(
+            "EMAIL_CHANGE_URL_TEMPLATE", TOKEN, "https://app.example.com/new-email?token="
+        ),
+        email_undo_url_template=read.url_template(
+            "EMAIL_UNDO_URL_TEMPLATE", TOKEN, "https://app.example.com/undo-email?token="
+        ),
         facilitator_registration=cast(
             Literal["open", "approval", "closed"],
             read.choice("FACILITATOR_REGISTRATION", "open", ("open", "approval", "closed")),

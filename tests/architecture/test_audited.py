@@ -21,7 +21,7 @@ from tests.support.memory import events as memory_events
 from tests.support.memory import payments as memory_payments
 
 RECORDED = {
-    "users": {"add", "add_external", "add_without_password", "save", "set_password"},
+    "users": {"add", "add_external", "add_without_password", "change_email", "save", "set_password"},
     "logins": {"start", "end"},
     "access": {"revoke"},
     "events": {"add", "save"},
@@ -32,7 +32,7 @@ RECORDED = {
 """Repository: the methods that record an entry. tests/application/test_audit_log.py has what they record."""
 
 NOT_RECORDED: Mapping[str, Mapping[str, set[str]]] = {
-    "a link of a mail, whose use is recorded": {"account_tokens": {"add", "use", "revoke"}},
+    "a link of a mail, whose use is recorded": {"account_tokens": {"add", "renew", "revoke", "revoke_younger", "use"}},
     "part of a login, which is recorded": {
         "logins": {"add_refresh", "record_use", "revoke_refresh"},
         "login_networks": {"remember"},

@@ -290,6 +290,7 @@ async def test_login_of_another_account_has_no_actor(accounts: Accounts) -> None
     user, stranger = await accounts.add(), await accounts.add()
     async with accounts.changing() as work:
         login_id = await work.logins.start(user, NOW)
+        assert await work.logins.get_start(login_id) == NOW
     assert await accounts.actors.find(stranger.id, login_id) is None
     assert await accounts.actors.find(user.id, LoginId(uuid4())) is None
 

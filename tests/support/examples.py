@@ -39,6 +39,8 @@ PASSWORD = "password123"
 MAILED_TOKENS = {
     "verify_email": "vYd3mQ8xTz1LrBkWn5sJc7gHoP2uEfAi9R4yVtXqM0w",
     "reset_password": "rKf8wZ2nQe6TxLb0cVm4pJgHs1yUoD7iA9R3tWqXkE5",
+    "change_email": "qGt5xB9mUe2LwNc7vRz0kHdJs6yPoF4iA1T8rWbXkE3",
+    "undo_email_change": "mLs2yV6kQa9HxDb4wTn8pGcJr1zUoE7iF3R5tCqXvB0",
 }
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 STRIPE = {"stripe_secret_key": "sk_test_examples", "stripe_webhook_secret": "whsec_examples"}
@@ -107,6 +109,7 @@ async def _story(
     await call("requestPasswordReset", body={"email": "ada@example.com"})
     token = await _mailed_token(database_url, "reset_password")
     await call("resetPassword", body={"token": token, "password": "a new password"})
+    await _email_change(call, database_url)
 
 
 async def _accounts(call: Recorder, database_url: str) -> tuple[str, str]:
@@ -148,15 +151,28 @@ async def _bookings(call: Recorder, ada: str, yoga: dict[str, Any], walk: dict[s
     return booking
 
 
-async def _mailed_token(database_url: str, kind: str) -> str:
-    """A token of Ada's, as a worker puts it into a mail."""
+async def _email_change(call: Recorder, database_url: str) -> None:
+    change = {"email": "countess@example.com", "password": "a new password"}
+    ada = (await call("logIn", body=change | {"email": "ada@example.com"}))["access_token"]
+    await call("requestEmailChange", ada, change)
+    tokens = [
+        await _mailed_token(database_url, kind, email)
+        for kind, email in (("change_email", change["email"]), ("undo_email_change", "ada@example.com"))
+    ]
+    for operation, token in zip(("changeEmail", "undoEmailChange"), tokens, strict=True):
+        await call(operation, body={"token": token})
+
+
+async def _mailed_token(database_url: str, kind: str, email: str = "ada@example.com") -> str:
+    """A token of Ada's about this address, as a worker puts it into a mail."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(
         """INSERT INTO account_tokens (fingerprint, kind, user_id, email, created_at, expires_at)
-           SELECT sha256($1::text::bytea), $2, id, email, now(), now() + interval '1 h'
+           SELECT sha256($1::text::bytea), $2, id, $3, now(), now() + interval '1 h'
            FROM users WHERE email = 'ada@example.com'""",
         MAILED_TOKENS[kind],
         kind,
+        email,
     )
     await connection.close()
     return MAILED_TOKENS[kind]

@@ -1,15 +1,27 @@
 """Tokens of mails about accounts: 256 random bits, stored as a hash, used once.
 
-The worker makes a token when it sends the mail, so that no stored message contains one.
+The worker makes a token when it sends the mail, so that no stored message contains one. Those of a request that another
+one may replace before its mail is sent are stored with the request; the worker derives them again.
 """
 
+import base64
+import hashlib
+import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from application.oauth import fingerprint
 from application.ports import Limit
 from application.unit_of_work import UnitOfWork
-from domain.account_tokens import TOKEN_LIFETIME, AccountToken, TokenKind, TokenNotValid
+from domain.account_tokens import (
+    TOKEN_LIFETIME,
+    UNSENT_TOKEN_LIFETIME,
+    AccountToken,
+    TokenKind,
+    TokenNotValid,
+)
 from domain.accounts import User
 
 TRIES_PER_NETWORK = Limit("account-token-address", times=300, per=timedelta(hours=1))
@@ -22,6 +34,33 @@ async def issue_token(work: UnitOfWork, kind: TokenKind, user: User, *, email: s
     token = AccountToken(fingerprint(secret), kind, user.id, email)
     await work.account_tokens.add(token, now, expires_at=now + TOKEN_LIFETIME[kind])
     return secret
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTokens:
+    """Tokens that are derived from the random id of a request. Without the `key` nothing that is stored yields one."""
+
+    key: bytes
+
+    async def store(
+        self, work: UnitOfWork, request: UUID, kind: TokenKind, user: User, *, email: str, now: datetime
+    ) -> None:
+        """Stores the token of this kind about this address, before it is sent."""
+        token = AccountToken(fingerprint(self._secret(request, kind)), kind, user.id, email)
+        await work.account_tokens.add(token, now, expires_at=now + UNSENT_TOKEN_LIFETIME)
+
+    async def send(
+        self, work: UnitOfWork, request: UUID, kind: TokenKind, now: datetime
+    ) -> tuple[str, AccountToken] | None:
+        """The secret for a mail; its lifetime begins. None if the token was used or revoked."""
+        secret = self._secret(request, kind)
+        expires_at = now + TOKEN_LIFETIME[kind]
+        token = await work.account_tokens.renew(fingerprint(secret), kind, now, expires_at=expires_at)
+        return None if token is None else (secret, token)
+
+    def _secret(self, request: UUID, kind: TokenKind) -> str:
+        mac = hmac.digest(self.key, f"{kind}\n{request}".encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
 
 async def redeem_token(work: UnitOfWork, kind: TokenKind, secret: str, now: datetime) -> tuple[User, AccountToken]:

@@ -100,6 +100,8 @@ class SignInWithIdentity:
                 work, user, linked(user, identity), take_over=proves_ownership(user, identity)
             )
         check_mailable(identity.email, smtputf8=self.smtputf8)
+        if await work.users.has_reserved(identity.email, self.clock.now()):
+            raise OtherExternalAccount  # an account had the address, and can get it back
         shown = display_name(identity.name, name, identity.email.partition("@")[0])
         user = await work.users.add_external(identity, email=identity.email, name=shown, now=self.clock.now())
         if not user.is_verified:

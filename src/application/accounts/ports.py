@@ -42,6 +42,15 @@ class Users(Protocol):
         """An account of role `user` whose address is proven. Raises `EmailTaken`."""
         ...
 
+    async def change_email(self, user: User, email: str, now: datetime) -> User:
+        """The account with this address; it is locked by the caller. Raises `EmailTaken`."""
+        ...
+
+    async def has_reserved(self, email: str, now: datetime, *, but: UserId | None = None) -> bool:
+        """Whether an account other than `but` had this address and can get it back by a valid token that undoes a
+        change. `add…` and `change_email` raise `EmailTaken` for it."""
+        ...
+
     async def get(self, user_id: UserId) -> User:
         """Raises `UserNotFound`."""
         ...
@@ -91,6 +100,10 @@ class Logins(Protocol):
         """Tokens are issued for the login again."""
         ...
 
+    async def get_start(self, login_id: LoginId) -> datetime:
+        """When a stored login began."""
+        ...
+
     async def end(self, login_id: LoginId, now: datetime, *, reason: str, of: UserId | None = None) -> bool:
         """Returns whether the login was in progress. `of`: only a login of this account."""
         ...
@@ -128,6 +141,16 @@ class AccountTokens(Protocol):
 
     async def revoke(self, user_id: UserId, kinds: Collection[TokenKind], now: datetime) -> None:
         """Makes the account's tokens of these kinds invalid."""
+        ...
+
+    async def revoke_younger(self, token: AccountToken, now: datetime) -> None:
+        """Makes the account's tokens of this kind invalid that were not added before this one."""
+        ...
+
+    async def renew(
+        self, fingerprint: bytes, kind: TokenKind, now: datetime, *, expires_at: datetime
+    ) -> AccountToken | None:
+        """A valid token, with another expiry; None for every other one."""
         ...
 
 

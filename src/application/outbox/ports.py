@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from application.ports import Page, PageRequest
-from domain.accounts import UserId
+from domain.accounts import User, UserId
 from domain.calendars import ConnectionId
 from domain.circuit_breaker import AttemptCounts
 from domain.events import EventId
@@ -241,6 +241,15 @@ class Messages(Protocol):
 
     async def enqueue_password_changed(self, user_id: UserId) -> None:
         """Enqueues the mail that informs the owner of a new password."""
+        ...
+
+    async def enqueue_email_change(self, user: User, *, new_email: str, request: UUID) -> None:
+        """Enqueues a mail to the account's present address with the link that undoes the change, and one to the new
+        address with the link that makes it. The worker adds the links by the request's id."""
+        ...
+
+    async def enqueue_email_changed(self, user: User) -> None:
+        """Enqueues the mail that tells the address of `user` that the account has another one now."""
         ...
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:

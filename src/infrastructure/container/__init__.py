@@ -364,7 +364,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         google,
         gateways,
         repeating(use_cases),
-        repeating(build_own_account(settings, database, open_work, limiter, wake_ups, clock)),
+        repeating(build_own_account(settings, database, open_work, hasher, guesses, wake_ups, clock)),
         repeating(appointment),
         repeating(feeds),
         repeating(calendars),

@@ -7,6 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from application.accounts.email_change_mails import MailWithEmailChangeLinks
 from application.accounts.mails import MailWithAccountTokens
 from application.audit.chain import ExtendAuditChain
 from application.audit.start import RecordSettings
@@ -27,6 +28,7 @@ from infrastructure.container.foundation import (
     attachment_quota,
     invitation_tokens,
     recorded_settings,
+    request_tokens,
     served,
     units_of_work,
 )
@@ -129,7 +131,11 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         **outside,
         Destination.EMAIL: MailWithReminders(
             MailWithPaymentLinks(
-                MailWithAccountTokens(outside[Destination.EMAIL], open_work, clock),
+                MailWithAccountTokens(
+                    MailWithEmailChangeLinks(outside[Destination.EMAIL], open_work, request_tokens(settings), clock),
+                    open_work,
+                    clock,
+                ),
                 PostgresPaymentQueries(database),
                 clock,
                 tries=len(settings.delivery_retry_schedule),
@@ -201,7 +207,13 @@ def _senders(settings: Settings, clock: Clock) -> dict[Destination, MessageSende
         smtputf8=settings.mail_smtputf8,
         invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
         booking_url_template=settings.booking_url_template,
-        account_urls=AccountUrls(settings.public_url, settings.verify_url_template, settings.reset_url_template),
+        account_urls=AccountUrls(
+            settings.public_url,
+            settings.verify_url_template,
+            settings.reset_url_template,
+            settings.email_change_url_template,
+            settings.email_undo_url_template,
+        ),
     )
     senders: dict[Destination, MessageSender | EmailSender] = {
         Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, **signed)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
+from application.accounts.account_tokens import RequestTokens
 from application.audit.ports import NewTrail, new_trails
 from application.bookings.ports import InvitationTokens
 from application.payments.ports.gateways import PaymentGateway
@@ -34,6 +35,11 @@ def derived_key(settings: Settings, purpose: bytes) -> bytes:
 def invitation_tokens(settings: Settings) -> InvitationTokens:
     """Tokens of invitations, the same in web and worker."""
     return MacInvitationTokens(derived_key(settings, b"invitations"))
+
+
+def request_tokens(settings: Settings) -> RequestTokens:
+    """Tokens of requests, the same in web and worker."""
+    return RequestTokens(derived_key(settings, b"request tokens"))
 
 
 def audit_trails(settings: Settings) -> NewTrail:

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from application.accounts.email_change import ChangeEmail, RequestEmailChange, UndoEmailChange
+from application.accounts.owner import ConfirmOwner
+from application.accounts.password_guesses import PasswordGuesses
+from application.accounts.ports import PasswordHasher
 from application.accounts.profile import UpdateProfile
 from application.accounts.sessions import EndSession, ListSessions
 from application.accounts.verification import ResendVerification, VerifyEmail
 from application.outbox.ports import WakeUps
-from application.ports import Clock, RateLimiter
+from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from infrastructure.container.foundation import request_tokens
 from infrastructure.postgres.accounts.sessions import PostgresSessionQueries
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
@@ -21,16 +26,21 @@ class OwnAccount:
     resend_verification: ResendVerification
     list_sessions: ListSessions
     end_session: EndSession
+    request_email_change: RequestEmailChange
+    change_email: ChangeEmail
+    undo_email_change: UndoEmailChange
 
 
 def build_own_account(
     settings: Settings,
     database: Database,
     open_work: OpenUnitOfWork,
-    limiter: RateLimiter,
+    hasher: PasswordHasher,
+    guesses: PasswordGuesses,
     wake_ups: WakeUps,
     clock: Clock,
 ) -> OwnAccount:
+    limiter = guesses.limiter
     return OwnAccount(
         update_profile=UpdateProfile(open_work),
         verify_email=VerifyEmail(open_work, limiter, clock),
@@ -42,4 +52,15 @@ def build_own_account(
             access_lifetime=timedelta(hours=settings.jwt_expires_hours),
         ),
         end_session=EndSession(open_work, clock),
+        request_email_change=RequestEmailChange(
+            open_work,
+            ConfirmOwner(open_work, hasher, guesses, clock),
+            request_tokens(settings),
+            limiter,
+            wake_ups,
+            clock,
+            smtputf8=settings.mail_smtputf8,
+        ),
+        change_email=ChangeEmail(open_work, limiter, wake_ups, clock),
+        undo_email_change=UndoEmailChange(open_work, limiter, wake_ups, clock),
     )

@@ -79,6 +79,59 @@ def _password_changed(message: Message, _urls: AccountUrls) -> EmailContent:
     )
 
 
+def _email_change_requested(message: Message, urls: AccountUrls) -> EmailContent:
+    person, token = _with_token(message)
+    return EmailContent(
+        recipient=person,
+        subject="Your account is about to get another e-mail address",
+        headline="Your account is about to get another e-mail address",
+        sentence=(
+            "A change of the e-mail address of your account was requested. If that was you, you can ignore this mail. "
+            "If it was not you, please use the link within 72 hours: it keeps this address or restores it, ends every "
+            "login, and you can set a new password."
+        ),
+        button=Button("That was not me: undo the change", urls.undo_email_change(token)),
+    )
+
+
+def _email_change_confirmation(message: Message, urls: AccountUrls) -> EmailContent:
+    """Without a token, another account has the address."""
+    payload = msgspec.convert(message.payload, TokenPayload)
+    if payload.token is None:
+        return EmailContent(
+            recipient=payload.person,
+            subject="This e-mail address has an account",
+            headline="This e-mail address has an account",
+            sentence=(
+                "Another account was to get this e-mail address. There is an account with it already, so nothing was "
+                "changed. If that was you, please log in with this address, or request a new password for it."
+            ),
+        )
+    return EmailContent(
+        recipient=payload.person,
+        subject="Please confirm your new e-mail address",
+        headline="Please confirm your new e-mail address",
+        sentence=(
+            "This address was entered as the new e-mail address of an account. If that was you, please confirm it by "
+            "the link within 24 hours. If it was not you, you can ignore this mail; please do not use the link."
+        ),
+        button=Button("Confirm the new address", urls.change_email(payload.token)),
+    )
+
+
+def _email_changed(message: Message, _urls: AccountUrls) -> EmailContent:
+    payload = msgspec.convert(message.payload, AccountPayload)
+    return EmailContent(
+        recipient=payload.person,
+        subject="Your account has another e-mail address",
+        headline="Your account has another e-mail address",
+        sentence=(
+            "Your account has another e-mail address now, and you will get no more mails to this one. If that was not "
+            "you, please use the link of our mail about the request, which undoes the change."
+        ),
+    )
+
+
 def _with_token(message: Message) -> tuple[Owner, str]:
     try:
         payload = msgspec.convert(message.payload, TokenPayload)
@@ -94,5 +147,8 @@ ACCOUNT_EMAILS: Mapping[MessageType, Callable[[Message, AccountUrls], EmailConte
     MessageType.EMAIL_VERIFICATION: _verification,
     MessageType.PASSWORD_RESET_REQUESTED: _reset,
     MessageType.PASSWORD_CHANGED: _password_changed,
+    MessageType.EMAIL_CHANGE_REQUESTED: _email_change_requested,
+    MessageType.EMAIL_CHANGE_CONFIRMATION: _email_change_confirmation,
+    MessageType.EMAIL_CHANGED: _email_changed,
 }
 """Each raises `Unmailable`."""

@@ -2,7 +2,10 @@
 
 import re
 
-_SECRET_PART = re.compile(r"^(/(?:calendar/feed|invitations|payment/return|verify-email|reset-password)/).+", re.DOTALL)
+_SECRET_PART = re.compile(
+    r"^(/(?:calendar/feed|invitations|payment/return|verify-email|reset-password|change-email|undo-email-change)/).+",
+    re.DOTALL,
+)
 
 
 def shown(path: str) -> str:

@@ -78,6 +78,9 @@ _ABOUT_AN_ACCOUNT = (
     MessageType.EMAIL_VERIFICATION,
     MessageType.PASSWORD_RESET_REQUESTED,
     MessageType.PASSWORD_CHANGED,
+    MessageType.EMAIL_CHANGE_REQUESTED,
+    MessageType.EMAIL_CHANGE_CONFIRMATION,
+    MessageType.EMAIL_CHANGED,
 )
 _PERSON = {
     "person": {"name": "Ada Lovelace", "email": "ada@example.com"},

@@ -16,6 +16,7 @@ from domain.audit_effects import (
     record_account,
     record_login,
     record_new_account,
+    record_new_email,
     record_revocation,
     session_of,
 )
@@ -23,7 +24,7 @@ from domain.credentials import Credential
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from domain.sessions import Client, Session
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after
-from tests.support.memory.account_tokens import revoke_tokens
+from tests.support.memory.account_tokens import is_reserved, revoke_tokens
 from tests.support.memory.store import Store, Tables, Transaction
 
 
@@ -61,6 +62,18 @@ class MemoryUsers:
 
     async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
         return self._add(email=email, name=name, created_at=now, is_verified=True)
+
+    async def change_email(self, user: User, email: str, now: datetime) -> User:
+        if any(other.email == email and other.id != user.id for other in self._users.values()):
+            raise EmailTaken
+        if await self.has_reserved(email, now, but=user.id):
+            raise EmailTaken
+        changed = self._users[user.id] = replace(self._users[user.id], email=email)
+        record_new_email(self._audit, user, email)
+        return changed
+
+    async def has_reserved(self, email: str, now: datetime, *, but: UserId | None = None) -> bool:
+        return is_reserved(self._transaction.tables, email, now, but=but)
 
     async def get(self, user_id: UserId) -> User:
         user: User | None = self._users.get(user_id)
@@ -106,6 +119,8 @@ class MemoryUsers:
         profile_picture: str | None = None,
     ) -> User:
         if any(user.email == email for user in self._users.values()):
+            raise EmailTaken
+        if is_reserved(self._transaction.tables, email, created_at, but=None):
             raise EmailTaken
         self._require_unlinked(external_id)
         user = User(
@@ -170,6 +185,9 @@ class MemoryLogins:
 
     async def record_use(self, login_id: LoginId, now: datetime, client: Client) -> None:
         self._logins[login_id] = replace(self._logins[login_id], last_used_at=now, client=client)
+
+    async def get_start(self, login_id: LoginId) -> datetime:
+        return self._logins[login_id].started_at
 
     async def end(self, login_id: LoginId, now: datetime, *, reason: str, of: UserId | None = None) -> bool:
         login = self._logins.get(login_id)

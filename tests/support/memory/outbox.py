@@ -2,11 +2,11 @@
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from application.payments.ports.records import Refund
 from application.ports import Clock
-from domain.accounts import UserId
+from domain.accounts import User, UserId
 from domain.appointments import AppointmentStatus
 from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
@@ -107,6 +107,20 @@ class MemoryMessages:
 
     async def enqueue_password_changed(self, user_id: UserId) -> None:
         self._enqueue_for_account(MessageType.PASSWORD_CHANGED, user_id)
+
+    async def enqueue_email_change(self, user: User, *, new_email: str, request: UUID) -> None:
+        for message_type, email in (
+            (MessageType.EMAIL_CHANGE_REQUESTED, user.email),
+            (MessageType.EMAIL_CHANGE_CONFIRMATION, new_email),
+        ):
+            self._enqueue_to_address(message_type, user, email, request=str(request))
+
+    async def enqueue_email_changed(self, user: User) -> None:
+        self._enqueue_to_address(MessageType.EMAIL_CHANGED, user, user.email)
+
+    def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str) -> None:
+        person = {"id": user.id, "name": user.name, "email": email}
+        self.enqueue(message_type, f"{message_type}:{uuid4()}", person=person, **about)
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)

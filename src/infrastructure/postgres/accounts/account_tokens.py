@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.account_tokens import AccountToken, TokenKind
+from domain.account_tokens import SURVIVE_ACCESS_END, AccountToken, TokenKind
 from domain.accounts import UserId
 
 _ADD = text("""
@@ -19,8 +19,22 @@ _USE = text(f"UPDATE account_tokens SET used_at = :now WHERE {_VALID} RETURNING 
 _REVOKE = text("""
 UPDATE account_tokens SET used_at = :now WHERE user_id = :user_id AND kind = ANY(:kinds) AND used_at IS NULL
 """)
+_REVOKE_YOUNGER = text("""
+UPDATE account_tokens SET used_at = :now WHERE user_id = :user_id AND kind = :kind AND used_at IS NULL
+    AND created_at >= (SELECT created_at FROM account_tokens WHERE fingerprint = :fingerprint)
+""")
+_RENEW = text(f"UPDATE account_tokens SET expires_at = :expires_at WHERE {_VALID} RETURNING user_id, email")  # noqa: S608
 
-REVOKE = "UPDATE account_tokens SET used_at = :now WHERE user_id = :user_id AND used_at IS NULL"
+REVOKE = f"""
+UPDATE account_tokens SET used_at = :now
+WHERE user_id = :user_id AND used_at IS NULL AND kind NOT IN ({", ".join(f"'{kind}'" for kind in SURVIVE_ACCESS_END)})
+"""  # noqa: S608 (composed of constants)
+
+RESERVED = text(f"""
+SELECT EXISTS (SELECT FROM account_tokens WHERE email = :email AND kind = '{TokenKind.UNDO_EMAIL_CHANGE}'
+    AND used_at IS NULL AND expires_at > :now AND user_id IS DISTINCT FROM :but)
+""").bindparams(bindparam("but", type_=BigInteger))  # noqa: S608 (composed of constants)
+"""Whether another account than :but can get this address back."""
 
 PRUNE_ACCOUNT_TOKENS = """
 DELETE FROM account_tokens WHERE fingerprint IN (
@@ -47,6 +61,17 @@ class PostgresAccountTokens:
         used = await self._session.execute(_USE, {"fingerprint": fingerprint, "kind": kind, "now": now})
         row = used.one_or_none()
         return None if row is None else AccountToken(fingerprint, kind, UserId(row.user_id), row.email)
+
+    async def renew(
+        self, fingerprint: bytes, kind: TokenKind, now: datetime, *, expires_at: datetime
+    ) -> AccountToken | None:
+        values = {"fingerprint": fingerprint, "kind": kind, "now": now, "expires_at": expires_at}
+        row = (await self._session.execute(_RENEW, values)).one_or_none()
+        return None if row is None else AccountToken(fingerprint, kind, UserId(row.user_id), row.email)
+
+    async def revoke_younger(self, token: AccountToken, now: datetime) -> None:
+        values = {"fingerprint": token.fingerprint, "kind": token.kind, "user_id": token.user_id, "now": now}
+        await self._session.execute(_REVOKE_YOUNGER, values)
 
     async def revoke(self, user_id: UserId, kinds: Collection[TokenKind], now: datetime) -> None:
         await self._session.execute(_REVOKE, {"user_id": user_id, "kinds": [str(kind) for kind in kinds], "now": now})

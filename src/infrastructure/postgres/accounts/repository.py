@@ -1,5 +1,6 @@
 """Accounts and their logins."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -10,11 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import UNKNOWN_CLIENT, Credentials, RefreshToken
-from domain.accounts import LoginId, Role, User, UserId, UserNotFound
+from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
 from domain.audit import AuditAction, AuditTrail
-from domain.audit_effects import account, record_account, record_login, record_new_account, session_of
+from domain.audit_effects import account, record_account, record_login, record_new_account, record_new_email, session_of
 from domain.external_identity import ExternalIdentity
 from domain.sessions import Client
+from infrastructure.postgres.accounts.account_tokens import RESERVED
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
 
@@ -51,7 +53,7 @@ class PostgresUsers:
             password_hash=password_hash,
             created_at=now,
         )
-        return await self._add(row)
+        return await self._add(row, now)
 
     async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(
@@ -63,18 +65,32 @@ class PostgresUsers:
             profile_picture=identity.picture,
             created_at=now,
         )
-        return await self._add(row)
+        return await self._add(row, now)
 
     async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(email=email, name=name, role=Role.USER, is_verified=True, created_at=now)
-        return await self._add(row)
+        return await self._add(row, now)
 
-    async def _add(self, row: UserRow) -> User:
+    async def _add(self, row: UserRow, now: datetime) -> User:
+        if await self.has_reserved(row.email, now):
+            raise EmailTaken
         with domain_errors():
             added = _user(await self._rows.add(row, auto_refresh=True))
         record_new_account(self._audit, added)
         self._loaded[added.id] = added
         return added
+
+    async def change_email(self, user: User, email: str, now: datetime) -> User:
+        if await self.has_reserved(email, now, but=user.id):
+            raise EmailTaken
+        with domain_errors():
+            await self._session.execute(update(UserRow).where(UserRow.id == user.id).values(email=email))
+        record_new_email(self._audit, user, email)
+        changed = self._loaded[user.id] = replace(user, email=email)
+        return changed
+
+    async def has_reserved(self, email: str, now: datetime, *, but: UserId | None = None) -> bool:
+        return bool(await self._session.scalar(RESERVED, {"email": email, "now": now, "but": but}))
 
     async def get(self, user_id: UserId) -> User:
         row = await self._rows.get_one_or_none(id=user_id)
@@ -145,6 +161,10 @@ class PostgresLogins:
 
     async def record_use(self, login_id: LoginId, now: datetime, client: Client) -> None:
         await self._session.execute(update(LoginRow).where(LoginRow.id == login_id).values(**_use(now, client)))
+
+    async def get_start(self, login_id: LoginId) -> datetime:
+        started = await self._session.execute(select(LoginRow.started_at).where(LoginRow.id == login_id))
+        return started.scalar_one()
 
     async def end(self, login_id: LoginId, now: datetime, *, reason: str, of: UserId | None = None) -> bool:
         statement = update(LoginRow).where(LoginRow.id == login_id, LoginRow.ended_at.is_(None))

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.payments.ports.records import Refund
-from domain.accounts import UserId
+from domain.accounts import User, UserId
 from domain.calendars import ConnectionId
 from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId
@@ -69,6 +69,20 @@ class PostgresMessages:
 
     async def enqueue_password_changed(self, user_id: UserId) -> None:
         await self._enqueue_for_account(MessageType.PASSWORD_CHANGED, user_id)
+
+    async def enqueue_email_change(self, user: User, *, new_email: str, request: UUID) -> None:
+        about = {"request": str(request)}
+        await self._enqueue_to_address(MessageType.EMAIL_CHANGE_REQUESTED, user, user.email, **about)
+        await self._enqueue_to_address(MessageType.EMAIL_CHANGE_CONFIRMATION, user, new_email, **about)
+
+    async def enqueue_email_changed(self, user: User) -> None:
+        await self._enqueue_to_address(MessageType.EMAIL_CHANGED, user, user.email)
+
+    async def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str) -> None:
+        """The ordering key is of this message alone: a server that rejects one address delays no mail to another."""
+        person = {"id": user.id, "name": user.name, "email": email}
+        key = f"{message_type}:{uuid4()}"
+        await self._enqueue(Destination.EMAIL, message_type, key, {"person": person, **about})
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         await self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)

@@ -116,6 +116,10 @@ class AccountTokenRow(DefaultBase):
     expires_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
     used_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
+    __table_args__ = (
+        Index("ix_account_tokens_reserved", "email", postgresql_where=text("kind = 'undo_email_change'")),
+    )
+
 
 class LoginNetworkRow(DefaultBase):
     """A network from which a user has logged in. `network` is a keyed hash of the user and the network."""

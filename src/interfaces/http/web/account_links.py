@@ -7,6 +7,7 @@ from litestar import MediaType, Response, get, post
 from litestar.params import FromPath, URLEncodedBody
 from msgspec import Struct
 
+from application.accounts.email_change import ChangeEmail, UndoEmailChange
 from application.accounts.recovery import ResetPassword
 from application.accounts.verification import VerifyEmail
 from domain.errors import Invalid
@@ -45,6 +46,18 @@ _VERIFIED = Page("Your e-mail address is confirmed", "You can close this page.")
 
 _RESET = Page("Set a new password", "Every login of your account ends.", "Set the password", field="New password")
 _RESET_DONE = Page("You have a new password", "Please log in with it. You can close this page.")
+
+_CHANGE = Page(
+    "Confirm your new e-mail address", "Please confirm that this is your new address.", "Confirm the new address"
+)
+_CHANGED = Page("Your account has this e-mail address now", "You can close this page.")
+
+_UNDO = Page(
+    "Undo the change of your e-mail address",
+    "Your account keeps or gets back this address, and every login ends. A mail has a link to set a new password.",
+    "Undo the change",
+)
+_UNDONE = Page("Your account has this e-mail address", "Please set a new password by the link of our next mail.")
 
 
 @get(
@@ -109,7 +122,72 @@ async def submit_password_reset(
     return _shown(_RESET_DONE)
 
 
-ROUTES = [show_verification, confirm_verification, show_password_reset, submit_password_reset]
+@get(
+    "/change-email/{token:str}",
+    operation_id="showEmailChange",
+    include_in_schema=False,
+    opt=public,
+    media_type=MediaType.HTML,
+    sync_to_thread=False,
+)
+def show_email_change(token: FromPath[str]) -> Response[str]:  # noqa: ARG001
+    return _shown(_CHANGE)
+
+
+@post(
+    "/change-email/{token:str}",
+    operation_id="confirmEmailChange",
+    include_in_schema=False,
+    status_code=200,
+    opt=public,
+    media_type=MediaType.HTML,
+)
+async def confirm_email_change(
+    token: FromPath[str], address: Inject[ClientAddress], change_email: Inject[ChangeEmail]
+) -> Response[str]:
+    """The button "Confirm the new address"."""
+    await change_email(token, address=address)
+    return _shown(_CHANGED)
+
+
+@get(
+    "/undo-email-change/{token:str}",
+    operation_id="showUndoingOfEmailChange",
+    include_in_schema=False,
+    opt=public,
+    media_type=MediaType.HTML,
+    sync_to_thread=False,
+)
+def show_undoing_of_email_change(token: FromPath[str]) -> Response[str]:  # noqa: ARG001
+    return _shown(_UNDO)
+
+
+@post(
+    "/undo-email-change/{token:str}",
+    operation_id="confirmUndoingOfEmailChange",
+    include_in_schema=False,
+    status_code=200,
+    opt=public,
+    media_type=MediaType.HTML,
+)
+async def confirm_undoing_of_email_change(
+    token: FromPath[str], address: Inject[ClientAddress], undo_email_change: Inject[UndoEmailChange]
+) -> Response[str]:
+    """The button "Undo the change"."""
+    await undo_email_change(token, address=address)
+    return _shown(_UNDONE)
+
+
+ROUTES = [
+    show_verification,
+    confirm_verification,
+    show_password_reset,
+    submit_password_reset,
+    show_email_change,
+    confirm_email_change,
+    show_undoing_of_email_change,
+    confirm_undoing_of_email_change,
+]
 
 
 def _shown(page: Page, status: int = 200) -> Response[str]:
