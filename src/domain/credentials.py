@@ -1,6 +1,7 @@
 """Credentials of an account, and the events that revoke them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
@@ -26,6 +27,26 @@ class Credential(StrEnum):
 
 KNOWN_NETWORK_LIFETIME = timedelta(days=90)
 """How long a network counts as known after its last login to the account."""
+
+
+MOST_NETWORKS_IN_A_DAY = 10
+"""After logins from so many within a day the owner gets no mail about another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworksBefore:
+    """The known networks of an account before a login. `is_known`: whether that of the login is among them.
+    `in_last_day`: the number of those that have logged in within the last day."""
+
+    is_known: bool
+    number: int
+    in_last_day: int
+
+    def is_unusual(self, account_age: timedelta) -> bool:
+        """Whether the owner gets a mail about the login. The first one of an account is usual. An account without a
+        known network that is older than networks are kept has most likely been used before."""
+        is_first = self.number == 0 and account_age <= KNOWN_NETWORK_LIFETIME
+        return not (self.is_known or is_first) and self.in_last_day < MOST_NETWORKS_IN_A_DAY
 
 
 class AccessEnd(StrEnum):

@@ -59,13 +59,15 @@ class MessageType(StrEnum):
     PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 (a name)
     """A link that sets a new password was requested for an address, which may have no account."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 (a name)
-    """The account has a new password that its owner has not set while logged in."""
+    """The account has a new password."""
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     """A change of an account's address was requested: to the present address, with a link that undoes it."""
     EMAIL_CHANGE_CONFIRMATION = "email_change_confirmation"
     """The new address has to be confirmed."""
     EMAIL_CHANGED = "email_changed"
     """The account has a new address: to the one before."""
+    LOGIN_FROM_NEW_NETWORK = "login_from_new_network"
+    """An account has logged in from a network for the first time."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -107,6 +109,7 @@ ROUTES: Routes = {
     MessageType.EMAIL_CHANGE_REQUESTED: (Destination.EMAIL,),
     MessageType.EMAIL_CHANGE_CONFIRMATION: (Destination.EMAIL,),
     MessageType.EMAIL_CHANGED: (Destination.EMAIL,),
+    MessageType.LOGIN_FROM_NEW_NETWORK: (Destination.EMAIL,),
     MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
     MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),

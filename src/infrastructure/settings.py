@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_days: int
     refresh_token_rotation: bool
     session_max_days: int
+    new_network_mail: bool
     password_policy: Literal["contract", "strict"]
     verify_url_template: str | None
     reset_url_template: str | None
@@ -177,6 +178,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         jwt_expires_hours=read.whole("JWT_EXPIRES_HOURS", "24", 1, 24 * 366),
         refresh_token_days=read.whole("REFRESH_TOKEN_DAYS", "30", 1, 3660),
         refresh_token_rotation=read.switch("REFRESH_TOKEN_ROTATION", "true"),
+        new_network_mail=read.switch("NEW_NETWORK_MAIL", "true"),
         session_max_days=read.whole("SESSION_MAX_DAYS", "90", 1, 3660),
         password_policy=cast(
             Literal["contract", "strict"], read.choice("PASSWORD_POLICY", "contract", ("contract", "strict"))

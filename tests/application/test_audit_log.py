@@ -85,7 +85,9 @@ async def test_login_to_a_deactivated_account_is_recorded_as_failed(accounts: Ac
 async def test_new_password_is_recorded_and_no_hash_of_it(accounts: AccountUseCases) -> None:
     await accounts.has_registered()
     actor = await accounts.is_authenticated(await accounts.has_logged_in())
-    change = ChangePassword(accounts.units, accounts.hasher, accounts.guesses, accounts.clock, PasswordPolicy.CONTRACT)
+    change = ChangePassword(
+        accounts.units, accounts.hasher, accounts.guesses, accounts.wake_ups, accounts.clock, PasswordPolicy.CONTRACT
+    )
     await change(actor, current=PASSWORD, new="another good password", address=ADDRESS)
     assert actions(accounts.store)[-2:] == ["password.changed", "sessions.ended"]
     assert last(accounts.store).after == {"reason": "password changed"}

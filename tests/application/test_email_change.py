@@ -78,7 +78,9 @@ class EmailChanges(AccountMails):
 
     async def changes_password(self, new: str, *, email: str) -> None:
         actor = await self.is_authenticated(await self.has_logged_in(email=email))
-        change = ChangePassword(self.units, self.hasher, self.guesses, self.clock, PasswordPolicy.CONTRACT)
+        change = ChangePassword(
+            self.units, self.hasher, self.guesses, self.wake_ups, self.clock, PasswordPolicy.CONTRACT
+        )
         await change(actor, current=PASSWORD, new=new, address=ADDRESS)
 
     @property

@@ -10,6 +10,7 @@ from application.accounts.profile import ChangePassword, UpdateProfile
 from application.accounts.sessions import Actor
 from domain.accounts import InvalidCredentials, PasswordPolicy
 from domain.errors import Invalid, TooManyRequests, Unauthenticated
+from domain.outbox import MessageType
 from tests.support.memory.account_use_cases import ADDRESS, EMAIL, PASSWORD, AccountUseCases
 
 NEW = "another password"
@@ -29,7 +30,7 @@ async def actor(accounts: AccountUseCases) -> Actor:
 
 
 def change_password(accounts: AccountUseCases, policy: PasswordPolicy = PasswordPolicy.CONTRACT) -> ChangePassword:
-    return ChangePassword(accounts.units, accounts.hasher, accounts.guesses, accounts.clock, policy)
+    return ChangePassword(accounts.units, accounts.hasher, accounts.guesses, accounts.wake_ups, accounts.clock, policy)
 
 
 # Password
@@ -57,6 +58,14 @@ async def test_new_password_ends_every_login_and_the_calendar_feed(accounts: Acc
             await accounts.refresh()(ended.refresh_token)
     assert accounts.calendars_of(one.user) == {"calendar_connections"}
     assert len(accounts.networks_of(one.user)) == 1, "the network stays known"
+
+
+async def test_owner_gets_a_mail_about_the_new_password(accounts: AccountUseCases, actor: Actor) -> None:
+    calls = accounts.wake_ups.calls
+    await change_password(accounts)(actor, current=PASSWORD, new=NEW, address=ADDRESS)
+    message = accounts.messages()[-1]
+    assert (message.message_type, message.payload["person"]["email"]) == (MessageType.PASSWORD_CHANGED, EMAIL)
+    assert accounts.wake_ups.calls == calls + 1
 
 
 async def test_wrong_current_password_changes_nothing(accounts: AccountUseCases, actor: Actor) -> None:

@@ -407,6 +407,17 @@ async def test_network_is_known_after_a_login(accounts: Accounts) -> None:
     assert await accounts.guessed.find("unknown@example.com", NETWORK, since=NOW - HOUR) == (None, False)
 
 
+async def test_networks_before_a_login_are_counted(accounts: Accounts) -> None:
+    user, stranger, found = await accounts.add(), await accounts.add(), []
+    day = timedelta(days=1)
+    logins = [(stranger, NETWORK, NOW), (user, NETWORK, NOW), (user, b"second", NOW + day), (user, NETWORK, NOW + day)]
+    for who, network, now in [*logins, (user, b"third", NOW + 3 * day)]:
+        async with accounts.changing() as work:
+            before = await work.login_networks.remember(who.id, network, now, since=now - 2 * day, at_most=5)
+            found.append((before.is_known, before.number, before.in_last_day))
+    assert found == [(False, 0, 0), (False, 0, 0), (False, 1, 0), (True, 2, 1), (False, 0, 0)]
+
+
 async def test_oldest_networks_beyond_the_limit_are_deleted(accounts: Accounts) -> None:
     user, networks = await accounts.add(), [b"first", b"second", b"third", b"fourth"]
     for minute, network in enumerate(networks):

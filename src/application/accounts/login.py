@@ -16,6 +16,7 @@ from domain.accounts import (
 )
 from domain.audit_effects import record_failed_login
 from domain.errors import Errors, TooManyRequests
+from domain.networks import network_of
 from domain.sessions import Client, client_with
 
 
@@ -36,12 +37,17 @@ class StartLogin:
     known_networks: KnownNetworks
     clock: Clock
     session_lifetime: timedelta
+    new_network_mail: bool = True
+    """Whether the owner gets a mail about a login from a network that is new to the account. It is written with the
+    login; the worker is not woken for it."""
 
     async def __call__(self, work: UnitOfWork, user: User, *, address: str | None) -> LoggedIn:
         """`address` is the client's network address; None if unknown."""
         now = self.clock.now()
         if address is not None:
-            await self.known_networks.remember(work, user, address)
+            before = await self.known_networks.remember(work, user, address)
+            if self.new_network_mail and before.is_unusual(now - user.created_at):
+                await work.messages.enqueue_login_from_new_network(user, network_of(address))
         until = now + self.session_lifetime
         login_id = await work.logins.start(user, now, present_client())
         refresh_token, expires_at = self.tokens.issue_refresh(login_id, now, until=until)

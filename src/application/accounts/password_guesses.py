@@ -9,7 +9,7 @@ from application.accounts.ports import Credentials, GuessedAccounts
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import UnitOfWork
 from domain.accounts import User
-from domain.credentials import KNOWN_NETWORK_LIFETIME
+from domain.credentials import KNOWN_NETWORK_LIFETIME, NetworksBefore
 from domain.networks import network_of
 
 GUESSES_PER_ACCOUNT = Limit("login-account", times=10, per=timedelta(hours=1))
@@ -32,10 +32,10 @@ class KnownNetworks:
     secret: bytes
     clock: Clock
 
-    async def remember(self, work: UnitOfWork, user: User, address: str) -> None:
+    async def remember(self, work: UnitOfWork, user: User, address: str) -> NetworksBefore:
         """The account is locked, or new."""
         now = self.clock.now()
-        await work.login_networks.remember(
+        return await work.login_networks.remember(
             user.id, self.fingerprint(user.email, address), now, since=now - KNOWN_NETWORK_LIFETIME, at_most=MOST_KNOWN
         )
 

@@ -9,7 +9,7 @@ from application.ports import Page, PageRequest
 from domain.account_tokens import AccountToken, TokenKind
 from domain.accounts import LoginId, Role, User, UserId
 from domain.audit import AuditAction
-from domain.credentials import Credential
+from domain.credentials import Credential, NetworksBefore
 from domain.external_identity import ExternalIdentity
 from domain.sessions import Client, Session
 
@@ -157,8 +157,11 @@ class AccountTokens(Protocol):
 class LoginNetworks(Protocol):
     """Networks from which accounts have logged in, each as a fingerprint."""
 
-    async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
-        """Deletes the account's networks from before `since`, and the oldest beyond `at_most`."""
+    async def remember(
+        self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int
+    ) -> NetworksBefore:
+        """Deletes the account's networks from before `since`, and the oldest beyond `at_most`. Returns which there were
+        since then, before this call."""
         ...
 
 

@@ -7,6 +7,7 @@ from application.accounts.access import end_access
 from application.accounts.password_guesses import PasswordGuesses
 from application.accounts.ports import PasswordHasher
 from application.accounts.sessions import Actor
+from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import (
@@ -26,13 +27,15 @@ from domain.text import line, optional_line
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
     """Sets a new password after checking the current one. It ends every login, including this one, and revokes the
-    secret address of the calendar feed. Wrong passwords count towards the limits of logins."""
+    secret address of the calendar feed, and the owner gets a mail. Wrong passwords count towards the limits of
+    logins."""
 
     raises: ClassVar[Errors] = (InvalidCredentials, TooManyRequests)
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
     guesses: PasswordGuesses
+    wake_ups: WakeUps
     clock: Clock
     policy: PasswordPolicy
 
@@ -52,7 +55,9 @@ class ChangePassword:
                 raise InvalidCredentials  # it was changed or removed while the hash was computed
             await work.users.set_password(user.id, password_hash)
             await end_access(work, locked, AccessEnd.PASSWORD_CHANGED, self.clock.now())
+            await work.messages.enqueue_password_changed(user.id)
             await work.commit()
+        self.wake_ups.notify()
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,10 @@ class Messages(Protocol):
         """Enqueues the mail that tells the address of `user` that the account has another one now."""
         ...
 
+    async def enqueue_login_from_new_network(self, user: User, network: str) -> None:
+        """Enqueues the mail that tells the owner of a login from this network."""
+        ...
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         """Enqueues the mail about the approval as a facilitator."""
         ...

@@ -278,7 +278,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     known_networks = KnownNetworks(derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
     session_lifetime = timedelta(days=settings.session_max_days)
-    start_login = StartLogin(tokens, known_networks, clock, session_lifetime)
+    start_login = StartLogin(tokens, known_networks, clock, session_lifetime, settings.new_network_mail)
     log_in = LogIn(open_work, hasher, guesses, start_login)
     google = _google(settings, clock)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
@@ -294,7 +294,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         sign_in_with_id_token=SignInWithIdToken(google, sign_in_with_identity, limiter),
         refresh=Refresh(open_work, tokens, clock, session_lifetime, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
-        change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
+        change_password=ChangePassword(open_work, hasher, guesses, wake_ups, clock, policy),
         request_password_reset=RequestPasswordReset(open_work, limiter, wake_ups),
         reset_password=ResetPassword(open_work, hasher, limiter, wake_ups, clock, policy),
         set_password=SetPassword(open_work, hasher, wake_ups, clock, policy),

@@ -8,6 +8,7 @@ from domain.account_urls import AccountUrls
 from domain.outbox import Message, MessageType
 from infrastructure.delivery.payloads import make_readable
 from infrastructure.email.content import Button, EmailContent, Unmailable
+from servicekit.local_times import instant, reading_zone
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -132,6 +133,29 @@ def _email_changed(message: Message, _urls: AccountUrls) -> EmailContent:
     )
 
 
+class NewNetworkPayload(AccountPayload, frozen=True):
+    network: str
+    timezone: str | None = None
+
+
+def _login_from_new_network(message: Message, _urls: AccountUrls) -> EmailContent:
+    payload = msgspec.convert(message.payload, NewNetworkPayload)
+    return EmailContent(
+        recipient=payload.person,
+        subject="New login to your account",
+        headline="New login to your account",
+        sentence=(
+            "There was a login to your account from a network that has not been used for it in the last 90 days. If "
+            "that was you, you can ignore this mail. If it was not you, please set a new password now: it ends every "
+            "login."
+        ),
+        details={
+            "When": instant(message.occurred_at, reading_zone(payload.timezone)),
+            "Network": payload.network,
+        },
+    )
+
+
 def _with_token(message: Message) -> tuple[Owner, str]:
     try:
         payload = msgspec.convert(message.payload, TokenPayload)
@@ -150,5 +174,6 @@ ACCOUNT_EMAILS: Mapping[MessageType, Callable[[Message, AccountUrls], EmailConte
     MessageType.EMAIL_CHANGE_REQUESTED: _email_change_requested,
     MessageType.EMAIL_CHANGE_CONFIRMATION: _email_change_confirmation,
     MessageType.EMAIL_CHANGED: _email_changed,
+    MessageType.LOGIN_FROM_NEW_NETWORK: _login_from_new_network,
 }
 """Each raises `Unmailable`."""

@@ -81,10 +81,12 @@ _ABOUT_AN_ACCOUNT = (
     MessageType.EMAIL_CHANGE_REQUESTED,
     MessageType.EMAIL_CHANGE_CONFIRMATION,
     MessageType.EMAIL_CHANGED,
+    MessageType.LOGIN_FROM_NEW_NETWORK,
 )
 _PERSON = {
     "person": {"name": "Ada Lovelace", "email": "ada@example.com"},
     "provider": "google",
+    "network": "203.0.113.7",
     "token": "vYd3mQ8xTz1LrBkWn5sJc7gHoP2uEfAi9R4yVtXqM0w",
 }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from application.accounts.ports import UNKNOWN_CLIENT, Credentials, RefreshToken
@@ -20,7 +20,7 @@ from domain.audit_effects import (
     record_revocation,
     session_of,
 )
-from domain.credentials import Credential
+from domain.credentials import Credential, NetworksBefore
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from domain.sessions import Client, Session
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after
@@ -256,13 +256,18 @@ class MemoryLoginNetworks:
     def __init__(self, transaction: Transaction) -> None:
         self._last_logins: dict[tuple[UserId, bytes], datetime] = transaction.tables.of("login_networks")
 
-    async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
+    async def remember(
+        self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int
+    ) -> NetworksBefore:
+        known = {key[1]: at for key, at in self._last_logins.items() if key[0] == user_id and at > since}
+        in_last_day = sum(at > now - timedelta(days=1) for at in known.values())
         others = [key for key in self._last_logins if key[0] == user_id and key[1] != network]
         newest = sorted(others, key=self._last_logins.__getitem__, reverse=True)
         for place, key in enumerate(newest):
             if place >= at_most - 1 or self._last_logins[key] <= since:
                 del self._last_logins[key]
         self._last_logins[user_id, network] = now
+        return NetworksBefore(is_known=network in known, number=len(known), in_last_day=in_last_day)
 
 
 @dataclass(frozen=True, slots=True)

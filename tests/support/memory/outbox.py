@@ -118,7 +118,11 @@ class MemoryMessages:
     async def enqueue_email_changed(self, user: User) -> None:
         self._enqueue_to_address(MessageType.EMAIL_CHANGED, user, user.email)
 
-    def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str) -> None:
+    async def enqueue_login_from_new_network(self, user: User, network: str) -> None:
+        login = {"network": network, "timezone": user.timezone}
+        self._enqueue_to_address(MessageType.LOGIN_FROM_NEW_NETWORK, user, user.email, **login)
+
+    def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str | None) -> None:
         person = {"id": user.id, "name": user.name, "email": email}
         self.enqueue(message_type, f"{message_type}:{uuid4()}", person=person, **about)
 

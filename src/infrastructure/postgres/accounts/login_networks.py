@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import Credentials
 from domain.accounts import UserId
+from domain.credentials import NetworksBefore
 from infrastructure.postgres.accounts.repository import user_of_record
 from infrastructure.postgres.engine import Database
 
@@ -16,14 +17,20 @@ SELECT u.*, EXISTS (
 FROM users u WHERE u.email = $1
 """
 _REMEMBER = text("""
-WITH forgotten AS (
+WITH before AS (
+    SELECT count(*) AS number, count(*) FILTER (WHERE network = :network) AS same,
+           count(*) FILTER (WHERE last_login_at > CAST(:now AS timestamptz) - interval '1 day') AS in_last_day
+    FROM login_networks WHERE user_id = :user_id AND last_login_at > :since
+), forgotten AS (
     DELETE FROM login_networks WHERE user_id = :user_id AND network <> :network AND (
         last_login_at <= :since OR network IN (
             SELECT network FROM login_networks WHERE user_id = :user_id AND network <> :network
             ORDER BY last_login_at DESC OFFSET :others))
+), remembered AS (
+    INSERT INTO login_networks (user_id, network, last_login_at) VALUES (:user_id, :network, :now)
+    ON CONFLICT (user_id, network) DO UPDATE SET last_login_at = excluded.last_login_at
 )
-INSERT INTO login_networks (user_id, network, last_login_at) VALUES (:user_id, :network, :now)
-ON CONFLICT (user_id, network) DO UPDATE SET last_login_at = excluded.last_login_at
+SELECT number, same, in_last_day FROM before
 """)
 
 PRUNE_NETWORKS = """
@@ -39,9 +46,12 @@ class PostgresLoginNetworks:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
+    async def remember(
+        self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int
+    ) -> NetworksBefore:
         values = {"user_id": user_id, "network": network, "now": now, "since": since, "others": at_most - 1}
-        await self._session.execute(_REMEMBER, values)
+        before = (await self._session.execute(_REMEMBER, values)).one()
+        return NetworksBefore(is_known=before.same > 0, number=before.number, in_last_day=before.in_last_day)
 
 
 class PostgresGuessedAccounts:

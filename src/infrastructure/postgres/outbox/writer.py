@@ -78,7 +78,11 @@ class PostgresMessages:
     async def enqueue_email_changed(self, user: User) -> None:
         await self._enqueue_to_address(MessageType.EMAIL_CHANGED, user, user.email)
 
-    async def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str) -> None:
+    async def enqueue_login_from_new_network(self, user: User, network: str) -> None:
+        login = {"network": network, "timezone": user.timezone}
+        await self._enqueue_to_address(MessageType.LOGIN_FROM_NEW_NETWORK, user, user.email, **login)
+
+    async def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str | None) -> None:
         """The ordering key is of this message alone: a server that rejects one address delays no mail to another."""
         person = {"id": user.id, "name": user.name, "email": email}
         key = f"{message_type}:{uuid4()}"
