@@ -101,11 +101,12 @@ def _email_change_confirmation(message: Message, urls: AccountUrls) -> EmailCont
     if payload.token is None:
         return EmailContent(
             recipient=payload.person,
-            subject="This e-mail address has an account",
-            headline="This e-mail address has an account",
+            subject="This e-mail address belongs to an account",
+            headline="This e-mail address belongs to an account",
             sentence=(
-                "Another account was to get this e-mail address. There is an account with it already, so nothing was "
-                "changed. If that was you, please log in with this address, or request a new password for it."
+                "This address was entered as the new e-mail address of another account. It belongs to an account "
+                "already, so nothing was changed. If that was you, please log in to that account, or request a new "
+                "password for it."
             ),
         )
     return EmailContent(

@@ -73,7 +73,7 @@ class Profile(Struct):
 
 
 class ProfileChange(Struct):
-    """`email` cannot be changed: only the account's present address is accepted."""
+    """`email` is changed by `POST /profile/email`: here only the present address of the account is accepted."""
 
     email: str | None = None
     name: str | None = None
