@@ -9,7 +9,7 @@ from tests.support.people import PASSWORD, People
 ROWS = """SELECT to_jsonb(u) - '{id,uuid,email,password_hash,created_at}'::text[] AS account,
         split_part(u.password_hash, '$', 4) AS hash_cost,
         to_jsonb(p) - '{user_id,created_at}'::text[] AS profile,
-        to_jsonb(l) - '{id,user_id,started_at}'::text[] AS login,
+        to_jsonb(l) - '{id,user_id,started_at,last_used_at}'::text[] AS login,
         r.retired_at
     FROM users u LEFT JOIN facilitator_profiles p ON p.user_id = u.id
     JOIN logins l ON l.user_id = u.id JOIN refresh_tokens r ON r.login_id = l.id WHERE u.id = $1"""

@@ -25,7 +25,8 @@ _ADD = """WITH person AS (
     ), profile AS (
         INSERT INTO facilitator_profiles (user_id) SELECT id FROM person WHERE $3 = 'facilitator'
     ), login AS (
-        INSERT INTO logins (id, user_id, started_at) SELECT $5, id, $6 FROM person
+        INSERT INTO logins (id, user_id, started_at, last_used_at, network, user_agent)
+        SELECT $5, id, $6, $6, '127.0.0.1', $9 FROM person
     ), refresh AS (
         INSERT INTO refresh_tokens (fingerprint, login_id, expires_at) VALUES ($7, $5, $8)
     )
@@ -118,6 +119,7 @@ class People:
             now,
             _TOKENS.fingerprint(refresh_token),
             expires_at,
+            self._api.headers["user-agent"],
         )
         access_token = _TOKENS.issue_access(AccessClaims(UserId(person_id), login_id, 1), now)
         return Person(self._api, person_id, name, email, access_token, refresh_token)
