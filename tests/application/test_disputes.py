@@ -190,6 +190,19 @@ async def test_refund_is_made_of_what_a_lost_dispute_left(app: BookingApplicatio
     assert app.payment(booking_id).refunded == inr(60)
 
 
+async def test_refund_waits_unchanged_until_the_last_of_two_disputes_is_decided(app: BookingApplication) -> None:
+    booking_id = await disputed(app, amount=inr(30))
+    await settle(app, booking_id, OPEN, number=2, amount=inr(70))
+    await app.cancel_booking(app.owner(booking_id), booking_id)
+    waiting = app.stored_refunds()
+    await settle(app, booking_id, LOST, amount=inr(30))
+    assert await app.work() == []
+    assert app.stored_refunds() == waiting
+    await settle(app, booking_id, WON, number=2, amount=inr(70))
+    assert delivered(await app.work())
+    assert [each.amount for each in app.gateway.refunds.values()] == [inr(70)]
+
+
 async def test_refunds_of_a_cancelled_event_wait_for_the_disputed_payments_only(app: BookingApplication) -> None:
     event = await app.event()
     disputed_id, other_id = [await app.paid(event) for _ in range(2)]

@@ -137,7 +137,7 @@ async def test_disputes_of_a_payment_are_stored_in_their_latest_state(adapters: 
         assert list(await work.disputes.of(payment.id)) == []
         await work.disputes.save(payment, first, NOW)
         await work.disputes.save(payment, second, NOW)
-    lost = replace(first, status=DisputeStatus.LOST, is_inquiry=False)
+    lost = replace(first, amount=inr(25), status=DisputeStatus.LOST, is_inquiry=False)
     async with adapters.changing() as work:
         await work.disputes.save(payment, lost, NOW + MINUTE)
     async with adapters.open_work() as work:

@@ -140,22 +140,19 @@ async def test_failure_of_one_kind_stops_neither_the_others_nor_the_next_round(
 ) -> None:
     await database.execute(FILL["webhooks"][0] + _MANY)
     counted: list[tuple[str, int]] = []
+    reads: list[int] = []
 
     def count(kind: str, number: int) -> None:
         counted.append((kind, number))
         if kind == "notifications":
             raise ArithmeticError
 
+    async def clock_is_read() -> None:
+        reads.append(len(counted))
+
     files = BrokenFiles(settings.data, timedelta(1), lambda: pytest.fail("not asked"), count)
-    clock_is_read = asyncio.Event()
-
-    async def wait() -> None:
-        await clock_is_read.wait()
-
-    running = asyncio.create_task(Retention(settings, own, count, files, every=0.01).run(wait))
-    await asyncio.sleep(0.05)
-    assert counted == []
-    clock_is_read.set()
+    running = asyncio.create_task(Retention(settings, own, count, files, every=0.01).run(clock_is_read))
     await until(lambda: len(counted) >= 4)
     await cancel([running])
     assert counted[:4] == [("notifications", 0), ("webhooks", EXPIRED), ("notifications", 0), ("webhooks", 0)]
+    assert reads == [0], "the clock is read before the first round"

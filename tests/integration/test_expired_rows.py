@@ -274,31 +274,43 @@ async def test_history_of_an_appointment_that_is_ahead_is_kept(people: asyncpg.C
     assert await rows_left(people, "coaching_changes", "booking_id") == {UUID(int=2)}
 
 
-async def test_order_of_a_booking_ahead_or_with_an_open_refund_is_kept(
-    people: asyncpg.Connection, own: Database
-) -> None:
-    """A refund at the sandbox needs its order."""
+async def test_order_whose_money_can_still_move_is_kept(people: asyncpg.Connection, own: Database) -> None:
+    """A refund at the sandbox needs its order, and so does the decision of a dispute."""
     await people.execute(
-        """INSERT INTO payments (id, booking_id, coaching_booking_id, gateway, amount, currency, status, created_at)
-        SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, CASE WHEN n < 3 THEN 1 END,
-            CASE WHEN n = 3 THEN '00000000-0000-0000-0000-000000000002'::uuid END, 'sandbox', 1, 'INR', 'completed',
-            now()
-        FROM generate_series(1, 3) n"""
+        """INSERT INTO bookings (id, event_id, user_id, status, payment_status, created_at) OVERRIDING SYSTEM VALUE
+        VALUES (2, 1, 1, 'confirmed', 'completed', now() - $1::interval)""",
+        OLD,
     )
     await people.execute(
-        """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at)
-        SELECT id, 1, 'INR', 'asked', CASE id WHEN $1 THEN 'processed' ELSE 'pending' END, now()
-        FROM payments WHERE booking_id IS NOT NULL""",
-        UUID(int=1),
+        """INSERT INTO payments (id, booking_id, coaching_booking_id, gateway, amount, currency, status, dispute,
+            created_at)
+        SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, booking, session, 'sandbox', 1, 'INR', 'completed',
+            dispute, now()
+        FROM (VALUES
+            (1, 1, NULL, NULL),
+            (2, 1, NULL, NULL),
+            (3, NULL, '00000000-0000-0000-0000-000000000002'::uuid, NULL),
+            (4, 2, NULL, NULL),
+            (5, 1, NULL, 'open'),
+            (6, 1, NULL, 'won'),
+            (7, 1, NULL, NULL)
+        ) given (n, booking, session, dispute)"""
+    )
+    await people.execute(
+        """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, ended_by)
+        SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, 1, 'INR', 'asked', status, now(), ended_by
+        FROM (VALUES (1, 'processed', NULL), (2, 'pending', NULL), (7, 'failed', 'dispute'))
+            given (n, status, ended_by)"""
     )
     await people.execute(
         """INSERT INTO sandbox_orders (id, payment_id, title, amount, currency, state, created_at)
         SELECT n, ('00000000-0000-0000-0000-00000000000' || n)::uuid, 'Yoga', 1, 'INR', 'paid', now() - $1::interval
-        FROM generate_series(1, 4) n""",
+        FROM generate_series(1, 8) n""",
         OLD,
     )
-    assert await prune(own, "sandbox_orders") == 2
-    assert await rows_left(people, "sandbox_orders", "id") == {"2", "3"}
+    assert await prune(own, "sandbox_orders") == 4
+    refund, appointment, booking, dispute = "2", "3", "4", "5"
+    assert await rows_left(people, "sandbox_orders", "id") == {refund, appointment, booking, dispute}
 
 
 async def test_login_is_deleted_with_its_last_token(people: asyncpg.Connection, own: Database) -> None:
