@@ -50,7 +50,7 @@ from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import CountError, ErrorFormats, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.injection import Inject, Providers
-from interfaces.http.json_bodies import JsonResponse, StrictRequest
+from interfaces.http.json_bodies import StrictRequest
 from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
@@ -64,6 +64,7 @@ from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.strict_transport import StrictTransport
 from interfaces.http.web import account_links, invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
+from servicekit.json_responses import JsonResponse
 from servicekit.log_errors import error_text
 from servicekit.tasks import LongLivedTasks
 

@@ -26,8 +26,8 @@ from domain.errors import (
     Unavailable,
 )
 from interfaces.http.injection import Inject
-from interfaces.http.json_bodies import JsonResponse
 from interfaces.http.log_redaction import shown
+from servicekit.json_responses import JsonResponse
 from servicekit.json_values import plain_reason
 from servicekit.logging import current_request_id
 

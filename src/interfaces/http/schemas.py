@@ -16,7 +16,7 @@ from domain.errors import Invalid
 from domain.events import EventType
 from domain.money import exponent
 from domain.time import as_utc
-from interfaces.http.json_bodies import JsonResponse
+from servicekit.json_responses import JsonResponse
 
 DefaultCurrency = NewType("DefaultCurrency", str)
 """The ISO 4217 code of a price that is given without a currency (`DEFAULT_CURRENCY`)."""

@@ -17,9 +17,9 @@ from domain.events import EventId
 from interfaces.http.authentication import signed_in
 from interfaces.http.errors import MISSING_FIELD, answer_errors_in
 from interfaces.http.injection import Inject
-from interfaces.http.json_bodies import JsonResponse
 from interfaces.http.schemas import BodyId, require_one_seat
 from interfaces.http.sessions_api.errors import booking_error_format
+from servicekit.json_responses import JsonResponse
 
 
 class BookingRequest(Struct):

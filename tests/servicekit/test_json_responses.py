@@ -11,7 +11,7 @@ from litestar.datastructures import Cookie
 from litestar.testing import TestClient
 from msgspec import Struct
 
-from interfaces.http.json_bodies import JsonResponse
+from servicekit.json_responses import JsonResponse
 
 
 class Item(Struct):
@@ -31,6 +31,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"content": None, "status_code": 204},
     {"content": "text"},
     {"content": b"bytes", "media_type": "application/octet-stream"},
+    {"content": ITEM, "media_type": "application/json"},
     {"content": ITEM, "cookies": [Cookie("a", "b")]},
     {"content": ITEM, "headers": {"content-type": "application/problem+json"}},
 ]
@@ -64,3 +65,13 @@ def test_content_of_a_handler_is_that_of_the_framework() -> None:
     assert answers[0].status_code == 203
     assert answers[0].content == answers[1].content
     assert answers[0].headers.multi_items() == answers[1].headers.multi_items()
+
+
+def test_content_of_a_handler_takes_none_of_the_steps_of_the_framework(monkeypatch: pytest.MonkeyPatch) -> None:
+    @get("/")
+    async def item() -> Item:
+        return ITEM
+
+    monkeypatch.delattr(Response, "render")
+    with TestClient(Litestar([item], openapi_config=None, response_class=JsonResponse)) as client:
+        assert client.get("/").json()["id"] == ITEM.id
