@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from litestar import Litestar, Router
-from litestar.di import Provide
+from litestar.datastructures import State
 
 from crm.api.bodies import BODY_LIMIT
 from crm.api.errors import HANDLERS
@@ -27,6 +27,7 @@ from crm.api.notifications import (
     process_notification,
 )
 from crm.api.openapi import show_asset, show_docs, show_document
+from crm.api.parts import PARTS, Parts
 from crm.api.security import bearer_guard
 from crm.api.webhook import list_webhooks, process_webhook, webhook
 from crm.database import VERSION_TABLE, Database, DatabaseUnavailable
@@ -43,6 +44,7 @@ from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
 from servicekit.clock import DatabaseClock
+from servicekit.json_responses import JsonResponse
 from servicekit.lease_queue import OutageLog
 from servicekit.mail_transport import mail_directory, mail_transport
 from servicekit.retention import MailFiles
@@ -113,22 +115,22 @@ def create_app(
                 await asyncio.gather(*(dispatcher.close() for dispatcher in dispatchers))
                 await tasks.stop(running)
 
-    provided = {
-        "settings": settings,
-        "database": database,
-        "store": NotificationStore(database, lease, LEASE),
-        "events": FacilitatorEvents(database),
-        "refused_webhooks": RefusedWebhooks(database),
-        "webhooks": WebhookStore(database, forwards=settings.forward is not None),
-        "mail_dispatcher": mail_dispatcher,
-        "senders": senders,
-        "writer": writer,
-        "transport": transport,
-        "tasks": tasks,
-        "write_probe": WriteProbe(database.connection, VERSION_TABLE, unavailable=DatabaseUnavailable),
-        "metrics": metrics,
-        "clock": clock,
-    }
+    parts = Parts(
+        settings=settings,
+        database=database,
+        store=NotificationStore(database, lease, LEASE),
+        events=FacilitatorEvents(database),
+        refused_webhooks=RefusedWebhooks(database),
+        webhooks=WebhookStore(database, forwards=settings.forward is not None),
+        mail_dispatcher=mail_dispatcher,
+        senders=senders,
+        writer=writer,
+        transport=transport,
+        tasks=tasks,
+        write_probe=WriteProbe(database.connection, VERSION_TABLE, unavailable=DatabaseUnavailable),
+        metrics=metrics,
+        clock=clock,
+    )
     bearer = bearer_guard(settings.bearer_token)
     webhook_bearer = bearer_guard(settings.webhook_token, status=403)
     app = Litestar(
@@ -145,7 +147,8 @@ def create_app(
             Router("/", route_handlers=OPERATORS, guards=[bearer], opt={"sentences": True}),
             Router("/", route_handlers=CONTRACT_D, guards=[webhook_bearer], opt={"sentences": True}),
         ],
-        dependencies={name: _always(part) for name, part in provided.items()},
+        state=State({PARTS: parts}, deep_copy=False),
+        response_class=JsonResponse,
         exception_handlers=HANDLERS,
         lifespan=[run],
         request_max_body_size=BODY_LIMIT,
@@ -169,10 +172,3 @@ def _http_senders(settings: CrmSettings, clock: DatabaseClock) -> dict[Destinati
             PAYMENT_REPORT, settings.payments.url, settings.payments.token, now=clock.now
         )
     return senders
-
-
-def _always(part: object) -> Provide:
-    def provide() -> Any:
-        return part
-
-    return Provide(provide, sync_to_thread=False, use_cache=True)

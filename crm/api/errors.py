@@ -15,6 +15,7 @@ from crm.api.middleware import ClientLeft
 from crm.database import DatabaseUnavailable
 from crm.notification_store import MessageIdReused, NotificationNotFound
 from crm.notifications import InvalidFields, MissingFields
+from servicekit.json_responses import JsonResponse
 from servicekit.log_errors import error_text
 from servicekit.logging import current_request_id
 
@@ -123,7 +124,7 @@ def connection_error(path: str | None, method: str, status: int, code: str, mess
 def _answer(request: Request[Any, Any, Any], response: ErrorResponse) -> Response[dict[str, Any]]:
     handler = request.scope.get("route_handler")
     body = body_of(response, sentences=handler is not None and "sentences" in handler.opt)
-    return Response(body, status_code=response.status, headers=response.headers, media_type="application/json")
+    return JsonResponse(body, status_code=response.status, headers=response.headers)
 
 
 def _error_response(request: Request[Any, Any, Any], response: ErrorResponse) -> Response[dict[str, Any]]:

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.connection import ASGIConnection
-from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 
+from crm.api.parts import parts_of
 from crm.api.security import bearer_guard
-from crm.database import Database, DatabaseUnavailable
-from crm.metrics import Metrics
+from crm.database import DatabaseUnavailable
 from crm.notifications import Moment
 from crm.schema_version import SCHEMA_VERSION
-from servicekit.clock import DatabaseClock
+from servicekit.json_responses import JsonResponse
 from servicekit.probes import EXPOSITION
-from servicekit.tasks import LongLivedTasks
-from servicekit.write_probe import WriteProbe
 
 
 class Health(msgspec.Struct):
@@ -31,13 +28,14 @@ class Health(msgspec.Struct):
 
 
 @get("/", operation_id="crmHealth")
-async def health(database: NamedDependency[Database], clock: NamedDependency[DatabaseClock]) -> Health:
+async def health(request: Request[Any, Any, Any]) -> Health:
     """Reports that the service runs; `degraded` while its database is unreachable."""
-    answers = await database.answers()
+    parts = parts_of(request)
+    answers = await parts.database.answers()
     return Health(
         message="CRM Service is running!",
         status="healthy" if answers else "degraded",
-        timestamp=clock.now(),
+        timestamp=parts.clock.now(),
         database="reachable" if answers else "unreachable",
     )
 
@@ -50,12 +48,13 @@ class Alive(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @get("/health/live", operation_id="crmLiveness", include_in_schema=False)
-async def live(tasks: NamedDependency[LongLivedTasks]) -> Response[Alive]:
+async def live(request: Request[Any, Any, Any]) -> Response[Alive]:
     """Answers while the process works, also without the database. Restart a process that does not answer, or answers
     503."""
+    tasks = parts_of(request).tasks
     if tasks.ended:
-        return Response(Alive("dead", tasks.ended), status_code=503)
-    return Response(Alive("alive"))
+        return JsonResponse(Alive("dead", tasks.ended), status_code=503)
+    return JsonResponse(Alive("alive"))
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,23 +67,23 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @get(["/health", "/health/ready"], operation_id="crmReadiness", include_in_schema=False)
-async def ready(database: NamedDependency[Database], write_probe: NamedDependency[WriteProbe]) -> Response[Ready]:
+async def ready(request: Request[Any, Any, Any]) -> Response[Ready]:
     """Returns 503 while a notification could not be stored."""
-    if await write_probe.succeeds():
-        problem = await SCHEMA_VERSION.problem(database.connection, DatabaseUnavailable)
+    parts = parts_of(request)
+    if await parts.write_probe.succeeds():
+        problem = await SCHEMA_VERSION.problem(parts.database.connection, DatabaseUnavailable)
         if problem is None:
-            return Response(Ready("ready", "connected"))
-        return Response(Ready("unavailable", "connected", problem), status_code=503, headers={"Retry-After": "5"})
-    found: Literal["read_only", "disconnected"] = "read_only" if await database.answers() else "disconnected"
-    return Response(Ready("unavailable", found), status_code=503, headers={"Retry-After": "5"})
+            return JsonResponse(Ready("ready", "connected"))
+        return JsonResponse(Ready("unavailable", "connected", problem), status_code=503, headers={"Retry-After": "5"})
+    found: Literal["read_only", "disconnected"] = "read_only" if await parts.database.answers() else "disconnected"
+    return JsonResponse(Ready("unavailable", found), status_code=503, headers={"Retry-After": "5"})
 
 
 @get("/metrics", operation_id="crmMetrics", include_in_schema=False)
-async def show_metrics(
-    metrics: NamedDependency[Metrics], database: NamedDependency[Database], clock: NamedDependency[DatabaseClock]
-) -> Response[bytes]:
+async def show_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Metrics for Prometheus."""
-    exposition = await metrics.exposition(database, clock.difference)
+    parts = parts_of(request)
+    exposition = await parts.metrics.exposition(parts.database, parts.clock.difference)
     return Response(exposition, media_type=MediaType.TEXT, headers={"Content-Type": EXPOSITION})
 
 
@@ -93,7 +92,7 @@ def metrics_guard(token: str | None) -> Guard:
     if token is not None:
         return bearer_guard(token)
 
-    def refuse(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    async def refuse(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         raise NotFoundException
 
     return refuse

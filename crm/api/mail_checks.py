@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, get, post
-from litestar.di import NamedDependency
 
 from crm.api.bodies import read_json_object
 from crm.api.errors import ErrorResponse, invalid
-from crm.email.content import NotificationEmailWriter
+from crm.api.parts import parts_of
 from crm.notifications import InvalidFields, MissingFields, field_error
-from crm.settings import CrmSettings
 from servicekit import json_values
-from servicekit.clock import DatabaseClock
-from servicekit.mail_transport import LoginRefused, MailNotSent, MailTransport, SmtpTransport
+from servicekit.mail_transport import LoginRefused, MailNotSent, SmtpTransport
 from servicekit.mailboxes import UnusableAddress, mailbox, new_address
 
 CHECK_SECONDS = 20.0
@@ -45,23 +42,18 @@ class LoginAccepted(msgspec.Struct):
 
 
 @post("/test-email", operation_id="sendTestEmail", status_code=200)
-async def send_test_email(
-    request: Request[Any, Any, Any],
-    writer: NamedDependency[NotificationEmailWriter],
-    clock: NamedDependency[DatabaseClock],
-    transport: NamedDependency[MailTransport],
-    settings: NamedDependency[CrmSettings],
-) -> TestMailSent:
+async def send_test_email(request: Request[Any, Any, Any]) -> TestMailSent:
     """Sends one mail now, by the same transport as all mails: without `SMTP_URL` it is written as a file.
 
     Returns 502 if the mail server rejects it, 503 if the server is unreachable or reports a temporary failure.
     """
     body, _ = await read_json_object(request)
-    mail = _read(body, smtputf8=settings.mail_smtputf8)
-    message = writer.test(mail.to_email, mail.subject, mail.html_content, clock.now())
+    parts = parts_of(request)
+    mail = _read(body, smtputf8=parts.settings.mail_smtputf8)
+    message = parts.writer.test(mail.to_email, mail.subject, mail.html_content, parts.clock.now())
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await transport.send(message)
+            await parts.transport.send(message)
     except (MailNotSent, TimeoutError) as error:
         if isinstance(error, MailNotSent) and error.permanent:
             refused = f"The mail server refused the mail: {error}"
@@ -72,12 +64,12 @@ async def send_test_email(
 
 
 @get("/test-gmail-auth", operation_id="testMailLogin")
-async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccepted:
+async def test_gmail_auth(request: Request[Any, Any, Any]) -> LoginAccepted:
     """Logs in to the mail server of `SMTP_URL`, Gmail's or another, and disconnects.
 
     Returns 503 if `SMTP_URL` has no login or the server is unreachable, 502 if the server rejects the login.
     """
-    server = settings.smtp
+    server = parts_of(request).settings.smtp
     if server is None or server.username is None:
         what = "SMTP_URL is not set" if server is None else "SMTP_URL names no user"
         message = f"{what}: give smtp://user:password@host:587?starttls=1"

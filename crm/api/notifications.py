@@ -8,10 +8,10 @@ from typing import Any, Literal
 import msgspec
 import structlog
 from litestar import Request, Response, delete, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from crm.api.bodies import read_json_object
+from crm.api.parts import parts_of
 from crm.api.requests import (
     list_query,
     message_id,
@@ -25,11 +25,9 @@ from crm.api.requests import (
     with_events,
 )
 from crm.api.security import verify_signature
-from crm.delivery.dispatcher import Dispatcher
-from crm.notification_store import Item, MailClaim, NotificationStore
+from crm.notification_store import Item
 from crm.notifications import read_notification
-from crm.settings import CrmSettings
-from servicekit.clock import DatabaseClock
+from servicekit.json_responses import JsonResponse
 
 log = structlog.stdlib.get_logger("crm.notifications")
 
@@ -63,13 +61,7 @@ class Cleared(msgspec.Struct):
 
 
 @post("/notify", operation_id="notify", status_code=200)
-async def notify(
-    request: Request[Any, Any, Any],
-    store: NamedDependency[NotificationStore],
-    mail_dispatcher: NamedDependency[Dispatcher[MailClaim]],
-    settings: NamedDependency[CrmSettings],
-    clock: NamedDependency[DatabaseClock],
-) -> Notified:
+async def notify(request: Request[Any, Any, Any]) -> Notified:
     """Stores a notification and sends an e-mail to its facilitator.
 
     The notification is committed before the response. The same Idempotency-Key with the same body has one effect and
@@ -80,11 +72,13 @@ async def notify(
     same holds for messages whose sender mails the facilitator itself (`email_facilitator` false), as the booking system
     does for appointments.
     """
+    parts = parts_of(request)
     body, text = await read_json_object(request)
-    verify_signature(request, await request.body(), settings.signing_secrets, clock.now())
+    verify_signature(request, await request.body(), parts.settings.signing_secrets, parts.clock.now())
     notification = read_notification(body)
-    recorded = await store.record(notification, text, message_id(request), claim=mail_dispatcher.claims_at_once)
-    email_sent = await mail_dispatcher.wait_until_sent(recorded.id, recorded.status, recorded.claim)
+    mails = parts.mail_dispatcher
+    recorded = await parts.store.record(notification, text, message_id(request), claim=mails.claims_at_once)
+    email_sent = await mails.wait_until_sent(recorded.id, recorded.status, recorded.claim)
     log.info("notification", notification_id=recorded.id, action=notification.action, email_sent=email_sent)
     return Notified(
         status="success",
@@ -97,18 +91,15 @@ async def notify(
 
 
 @get("/notifications", operation_id="listNotifications")
-async def list_notifications(
-    request: Request[Any, Any, Any],
-    store: NamedDependency[NotificationStore],
-    settings: NamedDependency[CrmSettings],
-) -> Response[Envelope | Sequence[Item]]:
+async def list_notifications(request: Request[Any, Any, Any]) -> Response[Envelope | Sequence[Item]]:
     """Notifications, newest first. A `Link` header has the address of the next page, the envelope its cursor.
 
     Notifications about an event itself, without a booking, are only listed with `include=events`.
     """
     given = list_query(request, "limit", "cursor", "message_id", "booking_id", "include")
     limit = query_limit(given)
-    found = await store.items(
+    parts = parts_of(request)
+    found = await parts.store.items(
         limit=limit + 1,
         before=query_id(given, "cursor"),
         message_id=given.get("message_id"),
@@ -118,31 +109,28 @@ async def list_notifications(
     page = found[:limit]
     cursor = page[-1].id if len(found) > limit else None
     headers = next_page("/notifications", given, cursor) if cursor else {}
-    if settings.notifications_shape == "envelope":
-        return Response(Envelope(notifications=page, next_cursor=str(cursor) if cursor else None), headers=headers)
-    return Response(page, headers=headers)
+    if parts.settings.notifications_shape == "envelope":
+        return JsonResponse(Envelope(notifications=page, next_cursor=str(cursor) if cursor else None), headers=headers)
+    return JsonResponse(page, headers=headers)
 
 
 @post("/notifications/{notification_id:str}/process", operation_id="processNotification", status_code=200)
-async def process_notification(
-    request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
-) -> Processed:
+async def process_notification(request: Request[Any, Any, Any], notification_id: FromPath[str]) -> Processed:
     """Marks a notification as processed. The first caller and the time are stored."""
-    await store.mark_processed(path_id(notification_id), who(request))
+    await parts_of(request).store.mark_processed(path_id(notification_id), who(request))
     return Processed()
 
 
 @delete("/notifications/{notification_id:str}", operation_id="deleteNotification", status_code=200)
-async def delete_notification(
-    request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
-) -> Deleted:
+async def delete_notification(request: Request[Any, Any, Any], notification_id: FromPath[str]) -> Deleted:
     """Removes a notification from the list. Its pending mail is still sent, and its Idempotency-Key stays used."""
-    await store.delete(path_id(notification_id), who(request))
+    await parts_of(request).store.delete(path_id(notification_id), who(request))
     return Deleted()
 
 
 @delete("/notifications/clear", operation_id="clearNotifications", status_code=200)
-async def clear_notifications(request: Request[Any, Any, Any], store: NamedDependency[NotificationStore]) -> Cleared:
+async def clear_notifications(request: Request[Any, Any, Any]) -> Cleared:
     """Removes all notifications from the list, as deleting each of them does. `include=events`: including those about
     events."""
-    return Cleared(await store.clear(who(request), with_events=with_events(query(request, "include"))))
+    with_those_about_events = with_events(query(request, "include"))
+    return Cleared(await parts_of(request).store.clear(who(request), with_events=with_those_about_events))

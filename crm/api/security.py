@@ -21,7 +21,7 @@ def bearer_guard(token: str, status: int = 401) -> Guard:
     """A guard that requires `token`. Other requests get `status`, which is 403 in contract D."""
     expected = hashlib.sha256(token.encode()).digest()
 
-    def require_bearer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def require_bearer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
         digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
         if not hmac.compare_digest(digest, expected) or scheme.lower() != "bearer":

@@ -9,16 +9,16 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from crm.api.bodies import read_json_object
 from crm.api.errors import invalid, not_found
+from crm.api.parts import parts_of
 from crm.api.requests import UUID_TEXT, list_query, message_id, next_page, query_limit, who
-from crm.delivery.dispatcher import Dispatcher
-from crm.refused_webhooks import FILTERS, RefusedWebhooks, WebhookItem, WebhookNotFound
-from crm.webhook_store import Destination, WebhookDelivery, WebhookStore
+from crm.refused_webhooks import FILTERS, WebhookItem, WebhookNotFound
+from crm.webhook_store import Destination
 from crm.webhooks import read_webhook
+from servicekit.json_responses import JsonResponse
 
 log = structlog.stdlib.get_logger("crm.webhooks")
 
@@ -34,11 +34,7 @@ class WebhookReceived(msgspec.Struct):
 
 
 @post("/webhook", operation_id="receiveWebhook", status_code=200)
-async def webhook(
-    request: Request[Any, Any, Any],
-    webhooks: NamedDependency[WebhookStore],
-    senders: NamedDependency[dict[Destination, Dispatcher[WebhookDelivery]]],
-) -> WebhookReceived:
+async def webhook(request: Request[Any, Any, Any]) -> WebhookReceived:
     """Stores a booking, forwards it and reports its payment.
 
     It is committed before the response; deliveries follow, also after a long outage of a receiver. The same
@@ -48,9 +44,10 @@ async def webhook(
     """
     body, text = await read_json_object(request)
     booking = read_webhook(body)
-    stored = await webhooks.record(booking, text, message_id(request))
+    parts = parts_of(request)
+    stored = await parts.webhooks.record(booking, text, message_id(request))
     for destination in stored.destinations:
-        if sender := senders.get(destination):
+        if sender := parts.senders.get(destination):
             sender.notify()
         else:
             log.warning("no_receiver", destination=destination, hint="set BACKEND_SERVICE_TOKEN")
@@ -77,9 +74,7 @@ class WebhookProcessed(msgspec.Struct):
 
 
 @get("/webhooks", operation_id="listWebhooks")
-async def list_webhooks(
-    request: Request[Any, Any, Any], refused_webhooks: NamedDependency[RefusedWebhooks]
-) -> Response[WebhookPage]:
+async def list_webhooks(request: Request[Any, Any, Any]) -> Response[WebhookPage]:
     """Received webhooks with their deliveries, newest first.
 
     `deliveries=failed` lists those with a refused delivery, `deliveries=mismatch` those that name another user, event
@@ -94,23 +89,22 @@ async def list_webhooks(
     if cursor is not None and not UUID_TEXT.fullmatch(cursor):
         raise invalid({"cursor": "Expected the id of a webhook"})
     limit = query_limit(given)
-    found = await refused_webhooks.items(limit=limit + 1, before=UUID(cursor) if cursor else None, chosen=chosen)
+    webhooks = parts_of(request).refused_webhooks
+    found = await webhooks.items(limit=limit + 1, before=UUID(cursor) if cursor else None, chosen=chosen)
     page = found[:limit]
     following = page[-1].id if len(found) > limit else None
     headers = next_page("/webhooks", given, following) if following else {}
-    return Response(WebhookPage(page, following), headers=headers)
+    return JsonResponse(WebhookPage(page, following), headers=headers)
 
 
 @post("/webhooks/{webhook_id:str}/process", operation_id="processWebhook", status_code=200)
-async def process_webhook(
-    request: Request[Any, Any, Any], webhook_id: FromPath[str], refused_webhooks: NamedDependency[RefusedWebhooks]
-) -> WebhookProcessed:
+async def process_webhook(request: Request[Any, Any, Any], webhook_id: FromPath[str]) -> WebhookProcessed:
     """Marks the refused deliveries of a webhook as processed. The first caller and the time are stored, and the webhook
     does not count in the metrics any more."""
     if not UUID_TEXT.fullmatch(webhook_id):
         raise not_found()
     try:
-        await refused_webhooks.mark_processed(UUID(webhook_id), who(request))
+        await parts_of(request).refused_webhooks.mark_processed(UUID(webhook_id), who(request))
     except WebhookNotFound:
         raise not_found() from None
     return WebhookProcessed()
