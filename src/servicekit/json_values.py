@@ -5,8 +5,8 @@ for an idempotency key and different values in comparisons, and other clients of
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -73,61 +73,88 @@ def plain_reason(reason: str) -> str:
     return f"{words} of {_LIMITS[found[4]]} {found[5]} characters" if found[4] else words
 
 
+class _Form:
+    """A type, prepared for its values. `certain`: types of JSON values that have one form here."""
+
+    def __init__(self, form: inspect.Type) -> None:
+        self.alternatives = _alternatives(form)
+        self.certain: frozenset[type] = frozenset(kind for kind, has_one_form in _CERTAIN.items() if has_one_form(self))
+
+    def has(self, kind: type | UnionType) -> bool:
+        return any(isinstance(each, kind) for each in self.alternatives)
+
+    @cached_property
+    def fields(self) -> Sequence[tuple[str, "_Form"]]:
+        """The fields of an object with a value that can have two forms."""
+        structs = (each for each in self.alternatives if isinstance(each, inspect.StructType))
+        fields = [(field.encode_name, _Form(field.type)) for struct in structs for field in struct.fields]
+        return [(name, form) for name, form in fields if len(form.certain) < len(_CERTAIN)]
+
+    @cached_property
+    def values(self) -> "_Form | None":
+        """Of the values of an object with any names."""
+        return next((_Form(each.value_type) for each in self.alternatives if isinstance(each, inspect.DictType)), None)
+
+    @cached_property
+    def items(self) -> "_Form | None":
+        lists = inspect.ListType | inspect.VarTupleType
+        return next((_Form(each.item_type) for each in self.alternatives if isinstance(each, lists)), None)
+
+
+_NUMBERS = inspect.FloatType | inspect.DecimalType
+_CERTAIN: Mapping[type, Callable[[_Form], bool]] = {
+    str: lambda form: form.has(inspect.StrType),
+    int: lambda form: form.has(inspect.IntType | _NUMBERS),
+    float: lambda form: form.has(_NUMBERS),
+    bool: lambda _: True,
+    type(None): lambda _: True,
+    dict: lambda form: not form.has(inspect.StructType | inspect.DictType),
+    list: lambda form: not form.has(inspect.ListType | inspect.VarTupleType),
+}
+
+
 @lru_cache(maxsize=256)
-def _form(kind: Any) -> inspect.Type:
-    return inspect.type_info(kind)
+def _form(kind: Any) -> _Form:
+    return _Form(inspect.type_info(kind))
 
 
-def _require_one_form(value: Any, form: inspect.Type, path: str) -> None:
-    forms = _alternatives(form)
+def _require_one_form(value: Any, form: _Form, path: str) -> None:
+    if type(value) in form.certain:
+        return
     if isinstance(value, str | int | float):
-        reason = _second_form(value, forms)
+        reason = _second_form(value, form)
         if reason:
             raise msgspec.ValidationError(f"{reason} - at `{path}`")
-    else:
-        for part, part_form, where in _parts(value, forms):
-            _require_one_form(part, part_form, path + where)
+    elif isinstance(value, dict):
+        for name, field in form.fields:
+            if type(part := value.get(name)) not in field.certain:
+                _require_one_form(part, field, f"{path}.{name}")
+        if form.values is not None:
+            for name, part in value.items():
+                _require_one_form(part, form.values, f"{path}.{name}")
+    elif form.items is not None:
+        for index, part in enumerate(value):
+            _require_one_form(part, form.items, f"{path}[{index}]")
 
 
-def _second_form(value: str | float, forms: Sequence[inspect.Type]) -> str | None:
-    """The reason why this scalar is not in the accepted form of one of these types."""
+def _second_form(value: str | float, form: _Form) -> str | None:
+    """The reason why this scalar is not in the accepted form of the type."""
     if isinstance(value, str):
-        if _has(forms, inspect.StrType) or (_has(forms, inspect.IntType) and _DIGITS.fullmatch(value)):
+        if form.has(inspect.IntType) and _DIGITS.fullmatch(value):
             return None
-        if _has(forms, inspect.UUIDType):
+        if form.has(inspect.UUIDType):
             return None if _UUID.fullmatch(value) else "Invalid UUID"
-        if _has(forms, inspect.DateTimeType) and _NUMBER.fullmatch(value):
+        if form.has(inspect.DateTimeType) and _NUMBER.fullmatch(value):
             return "Invalid RFC3339 encoded datetime"
-        taken = inspect.DateTimeType | inspect.FloatType | inspect.DecimalType | inspect.EnumType | inspect.LiteralType
-        return None if _has(forms, taken) and value.lower() != "null" else _expected(forms)
-    if isinstance(value, bool) or _has(forms, inspect.FloatType | inspect.DecimalType):
-        return None
-    return None if isinstance(value, int) and _has(forms, inspect.IntType) else _expected(forms)
+        taken = inspect.DateTimeType | _NUMBERS | inspect.EnumType | inspect.LiteralType
+        return None if form.has(taken) and value.lower() != "null" else _expected(form.alternatives)
+    return _expected(form.alternatives)
 
 
 def _expected(forms: Iterable[inspect.Type]) -> str | None:
     """msgspec's message for these types; None if there are other types than scalars, such as any value."""
     names = [_NAMES.get(type(form)) for form in forms]
     return f"Expected `{' | '.join(name for name in names if name)}`" if all(names) else None
-
-
-def _parts(value: Any, forms: Iterable[inspect.Type]) -> Iterator[tuple[Any, inspect.Type, str]]:
-    for form in forms:
-        match value, form:
-            case dict(), inspect.StructType():
-                for field in form.fields:
-                    if field.encode_name in value:
-                        yield value[field.encode_name], field.type, f".{field.encode_name}"
-            case dict(), inspect.DictType():
-                for name, item in value.items():
-                    yield item, form.value_type, f".{name}"
-            case list(), inspect.ListType() | inspect.VarTupleType():
-                for index, item in enumerate(value):
-                    yield item, form.item_type, f"[{index}]"
-
-
-def _has(forms: Iterable[inspect.Type], kind: type | UnionType) -> bool:
-    return any(isinstance(form, kind) for form in forms)
 
 
 def _alternatives(form: inspect.Type) -> tuple[inspect.Type, ...]:

@@ -11,19 +11,29 @@ MAX_EXPONENT = 400
 _AMOUNT_LENGTH = 40
 _AMOUNT_EXPONENT = 20
 
-# The first pattern finds candidates fast; the second one distinguishes numbers from digits inside strings.
-_CANDIDATE = re.compile(rb"(?<![0-9.])[0-9.]{%d}|[eE][+-]?[0-9]{3}" % MAX_DIGITS)
+# A copy in which digits and points are `0` shows candidates fast; the pattern distinguishes numbers from digits inside
+# strings.
+_SHAPES = bytes.maketrans(b"123456789.E+", b"0000000000e-")
+_CANDIDATES = (b"0" * MAX_DIGITS, b"e000", b"e-000")
+_LARGE = b"0" * 19
+"""The shape of an integer that may exceed 64 bits."""
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?([0-9][0-9.]*)(?:[eE]([+-]?[0-9]+))?', re.DOTALL)
 
 
 def has_unbounded_number(json: bytes) -> bool:
     """Whether a JSON text has a number of more than 400 digits or with an exponent beyond ±400."""
-    if not _CANDIDATE.search(json):
+    shape = json.translate(_SHAPES)
+    if not any(candidate in shape for candidate in _CANDIDATES):
         return False
     return any(
         digits and (len(digits) > MAX_DIGITS or (exponent and _is_beyond(exponent)))
         for digits, exponent in _STRING_OR_NUMBER.findall(json)
     )
+
+
+def may_have_large_integer(json: bytes) -> bool:
+    """False if each integer in a JSON text fits into 64 bits. Costs little."""
+    return _LARGE in json.translate(_SHAPES)
 
 
 def amount_of(number: float | str | None) -> Decimal | None:
