@@ -85,6 +85,39 @@ async def test_outage_fails_every_call_and_is_not_repeated() -> None:
     assert await double(1) == 2
 
 
+async def test_outage_fails_also_the_calls_that_wait() -> None:
+    work = Work()
+    work.error = WorkUnavailable()
+    work.free.clear()
+    double = batches_of(work)
+    first = asyncio.create_task(double(0))
+    await work.begun.wait()
+    later = [asyncio.create_task(double(number)) for number in range(1, 3)]
+    await asyncio.sleep(0)
+    work.free.set()
+    results = await asyncio.gather(first, *later, return_exceptions=True)
+    assert [type(result) for result in results] == [WorkUnavailable] * 3
+    assert work.batches == [[0]]
+
+
+async def test_outage_while_items_are_tried_alone_fails_the_rest() -> None:
+    tried: list[list[int]] = []
+
+    async def work(numbers: Sequence[int]) -> Sequence[int]:
+        tried.append(list(numbers))
+        if len(numbers) > 1:
+            raise ValueError("invalid")
+        if numbers == [1]:
+            raise WorkUnavailable
+        return numbers
+
+    same: Batches[int, int] = Batches(work, unavailable=WorkUnavailable)
+    results = await asyncio.gather(*map(same, range(4)), return_exceptions=True)
+    assert results[0] == 0
+    assert [type(result) for result in results[1:]] == [WorkUnavailable] * 3
+    assert tried == [[0, 1, 2, 3], [0], [1]]
+
+
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_cancelled_call_does_not_fail_the_others(cancelled: int) -> None:
     work = Work()
