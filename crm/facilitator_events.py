@@ -3,7 +3,7 @@ one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,16 +11,30 @@ import msgspec
 from crm.database import Connection, Database
 from crm.notifications import Moment, Notification
 
+STATE: Mapping[str, str] = {
+    "event_id": "bigint",
+    "facilitator_id": "bigint",
+    "event_title": "text",
+    "event_date": "timestamptz",
+    "bookings_count": "bigint",
+    "max_participants": "bigint",
+    "event_is_active": "boolean",
+    "event_version": "bigint",
+}
+"""The state of an event in a message: the types of its columns by name, in the order of `event_state`."""
+
 
 # An outdated message changes nothing, also if it waits here for the transaction of a newer one.
 # Messages of the published documents have no version (stored as 0): of those the last received one counts.
-def remember_event_from(source: str) -> str:
-    """SQL that stores the state of an event, given as `event_state`, once if `source` has a row."""
+def remember_events_of(source: str) -> str:
+    """SQL that stores the states of events in the rows of `source`, which have the columns of `STATE` and the order
+    `place`. The result is that of one row after the other. Events are locked by ascending id."""
     return f"""
 INSERT INTO facilitator_events AS known
     (id, facilitator_id, title, starts_at, bookings_count, max_participants, is_active, version)
-SELECT $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::bigint, $6::bigint, $7::boolean, $8::bigint
-FROM {source} WHERE $1 IS NOT NULL AND $2 IS NOT NULL
+SELECT DISTINCT ON (event_id) {", ".join(STATE)}
+FROM {source} WHERE event_id IS NOT NULL AND facilitator_id IS NOT NULL
+ORDER BY event_id, event_version DESC, CASE WHEN event_version = 0 THEN place ELSE -place END DESC
 ON CONFLICT (id) DO UPDATE SET
     facilitator_id = excluded.facilitator_id,
     title = excluded.title,
@@ -31,10 +45,12 @@ ON CONFLICT (id) DO UPDATE SET
     version = excluded.version,
     told_at = now()
 WHERE known.version < excluded.version OR (known.version = 0 AND excluded.version = 0)
-"""  # noqa: S608
+"""  # noqa: S608 (composed of constants)
 
 
-REMEMBER_EVENT = remember_event_from("(VALUES (1)) AS one")
+REMEMBER_EVENT = remember_events_of(
+    f"(SELECT {', '.join(f'${n}::{kind} AS {name}' for n, (name, kind) in enumerate(STATE.items(), 1))}, 1 AS place) s"
+)
 
 # If no message has the number of reserved seats, the received bookings that are not cancelled are counted.
 FACILITATOR_EVENTS = """
@@ -62,7 +78,7 @@ class FacilitatorEvent(msgspec.Struct, frozen=True):
 
 
 def event_state(notification: Notification) -> tuple[Any, ...]:
-    """The parameters of `remember_event_from`, which stores nothing without an event and its facilitator."""
+    """The values of `STATE`. Without an event and its facilitator nothing is stored."""
     event = notification.event
     return (
         notification.event_key,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,35 +10,69 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from crm.database import Connection, Database
+from crm.batched_inserts import BatchedInserts, rows_of
+from crm.database import Database
 from crm.delivery.queue import Queue, Status
-from crm.facilitator_events import event_state, remember_event_from
+from crm.facilitator_events import STATE, event_state, remember_events_of
 from crm.notifications import BookingId, InvalidFields, Moment, Notification
 
-# One statement, which is a transaction and a round trip. $1 to $8 are the state of the event, $1 and $2 its id and its
-# facilitator's. No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
+_COPIED = {
+    "message_id": "text",
+    "action": "text",
+    "booking_id": "bigint",
+    "coaching_id": "uuid",
+    "user_name": "text",
+    "user_email": "text",
+    "recipient_name": "text",
+    "recipient_email": "text",
+    "status": "text",
+    "response": "text",
+    "attempts": "integer",
+    "lease": "uuid",
+}
+COLUMNS: Mapping[str, str] = {
+    **STATE,
+    **_COPIED,
+    "body": "text",
+    "due_after": "interval",
+    "names_facilitator": "boolean",
+    "occurred_at": "timestamptz",
+}
+_STATE_COPIED = "event_id, facilitator_id, event_title, event_date"
+_INSERTED = f"{_STATE_COPIED}, {', '.join(_COPIED)}"
+
+# One statement, which is a transaction and a round trip. No conflict target: the identity cannot collide, so the only
+# conflict there is, is the message's id. Rows are locked in the order of their keys, so that two processes with the
+# same messages, facilitators or events do not deadlock. Of several messages with a facilitator the newest one counts.
 # Reading the facilitator first keeps the row unlocked in the common case; ON CONFLICT DO UPDATE would lock it for
 # nothing.
 RECORD = f"""
-WITH inserted AS (
-    INSERT INTO notifications (event_id, facilitator_id, event_title, event_date, message_id, body, action, booking_id,
-        coaching_id, user_name, user_email, recipient_name, recipient_email, status, response, attempts,
-        next_attempt_at, lease)
-    VALUES ($1, $2, $3, $4, $9, $10::jsonb, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        now() + $21::interval, $22)
+WITH given AS MATERIALIZED (
+    SELECT *, uuidv7() AS mail_id FROM {rows_of(COLUMNS)}
+), inserted AS (
+    INSERT INTO notifications ({_INSERTED}, mail_id, body, next_attempt_at)
+    SELECT {_INSERTED}, mail_id, body::jsonb, now() + due_after FROM given ORDER BY message_id, place
     ON CONFLICT DO NOTHING
     RETURNING id, mail_id, received_at
+), stored AS (
+    SELECT given.*, inserted.id, inserted.received_at FROM inserted JOIN given USING (mail_id)
 ), facilitator AS (
     INSERT INTO facilitators AS known (id, name, email, told_at)
-    SELECT $2::bigint, $16::text, $17::text, least(coalesce($24::timestamptz, now()), now()) FROM inserted
-    WHERE $23::boolean AND NOT EXISTS (
-        SELECT FROM facilitators f WHERE f.id = $2 AND f.name IS NOT DISTINCT FROM $16 AND f.email = $17
+    SELECT * FROM (
+        SELECT DISTINCT ON (facilitator_id) facilitator_id AS id, recipient_name AS name, recipient_email AS email,
+            least(coalesce(occurred_at, now()), now()) AS told_at
+        FROM stored WHERE names_facilitator
+        ORDER BY facilitator_id, told_at DESC, place DESC
+    ) newest
+    WHERE NOT EXISTS (
+        SELECT FROM facilitators f
+        WHERE f.id = newest.id AND f.name IS NOT DISTINCT FROM newest.name AND f.email = newest.email
     )
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, told_at = excluded.told_at
     WHERE known.told_at <= excluded.told_at
-), event AS ({remember_event_from("inserted")})
-SELECT id, mail_id, received_at FROM inserted
-"""  # noqa: S608
+), event AS ({remember_events_of("stored")})
+SELECT place, id, mail_id, received_at FROM stored
+"""  # noqa: S608 (composed of constants)
 
 MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
 
@@ -117,6 +151,7 @@ class NotificationStore:
         self._database = database
         self._lease = lease
         self._lease_time = lease_time
+        self._inserts = BatchedInserts(database, RECORD)
 
     async def record(
         self, notification: Notification, body: str, message_id: str | None, *, claim: bool = True
@@ -125,27 +160,27 @@ class NotificationStore:
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
-        async with self._database.connection() as connection:
-            while True:
-                recorded = await self._insert(connection, notification, body, message_id, claim=claim)
-                if recorded is not None:
-                    return recorded
-                # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
+        while True:
+            recorded = await self._insert(notification, body, message_id, claim=claim)
+            if recorded is not None:
+                return recorded
+            # The insert waited for the winner, which has committed.
+            async with self._database.connection() as connection:
                 first = await connection.fetchrow(
                     "SELECT id, status, body = $2::jsonb AS same FROM notifications WHERE message_id = $1",
                     message_id,
                     body,
                 )
-                if first is None:
-                    continue
-                if not first["same"]:
-                    raise MessageIdReused
-                return Recorded(first["id"], Status(first["status"]))
+            if first is None:
+                continue
+            if not first["same"]:
+                raise MessageIdReused
+            return Recorded(first["id"], Status(first["status"]))
 
     async def _insert(
-        self, connection: Connection, notification: Notification, body: str, message_id: str | None, *, claim: bool
+        self, notification: Notification, body: str, message_id: str | None, *, claim: bool
     ) -> Recorded | None:
-        name, email = await self._recipient(connection, notification)
+        name, email = await self._recipient(notification)
         status, response = _is_mailed(notification, email)
         pending = status is Status.PENDING
         leased = pending and claim
@@ -153,7 +188,6 @@ class NotificationStore:
         values = (
             *event_state(notification),
             message_id,
-            body,
             notification.action,
             *_key(notification.booking_id),
             user.name if user else None,
@@ -163,13 +197,14 @@ class NotificationStore:
             status.value,
             response,
             int(leased),
-            (self._lease_time if leased else timedelta()) if pending else None,
             self._lease if leased else None,
+            body,
+            (self._lease_time if leased else timedelta()) if pending else None,
             _names_facilitator(notification),
             notification.occurred_at_utc,
         )
         try:
-            row = await connection.fetchrow(RECORD, *values)
+            row = await self._inserts(values)
         except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
             raise InvalidFields({"body": "A number is out of range"}) from None
         if row is None:
@@ -180,13 +215,14 @@ class NotificationStore:
             row["id"], status, MailClaim(row["id"], row["mail_id"], notification, row["received_at"], name, email, 1)
         )
 
-    async def _recipient(self, connection: Connection, notification: Notification) -> tuple[str | None, str | None]:
+    async def _recipient(self, notification: Notification) -> tuple[str | None, str | None]:
         facilitator = notification.facilitator
         if facilitator and facilitator.email:
             return facilitator.name, facilitator.email
-        known = await connection.fetchrow(
-            "SELECT name, email FROM facilitators WHERE id = $1", notification.facilitator_key
-        )
+        async with self._database.connection() as connection:
+            known = await connection.fetchrow(
+                "SELECT name, email FROM facilitators WHERE id = $1", notification.facilitator_key
+            )
         return (known["name"], known["email"]) if known else (facilitator.name if facilitator else None, None)
 
     async def items(

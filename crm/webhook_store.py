@@ -10,27 +10,45 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from crm.batched_inserts import BatchedInserts, rows_of
 from crm.database import Database
 from crm.delivery.queue import Queue
 from crm.notification_store import MessageIdReused
 from crm.notifications import InvalidFields
 from crm.webhooks import Webhook
 
-# One statement, which is a transaction and a round trip. $10 and $11: destinations and bodies of the deliveries.
-RECORD = """
-WITH inserted AS (
-    INSERT INTO crm_bookings
-        (message_id, body, booking_id, user_id, user_name, user_email, event_id, facilitator_id, payment_status)
-    VALUES ($1, $2::json, $3, $4, $5, $6, $7, $8, $9)
+_COPIED = {
+    "message_id": "text",
+    "booking_id": "bigint",
+    "user_id": "bigint",
+    "user_name": "text",
+    "user_email": "text",
+    "event_id": "bigint",
+    "facilitator_id": "bigint",
+    "payment_status": "text",
+}
+_INSERTED = ", ".join(_COPIED)
+
+# One statement, which is a transaction and a round trip. `forward` and `payment` are the bodies of the deliveries.
+RECORD = f"""
+WITH given AS MATERIALIZED (
+    SELECT *, uuidv7() AS id FROM {rows_of({**_COPIED, "body": "text", "forward": "text", "payment": "text"})}
+), inserted AS (
+    INSERT INTO crm_bookings (id, {_INSERTED}, body)
+    SELECT id, {_INSERTED}, body::json FROM given ORDER BY message_id, place
     ON CONFLICT (message_id) DO NOTHING
     RETURNING id
+), stored AS (
+    SELECT given.* FROM inserted JOIN given USING (id)
 ), enqueued AS (
     INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body)
-    SELECT inserted.id, delivery.destination, delivery.body::json
-    FROM inserted, unnest($10::text[], $11::text[]) AS delivery (destination, body)
+    SELECT stored.id, delivery.destination, delivery.body::json
+    FROM stored, LATERAL (VALUES ('forward', forward), ('payment', payment)) AS delivery (destination, body)
+    WHERE delivery.body IS NOT NULL
+    ORDER BY place, delivery.destination
 )
-SELECT id FROM inserted
-"""
+SELECT place, id FROM stored
+"""  # noqa: S608 (composed of constants)
 
 FIRST = """
 SELECT b.id, b.body::jsonb = $2::jsonb AS same,
@@ -86,19 +104,18 @@ class WebhookStore:
     def __init__(self, database: Database, *, forwards: bool) -> None:
         self._database = database
         self._forwards = forwards
+        self._inserts = BatchedInserts(database, RECORD)
 
     async def record(self, webhook: Webhook, body: str, message_id: str | None) -> Stored:
         """Store a webhook once, with its deliveries; raises MessageIdReused, InvalidFields.
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
-        destinations = {Destination.TRANSITIONS: body} if self._forwards else {}
-        if webhook.payment:
-            destinations[Destination.PAYMENT] = msgspec.json.encode(webhook.payment).decode()
+        forward = body if self._forwards else None
+        payment = msgspec.json.encode(webhook.payment).decode() if webhook.payment else None
         user = webhook.user
         values = (
             message_id,
-            body,
             webhook.booking_id,
             webhook.user_key,
             user.name if user else None,
@@ -106,16 +123,20 @@ class WebhookStore:
             webhook.event_key,
             webhook.facilitator_key,
             webhook.payment_status,
+            body,
+            forward,
+            payment,
         )
-        async with self._database.connection() as connection:
-            try:
-                stored = await connection.fetchval(RECORD, *values, [*destinations], [*destinations.values()])
-                if stored is not None:
-                    return Stored(stored, tuple(destinations))
-                # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
+        try:
+            stored = await self._inserts(values)
+            if stored is not None:
+                bodies = {Destination.TRANSITIONS: forward, Destination.PAYMENT: payment}
+                return Stored(stored["id"], tuple(name for name, given in bodies.items() if given is not None))
+            # The insert waited for the winner, which has committed.
+            async with self._database.connection() as connection:
                 first = await connection.fetchrow(FIRST, message_id, body)
-            except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
-                raise InvalidFields({"body": "A number is out of range"}) from None
+        except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
+            raise InvalidFields({"body": "A number is out of range"}) from None
         if first is None or not first["same"]:
             raise MessageIdReused
         return Stored(first["id"], tuple(Destination(name) for name in first["destinations"]))
