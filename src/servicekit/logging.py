@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -69,7 +70,7 @@ def configure_logging(level: str, *, secret_prefixes: Iterable[str] = (), quiet:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(exception_text),
     ]
-    render = structlog.processors.JSONRenderer(serializer=partial(_to_json, _private_text(secret_prefixes)))
+    render = structlog.processors.JSONRenderer(serializer=partial(_to_json, _Redaction(secret_prefixes)))
     structlog.configure(
         processors=[partial(_rendered, [*shared, render])],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -125,21 +126,38 @@ def current_request_id() -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _private_text(secret_prefixes: Iterable[str]) -> re.Pattern[str]:
-    """Matches secrets and mailboxes, which are redacted in logged texts of other systems (such as errors of a mail
-    server or a driver)."""
-    before_secrets = "|".join(f"(?<={re.escape(prefix)})" for prefix in ("bearer ", "whsec_", *secret_prefixes))
-    return re.compile(
-        rf"""(?<=://)[^/\s@]*:[^/\s@]*(?=@)  # user and password in an address
-        |(?<![^\s@<>()\[\],:;"'/=])[^\s@<>()\[\],:;"'/=]++(?=@[\w-]+\.\w)  # the local part of a mail address
-        |\beyJ[\w-]+\.[\w-]+\.[\w-]+  # a JSON web token
-        |(?i:{before_secrets})[^\s"']+""",
-        re.VERBOSE,
-    )
+class _Redaction:
+    """Secrets and mailboxes are redacted in logged texts of other systems, such as errors of a mail server or a
+    driver."""
+
+    def __init__(self, secret_prefixes: Iterable[str]) -> None:
+        prefixes = ("bearer ", "whsec_", *secret_prefixes)
+        before_secrets = "|".join(f"(?<={re.escape(prefix)})" for prefix in prefixes)
+        self.private = re.compile(
+            rf"""(?<=://)[^/\s@]*:[^/\s@]*(?=@)  # user and password in an address
+            |(?<![^\s@<>()\[\],:;"'/=])[^\s@<>()\[\],:;"'/=]++(?=@[\w-]+\.\w)  # the local part of a mail address
+            |\beyJ[\w-]+\.[\w-]+\.[\w-]+  # a JSON web token
+            |(?i:{before_secrets})[^\s"']+""",
+            re.VERBOSE,
+        )
+        self._signs = ("@", "eyj", *(prefix.lower() for prefix in prefixes))
+
+    def is_needless(self, line: str) -> bool:
+        """Whether nothing in a line of ASCII can be private. Most lines need no closer look."""
+        line = line.lower()
+        return not any(sign in line for sign in self._signs)
 
 
-def _to_json(private: re.Pattern[str], event: dict[str, Any], **_options: Any) -> str:
-    redacted = _redacted(private, event)
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def _to_json(redaction: _Redaction, event: dict[str, Any], **_options: Any) -> str:
+    if all(type(value) in _PLAIN for value in event.values()):
+        with suppress(ValueError):  # a lone surrogate
+            line = msgspec.json.encode(event).decode()
+            if line.isascii() and redaction.is_needless(line):
+                return line
+    redacted = _redacted(redaction.private, event)
     try:
         return msgspec.json.encode(redacted).decode()
     except (TypeError, ValueError):  # a subclass of a number, a lone surrogate

@@ -55,6 +55,27 @@ def test_log_lines_contain_no_email_address_and_no_secret(capfd: pytest.CaptureF
     assert all(line["timestamp"].endswith("Z") for line in (first, second, third))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ada@example.com", "***@example.com"),
+        ("postgresql://convene:pass-word@db:5432/convene", "postgresql://***@db:5432/convene"),
+        (f"token {TOKEN}", "token ***"),
+        ("BEARER c2VjcmV0", "BEARER ***"),
+        ("Whsec_c2VjcmV0", "Whsec_***"),
+        ("SK_live_c2VjcmV0", "SK_live_***"),
+        ("BEARER ſecret whſec_c2VjcmV0", "BEARER *** whſec_***"),
+        ("nothing private, beyond ASCII: Zoë", "nothing private, beyond ASCII: Zoë"),
+    ],
+)
+def test_text_alone_in_a_line_is_redacted(text: str, shown: str, capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", secret_prefixes=["sk_live_"])
+    structlog.get_logger().info("seen", text=text, number=1, none=None)
+    structlog.get_logger().info(text)
+    first, second = map(json.loads, capfd.readouterr().err.splitlines())
+    assert (first["text"], second["event"]) == (shown, shown)
+
+
 def test_backend_logs_no_stripe_key(capfd: pytest.CaptureFixture[str]) -> None:
     backend.configure_logging("info")
     logging.getLogger("a library").error("sk_live_4eC39HqLyjW and SK_TEST_4eC39HqLyjW")
