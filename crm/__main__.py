@@ -45,7 +45,6 @@ from servicekit.time_zones import use_newest_time_zones
 OLDEST_POSTGRES = 16
 GRACE_SECONDS = 10
 HEALTH_CHECK_SECONDS = 30
-CONNECTION_HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 DRAWING = {
     "CRM_DATABASE_URL": "postgresql://none@localhost/none",
     "CRM_BEARER_TOKEN": "none",
@@ -102,7 +101,7 @@ def http_protocol(**arguments: Any) -> Any:
 
 @functools.cache
 def _protocol() -> Any:
-    return server_options(load_settings(os.environ).http, connection_error, headers=CONNECTION_HEADERS)["http"]
+    return server_options(load_settings(os.environ).http, connection_error, headers=SECURITY_HEADERS)["http"]
 
 
 def _parser() -> argparse.ArgumentParser:

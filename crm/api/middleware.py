@@ -9,18 +9,17 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-SECURITY_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-    "x-frame-options": "DENY",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-}
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 class ClientLeft(Exception):
@@ -42,7 +41,7 @@ class RequestMiddleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        given = Headers.from_scope(scope).get("x-request-id", "")
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         identity = given if SANE_REQUEST_ID.fullmatch(given) else uuid4().hex
         began = time.perf_counter()
         is_complete = has_left = False
@@ -65,15 +64,16 @@ class RequestMiddleware:
             if has_left:
                 return
             if message["type"] == "http.response.start":
-                headers = MutableScopeHeaders.from_message(message)
-                headers["x-request-id"] = identity
-                for name, value in SECURITY_HEADERS.items():
-                    if name not in headers:  # the documentation page has another policy
-                        headers[name] = value
+                headers = list(message.get("headers", ()))
+                present = {name.lower() for name, _ in headers}
+                headers.append((b"x-request-id", identity.encode()))
+                # The documentation page has another policy.
+                headers += [header for header in SECURITY_HEADERS if header[0] not in present]
+                message["headers"] = headers
                 log_request(message["status"])
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=identity):
-            await self._app(scope, receive_framed, send_framed)
-            if has_left:
-                log_request(0)
+        structlog.contextvars.bind_contextvars(request_id=identity)
+        await self._app(scope, receive_framed, send_framed)
+        if has_left:
+            log_request(0)
