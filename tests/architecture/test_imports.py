@@ -9,11 +9,11 @@ import pytest
 BY_SETTING = {"opentelemetry", "stripe", "requests"}
 """Loaded when a setting asks for them."""
 OF_MIGRATIONS = {"alembic", "mako"}
-OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "icalendar", "jwt", "prometheus_client", "redis"}
+OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "jwt", "prometheus_client", "redis"}
 OF_CRM = {"aiosmtplib", "asyncpg", "httpx", "jinja2", "litestar", "sqlalchemy", "structlog", "uvicorn"}
-OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "icalendar", "jinja2"}
+OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "jinja2"}
 """Loaded by the API when a request needs them."""
-OF_TESTS = {"faker", "polyfactory", "pytest", "hypothesis"}
+OF_TESTS = {"faker", "hypothesis", "icalendar", "polyfactory", "pytest"}
 
 HELP = (
     "import click; import interfaces.cli as c; [c.convene.get_command(click.Context(c.convene), n) for n in c.COMMANDS]"
