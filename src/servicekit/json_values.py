@@ -79,6 +79,10 @@ class _Form:
     def __init__(self, form: inspect.Type) -> None:
         self.alternatives = _alternatives(form)
         self.certain: frozenset[type] = frozenset(kind for kind, has_one_form in _CERTAIN.items() if has_one_form(self))
+        self.has_int = self.has(inspect.IntType)
+        self.has_uuid = self.has(inspect.UUIDType)
+        self.has_datetime = self.has(inspect.DateTimeType)
+        self.has_text_form = self.has(inspect.DateTimeType | _NUMBERS | inspect.EnumType | inspect.LiteralType)
 
     def has(self, kind: type | UnionType) -> bool:
         return any(isinstance(each, kind) for each in self.alternatives)
@@ -140,14 +144,13 @@ def _require_one_form(value: Any, form: _Form, path: str) -> None:
 def _second_form(value: str | float, form: _Form) -> str | None:
     """The reason why this scalar is not in the accepted form of the type."""
     if isinstance(value, str):
-        if form.has(inspect.IntType) and _DIGITS.fullmatch(value):
+        if form.has_int and _DIGITS.fullmatch(value):
             return None
-        if form.has(inspect.UUIDType):
+        if form.has_uuid:
             return None if _UUID.fullmatch(value) else "Invalid UUID"
-        if form.has(inspect.DateTimeType) and _NUMBER.fullmatch(value):
+        if form.has_datetime and _NUMBER.fullmatch(value):
             return "Invalid RFC3339 encoded datetime"
-        taken = inspect.DateTimeType | _NUMBERS | inspect.EnumType | inspect.LiteralType
-        return None if form.has(taken) and value.lower() != "null" else _expected(form.alternatives)
+        return None if form.has_text_form and value.lower() != "null" else _expected(form.alternatives)
     return _expected(form.alternatives)
 
 
