@@ -315,8 +315,11 @@ RETRY_IS_SAFE = {
     **dict.fromkeys(("replayOutbox", "replayOutboxMessage"), "replays what is dead, and that is not dead any more"),
     **dict.fromkeys(("logIn", "logInOfA", "logInOfC", "signInWithGoogleOfC"), "another login is as good"),
     **dict.fromkeys(("logOut", "changePassword"), "whoever asks again is logged out: 401"),
-    **dict.fromkeys(("resendVerification", "requestPasswordReset"), "another mail is as good"),
-    **dict.fromkeys(("verifyEmail", "resetPassword"), "a token is used once: 400, and the change is there"),
+    **dict.fromkeys(("resendVerification", "requestPasswordReset", "requestEmailChange"), "another mail is as good"),
+    **dict.fromkeys(
+        ("verifyEmail", "resetPassword", "changeEmail", "undoEmailChange"),
+        "a token is used once: 400, and the change is there",
+    ),
     "refreshToken": "a token that comes twice is one that was copied (docs/decisions/0004)",
     "openCalendarFeed": "the address is secret and stored nowhere; there is one, the newest",
 }
