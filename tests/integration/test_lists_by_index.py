@@ -5,10 +5,8 @@ PostgreSQL itself says what a page read: the plan of each statement that went th
 
 import contextlib
 import itertools
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 import pytest
@@ -17,10 +15,9 @@ from application.outbox.ports import MessageFilter
 from application.ports import PageRequest
 from domain.outbox import Destination, MessageStatus
 from domain.payments import PaymentStatus
-from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.payments.audit import PostgresPaymentAudit
-from tests.support.plans import nodes_of, rows_read
+from tests.support.plans import ExplainedDatabase
 from tests.support.process_harness import LONG_RUN
 
 MESSAGES = 300_000 if LONG_RUN else 60_000
@@ -95,33 +92,6 @@ async def _indexes_made_afterwards(database: asyncpg.Connection, table: str) -> 
     await database.execute("".join(f"DROP INDEX {index['indexname']};" for index in indexes))
     yield
     await database.execute("".join(f"{index['indexdef']};" for index in indexes))
-
-
-class ExplainedDatabase(Database):
-    """Remembers what went through it, with its values."""
-
-    def __init__(self, dsn: str) -> None:
-        super().__init__(dsn)
-        self.asked: list[tuple[str, tuple[Any, ...]]] = []
-
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        async with super().connection() as connection:
-            with connection.query_logger(lambda said: self.asked.append((said.query, said.args))):
-                yield connection
-
-    async def rows_read(self) -> float:
-        """How many rows the plans of what was asked took from tables and indexes, those that a filter dropped
-        included. A page is planned for any values: as a connection does that has asked often."""
-        asked, self.asked = self.asked, []
-        read = 0.0
-        async with super().connection() as connection:
-            await connection.execute("SET plan_cache_mode = force_generic_plan")
-            for query, values in asked:
-                nodes = nodes_of(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values))
-                assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], json.dumps(nodes[0], indent=1)
-                read += sum(rows_read(node) for node in nodes if "Index Name" in node)
-        return read
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,16 @@ import asyncpg
 import httpx
 import pytest
 
+from application.ports import PageRequest
 from crm.__main__ import StartError, _check_server
 from crm.schema_version import SCHEMA_VERSION as CRM_SCHEMA_VERSION
+from domain.accounts import UserId
 from infrastructure.embedded.errors import Unusable
+from infrastructure.postgres.backfill import Backfill
+from infrastructure.postgres.bookings.backfill import FACILITATOR_ID
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.events.backfill import FillFacilitatorActive
+from infrastructure.postgres.events.backfill import FACILITATOR_INACTIVE
+from infrastructure.postgres.events.queries import PostgresBookingQueries
 from infrastructure.postgres.schema_version import SCHEMA_VERSION
 from infrastructure.settings import SettingsError
 from interfaces.cli.database_watch import check_schema
@@ -125,7 +130,7 @@ async def test_events_from_before_the_migration_are_filled_in_batches(
                FROM generate_series(1, 5)""",
             facilitator,
         )
-    fill = FillFacilitatorActive(pool, batch=2)
+    fill = Backfill(pool, FACILITATOR_INACTIVE, batch=2)
     # An operator is activating the account: its events are left alone.
     async with database.transaction():
         await database.execute("UPDATE users SET is_active = true WHERE NOT is_active")
@@ -135,3 +140,54 @@ async def test_events_from_before_the_migration_are_filled_in_batches(
     rows = await database.fetch("SELECT facilitator_id, facilitator_active FROM events")
     assert {tuple(row) for row in rows} == {(facilitator - 1, True), (facilitator, False)}
     assert await fill() == 0
+
+
+async def test_bookings_of_the_version_before_are_listed_and_get_their_facilitator(
+    pool: Database, database: asyncpg.Connection
+) -> None:
+    """Their rows have none until the worker fills it in, and keep their place in the list."""
+    ada, ben = [
+        await database.fetchval(
+            "INSERT INTO users (email, name, role) VALUES ($1, 'Ada', 'facilitator') RETURNING id",
+            f"{name}@example.com",
+        )
+        for name in ("ada", "ben")
+    ]
+    for facilitator in (ada, ben):
+        await database.execute(
+            """WITH e AS (
+                   INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity,
+                                       price, currency)
+                   VALUES ($1, 'Yoga', '', 'session', now(), now() + interval '1 hour', 5, 0, 'INR') RETURNING id)
+               INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, cancelled_at,
+                                     facilitator_id)
+               SELECT id, $1, 'cancelled', 'not_required', now(), now(), CASE WHEN n = 2 THEN $1::bigint END
+               FROM e, generate_series(1, 5) n""",
+            facilitator,
+        )
+    queries = PostgresBookingQueries(pool)
+
+    async def listed() -> list[int]:
+        seen, after = list[int](), None
+        while True:
+            page = await queries.list_of_facilitator(UserId(ada), PageRequest(2, after))
+            seen += [booking.id for booking in page.items]
+            after = page.next
+            if after is None:
+                return seen
+
+    fill = Backfill(pool, FACILITATOR_ID, batch=2)
+    before = await listed()
+    assert before == sorted(before, reverse=True)
+    assert len(before) == 5
+    # A booking that a request has locked is left to the next run.
+    async with database.transaction():
+        await database.execute("SELECT FROM bookings WHERE id = $1 FOR UPDATE", before[0])
+        assert await fill() == 7
+    assert await fill() == 1
+    assert await fill() == 0
+    rows = await database.fetch(
+        "SELECT DISTINCT b.facilitator_id, e.facilitator_id FROM bookings b JOIN events e ON e.id = b.event_id"
+    )
+    assert {tuple(row) for row in rows} == {(ada, ada), (ben, ben)}
+    assert await listed() == before

@@ -1,8 +1,11 @@
 """What a statement read, as its plan says after it ran."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
+
+from infrastructure.postgres.engine import Database
 
 
 def nodes_of(explained: Any) -> list[dict[str, Any]]:
@@ -21,3 +24,30 @@ def rows_read(node: dict[str, Any]) -> float:
     """With those that a filter dropped."""
     dropped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
     return float((node["Actual Rows"] + dropped) * node["Actual Loops"])
+
+
+class ExplainedDatabase(Database):
+    """Remembers what went through it, with its values."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        async with super().connection() as connection:
+            with connection.query_logger(lambda said: self.asked.append((said.query, said.args))):
+                yield connection
+
+    async def rows_read(self) -> float:
+        """How many rows the plans of what was asked took from tables and indexes, those that a filter dropped
+        included. A page is planned for any values: as a connection does that has asked often."""
+        asked, self.asked = self.asked, []
+        read = 0.0
+        async with super().connection() as connection:
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            for query, values in asked:
+                nodes = nodes_of(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values))
+                assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], json.dumps(nodes[0], indent=1)
+                read += sum(rows_read(node) for node in nodes if "Index Name" in node)
+        return read

@@ -45,9 +45,11 @@ from infrastructure.icalendar.components import uid_host
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.audit.chain import PostgresAuditChain
+from infrastructure.postgres.backfill import Backfill
+from infrastructure.postgres.bookings.backfill import FACILITATOR_ID
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.events.backfill import FillFacilitatorActive
+from infrastructure.postgres.events.backfill import FACILITATOR_INACTIVE
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
@@ -75,7 +77,8 @@ class DeliveryParts:
     money: Money
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
-    fill_facilitator_active: FillFacilitatorActive
+    fill_facilitator_active: Backfill
+    fill_facilitators_of_bookings: Backfill
     expire_invitations: ExpireInvitations
     extend_audit_chain: ExtendAuditChain
     record_settings: RecordSettings
@@ -164,7 +167,8 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         money=money,
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
-        fill_facilitator_active=FillFacilitatorActive(database),
+        fill_facilitator_active=Backfill(database, FACILITATOR_INACTIVE),
+        fill_facilitators_of_bookings=Backfill(database, FACILITATOR_ID),
         expire_invitations=ExpireInvitations(open_work, clock),
         extend_audit_chain=ExtendAuditChain(PostgresAuditChain(database)),
         record_settings=RecordSettings(open_work, "worker", recorded_settings(settings)),

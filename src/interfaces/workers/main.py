@@ -103,6 +103,7 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
         PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
         PeriodicTask("fill_facilitator_active", parts.fill_facilitator_active, every=300),
+        PeriodicTask("fill_facilitators_of_bookings", parts.fill_facilitators_of_bookings, every=300),
         PeriodicTask("prune_mail_files", parts.mail_files.prune, every=600),
     ]
 

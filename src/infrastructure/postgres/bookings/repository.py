@@ -36,8 +36,8 @@ WHERE e.id = bookings.event_id AND e.facilitator_id = :facilitator_id AND bookin
 # The seat is counted since the person was added by hand. Its payment is settled outside Convene.
 _ADD_INVITED = """
 INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, price, currency, refund_policy,
-                      schedule_revision)
-SELECT id, :user_id, 'confirmed', 'not_required', :now, 0, currency, refund_policy, schedule_revision
+                      schedule_revision, facilitator_id)
+SELECT id, :user_id, 'confirmed', 'not_required', :now, 0, currency, refund_policy, schedule_revision, facilitator_id
 FROM events WHERE id = :event_id
 RETURNING id
 """

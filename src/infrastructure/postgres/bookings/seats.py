@@ -54,11 +54,11 @@ def booking_insert(*, user: str, notes: str, now: str, hold_for: str, rows: str)
     """Adds a booking for each of `rows`, which have the columns of the event `e`."""
     return f"""
     INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until,
-                          price, currency, refund_policy, schedule_revision)
+                          price, currency, refund_policy, schedule_revision, facilitator_id)
     SELECT e.id, {user}, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, {notes}, {now},
            CASE WHEN e.price > 0 AND {hold_for}::interval IS NOT NULL
                 THEN least({now}::timestamptz + {hold_for}::interval, e.starts_at) END,
-           e.price, e.currency, e.refund_policy, e.schedule_revision
+           e.price, e.currency, e.refund_policy, e.schedule_revision, e.facilitator_id
     FROM {rows}
     RETURNING *
 """  # noqa: S608 (composed of constants)

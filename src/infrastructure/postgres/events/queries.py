@@ -20,6 +20,7 @@ from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.listing import FIRST_VALUE, LATEST_OF_FACILITATOR, first_events
 from infrastructure.postgres.events.search import search_for
 from infrastructure.postgres.outbox.payloads import AGREED
 from infrastructure.postgres.pages import cursor_of, id_after, moment_and_id_after
@@ -39,8 +40,10 @@ _SEAT = """EXISTS (
     SELECT FROM bookings s WHERE s.event_id = e.id AND s.user_id = $1::bigint AND s.status <> 'cancelled'
       AND s.payment_status NOT IN ('pending', 'failed')) AS viewer_has_seat"""
 
-_EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM events e {_FACILITATOR}"  # noqa: S608
+_EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM {{}} e {_FACILITATOR}"  # noqa: S608
 """`$1` is the id of the viewer."""
+
+_LATEST_EVENTS = f"{_EVENTS.format(LATEST_OF_FACILITATOR)} ORDER BY e.starts_at DESC, e.id DESC"
 
 _BOOKING = f"""
     b.id, b.reference, b.status, b.payment_status, b.dispute, b.notes, b.created_at, b.cancelled_at,
@@ -53,19 +56,43 @@ _PAYMENT = "LEFT JOIN LATERAL (SELECT * FROM payments WHERE booking_id = b.id OR
 
 _BOOKINGS = f"""
     SELECT {_BOOKING}
-    FROM bookings b
+    FROM {{}} b
     JOIN users u ON u.id = b.user_id
     JOIN events e ON e.id = b.event_id
     {_FACILITATOR} {_PAYMENT}
 """  # noqa: S608 (composed of constants)
 
-_NEWEST_BOOKINGS = f"{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {{}} ORDER BY b.id DESC LIMIT $2"
+# A page begins at its position in the index, also in a plan for any values. The page is chosen first, and then joined.
+_BEFORE = "coalesce($1::bigint, 9223372036854775807)"
+
+_OF_USER = f"""(
+        SELECT * FROM bookings
+        WHERE (user_id, id) < ($3, {_BEFORE}) AND (user_id, id) >= ($3, 0)
+          AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR payment_status = $5)
+        ORDER BY user_id DESC, id DESC LIMIT $2
+    )"""  # noqa: S608 (composed of constants)
+
+# Bookings that an older version wrote have no facilitator until the worker fills it in. The subquery is scalar, so that
+# the plan starts from them.
+_OF_FACILITATOR = f"""(
+        (SELECT * FROM bookings WHERE (facilitator_id, id) < ($3, {_BEFORE}) AND (facilitator_id, id) >= ($3, 0)
+         ORDER BY facilitator_id DESC, id DESC LIMIT $2)
+        UNION ALL
+        (SELECT * FROM bookings b WHERE facilitator_id IS NULL AND id < {_BEFORE}
+           AND (SELECT facilitator_id FROM events WHERE id = b.event_id) = $3
+         ORDER BY id DESC LIMIT $2)
+    )"""  # noqa: S608 (composed of constants)
+
+_NEWEST_OF_USER, _NEWEST_OF_FACILITATOR = (
+    f"{_BOOKINGS.format(chosen)} ORDER BY b.id DESC LIMIT $2" for chosen in (_OF_USER, _OF_FACILITATOR)
+)
 
 _BOOKINGS_OF_EVENT = f"""
     SELECT {_BOOKING}
     FROM events e {_FACILITATOR}
     LEFT JOIN LATERAL (
-        SELECT * FROM bookings WHERE event_id = e.id AND ($1::bigint IS NULL OR id < $1) ORDER BY id DESC LIMIT $2
+        SELECT * FROM bookings WHERE (event_id, id) < (e.id, {_BEFORE}) AND (event_id, id) >= (e.id, 0)
+        ORDER BY event_id DESC, id DESC LIMIT $2
     ) b ON true
     LEFT JOIN users u ON u.id = b.user_id
     {_PAYMENT}
@@ -74,6 +101,12 @@ _BOOKINGS_OF_EVENT = f"""
 """  # noqa: S608 (composed of constants)
 """One row without a booking for an event that has none."""
 
+_REVIEWS_OF_EVENT = f"""
+    SELECT r.id, r.rating, r.comment, r.created_at, u.id AS user_id, u.name AS user_name
+    FROM reviews r JOIN users u ON u.id = r.user_id
+    WHERE (r.event_id, r.id) < ($3, {_BEFORE}) AND (r.event_id, r.id) >= ($3, 0)
+    ORDER BY r.event_id DESC, r.id DESC LIMIT $2
+"""  # noqa: S608 (composed of constants)
 
 _DASHBOARD = """
 WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
@@ -100,7 +133,9 @@ class PostgresEventQueries:
         self._emails_public = emails_public
 
     async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
-        rows = await _fetch(self._database, f"{_EVENTS} WHERE e.id = $2 AND e.hidden_at IS NULL", viewer, event_id)
+        rows = await _fetch(
+            self._database, f"{_EVENTS.format('events')} WHERE e.id = $2 AND e.hidden_at IS NULL", viewer, event_id
+        )
         if not rows:
             raise EventNotFound
         return self._shown(_event(rows[0]))
@@ -108,46 +143,15 @@ class PostgresEventQueries:
     async def list(
         self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
     ) -> Page[EventView]:
-        starts_at, event_id = moment_and_id_after(page.after)
-        search = await search_for(self._database, filters.text, first=10)
-        rows = await _fetch(
-            self._database,
-            f"""{_EVENTS}
-            WHERE e.hidden_at IS NULL AND f.is_active AND {search.condition}
-              AND ($2::text IS NULL OR lower(e.event_type) = lower($2) OR lower(e.category) = lower($2))
-              AND ($3::bigint IS NULL OR e.facilitator_id = $3)
-              AND CASE WHEN $4::bool IS NULL THEN e.status = 'active' AND e.ends_at > $5
-                       ELSE (e.status = 'active') = $4 END
-              AND ($6::numeric IS NULL OR fp.rating_sum >= $6 * nullif(fp.rating_count, 0))
-              AND ($7::timestamptz IS NULL OR (e.starts_at, e.id) > ($7, $8::bigint))
-            ORDER BY e.starts_at, e.id LIMIT $9""",
-            viewer,
-            filters.kind,
-            filters.facilitator_id,
-            filters.active,
-            now,
-            filters.least_rating,
-            starts_at,
-            event_id,
-            page.limit + 1,
-            *search.values,
-        )
-        return self._page(rows, page)
+        search = await search_for(self._database, filters.text, first=FIRST_VALUE)
+        chosen, values = first_events(filters, search, now)
+        query = f"{_EVENTS.format(chosen)} ORDER BY e.starts_at, e.id LIMIT $4"
+        given = (viewer, *moment_and_id_after(page.after), page.limit + 1)
+        return self._page(await _fetch(self._database, query, *given, *values), page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
-        starts_at, event_id = moment_and_id_after(page.after)
-        rows = await _fetch(
-            self._database,
-            f"""{_EVENTS}
-            WHERE e.facilitator_id = $1 AND e.hidden_at IS NULL
-              AND ($2::timestamptz IS NULL OR (e.starts_at, e.id) < ($2, $3::bigint))
-            ORDER BY e.starts_at DESC, e.id DESC LIMIT $4""",
-            facilitator_id,
-            starts_at,
-            event_id,
-            page.limit + 1,
-        )
-        return self._page(rows, page)
+        values = (facilitator_id, *moment_and_id_after(page.after), page.limit + 1)
+        return self._page(await _fetch(self._database, _LATEST_EVENTS, *values), page)
 
     def _page(self, rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
         events = [self._shown(_event(row)) for row in rows[: page.limit]]
@@ -163,20 +167,14 @@ class PostgresBookingQueries:
         self._database = database
 
     async def get(self, booking_id: BookingId) -> BookingView:
-        rows = await _fetch(self._database, f"{_BOOKINGS} WHERE b.id = $1", booking_id)
+        rows = await _fetch(self._database, f"{_BOOKINGS.format('bookings')} WHERE b.id = $1", booking_id)
         if not rows:
             raise BookingNotFound
         return _booking(rows[0])
 
     async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
-        return await self._newest_first(
-            page,
-            """b.user_id = $3 AND ($4::text IS NULL OR b.status = $4)
-               AND ($5::text IS NULL OR b.payment_status = $5)""",
-            user_id,
-            filters.status,
-            filters.payment_status,
-        )
+        values = (user_id, filters.status, filters.payment_status)
+        return await self._page(_NEWEST_OF_USER, page, *values)
 
     async def of_event(self, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
         rows = await _fetch(self._database, _BOOKINGS_OF_EVENT, id_after(page.after), page.limit + 1, event_id)
@@ -185,11 +183,10 @@ class PostgresBookingQueries:
         return _event(rows[0]), _bookings([row for row in rows if row["id"] is not None], page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
-        return await self._newest_first(page, "e.facilitator_id = $3", facilitator_id)
+        return await self._page(_NEWEST_OF_FACILITATOR, page, facilitator_id)
 
-    async def _newest_first(self, page: PageRequest, condition: str, *values: Any) -> Page[BookingView]:
-        """`condition` refers to its `values` from $3 on."""
-        query = _NEWEST_BOOKINGS.format(condition)
+    async def _page(self, query: str, page: PageRequest, *values: Any) -> Page[BookingView]:
+        """`query` has the position, the number of rows, and from $3 on its `values`."""
         return _bookings(await _fetch(self._database, query, id_after(page.after), page.limit + 1, *values), page)
 
 
@@ -198,15 +195,7 @@ class PostgresReviewQueries:
         self._database = database
 
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
-        rows = await _fetch(
-            self._database,
-            """SELECT r.id, r.rating, r.comment, r.created_at, u.id AS user_id, u.name AS user_name
-            FROM reviews r JOIN users u ON u.id = r.user_id
-            WHERE r.event_id = $1 AND ($2::bigint IS NULL OR r.id < $2) ORDER BY r.id DESC LIMIT $3""",
-            event_id,
-            id_after(page.after),
-            page.limit + 1,
-        )
+        rows = await _fetch(self._database, _REVIEWS_OF_EVENT, id_after(page.after), page.limit + 1, event_id)
         reviews = [
             ReviewView(
                 id=ReviewId(row["id"]),
@@ -231,8 +220,7 @@ class PostgresFacilitatorQueries:
     async def dashboard(self, facilitator_id: UserId, now: datetime, *, recent: int) -> Dashboard:
         async with self._database.snapshot() as connection:
             (row,) = await connection.fetch(_DASHBOARD, facilitator_id, now)
-            query = _NEWEST_BOOKINGS.format("e.facilitator_id = $3")
-            bookings = await connection.fetch(query, None, recent, facilitator_id)
+            bookings = await connection.fetch(_NEWEST_OF_FACILITATOR, None, recent, facilitator_id)
         return Dashboard(
             total_sessions=row["total_sessions"],
             active_sessions=row["active_sessions"],

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Computed,
     ForeignKey,
@@ -49,6 +50,9 @@ class BookingRow(DefaultBase):
     currency: Mapped[str | None] = mapped_column(Text)
     refund_policy: Mapped[list[list[int]] | None] = mapped_column(JSONB)
     schedule_revision: Mapped[int] = mapped_column(server_default=text("0"))
+    facilitator_id: Mapped[int | None] = mapped_column(BigInteger)
+    """A copy of the event's, by which a facilitator's bookings are listed. Null in a row that an older version wrote,
+    until a worker fills it in."""
 
     __table_args__ = (
         CheckConstraint(
@@ -72,6 +76,8 @@ class BookingRow(DefaultBase):
         ),
         Index("ix_bookings_event_id", "event_id", "id"),
         Index("ix_bookings_user_id", "user_id", "id"),
+        Index("ix_bookings_facilitator_id", "facilitator_id", "id"),
+        Index("ix_bookings_without_facilitator", "id", postgresql_where=text("facilitator_id IS NULL")),
     )
 
 

@@ -18,6 +18,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from infrastructure.postgres.tables.columns import INSTANT, NOW, identity
 
+_AHEAD = text("status = 'active' AND hidden_at IS NULL AND completed_at IS NULL")
+_CANCELLED = text("status = 'cancelled' AND hidden_at IS NULL")
+
 
 class EventRow(DefaultBase):
     __tablename__ = "events"
@@ -62,6 +65,16 @@ class EventRow(DefaultBase):
             postgresql_using="gin",
         ),
         Index("ix_events_upcoming", "starts_at", "id", postgresql_where=text("hidden_at IS NULL")),
+        Index("ix_events_ahead", "starts_at", "id", postgresql_where=_AHEAD),
+        Index("ix_events_ahead_type", text("lower(event_type)"), "starts_at", "id", postgresql_where=_AHEAD),
+        Index("ix_events_ahead_category", text("lower(category)"), "starts_at", "id", postgresql_where=_AHEAD),
+        Index("ix_events_ahead_facilitator", "facilitator_id", "starts_at", "id", postgresql_where=_AHEAD),
+        Index("ix_events_cancelled", "starts_at", "id", postgresql_where=_CANCELLED),
+        Index("ix_events_cancelled_type", text("lower(event_type)"), "starts_at", "id", postgresql_where=_CANCELLED),
+        Index("ix_events_cancelled_category", text("lower(category)"), "starts_at", "id", postgresql_where=_CANCELLED),
+        Index(
+            "ix_events_of_facilitator", "facilitator_id", "starts_at", "id", postgresql_where=text("hidden_at IS NULL")
+        ),
     )
 
 
@@ -78,4 +91,5 @@ class ReviewRow(DefaultBase):
     __table_args__ = (
         CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
         UniqueConstraint("event_id", "user_id", name="uq_reviews_one_each"),
+        Index("ix_reviews_event_id", "event_id", "id"),
     )
