@@ -21,7 +21,9 @@ OWNERS = {
         *("users", "facilitator_profiles", "logins", "refresh_tokens", "login_networks", "oauth_attempts"),
         "account_tokens",
     },
-    "postgres/events": {"events", "reviews"},
+    "postgres/events": {
+        *("events", "reviews", "facilitator_counts", "facilitator_count_changes", "counted_facilitators"),
+    },
     "postgres/bookings": {"bookings", "invitations"},
     "postgres/appointments": {"coaching_bookings", "coaching_changes", "coaching_attachments", "coaches"},
     "postgres/audit": {"audit_log", "audit_chain"},

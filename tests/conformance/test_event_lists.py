@@ -10,10 +10,12 @@ from application.bookings.ports import FacilitatorQueries
 from application.events.ports import EventFilter, EventView
 from application.ports import PageRequest
 from domain.accounts import Role, User
+from domain.disputes import Dispute, DisputeStatus
 from domain.errors import Invalid
 from domain.events import Event, EventType
+from domain.ids import BookingRef
 from domain.reviews import Review
-from infrastructure.postgres.events.queries import PostgresFacilitatorQueries
+from infrastructure.postgres.events.facilitator_queries import PostgresFacilitatorQueries
 from tests.conformance.booking_adapters import ALL, DAY, NOW, BookingAdapters, in_memory, in_postgres, inr
 from tests.support.memory.queries import MemoryFacilitatorQueries
 from tests.support.memory.store import SettableClock, Store
@@ -173,6 +175,20 @@ async def test_dashboard_counts_events_bookings_and_money(lists: ListAdapters) -
     assert [booking.id for booking in found.recent] == [newest.id, paid]
     other = await lists.facilitators.dashboard((await lists.adapters.person()).id, NOW, recent=2)
     assert (other.revenue, other.recent) == ({}, [])
+
+
+async def test_revenue_is_without_refunds_and_lost_disputes(lists: ListAdapters) -> None:
+    paid = [await lists.adapters.paid(await lists.event()) for _ in range(4)]
+    statuses = (DisputeStatus.OPEN, DisputeStatus.WON, DisputeStatus.LOST)
+    for number, status in enumerate(statuses):
+        async with lists.adapters.changing() as work:
+            payment = await work.payments.get_for(BookingRef(paid[number]))
+            await work.payments.save(payment.with_disputes([Dispute(f"dispute {number}", inr(40), status)]))
+    async with lists.adapters.changing() as work:
+        payment = await work.payments.get_for(BookingRef(paid[3]))
+        await work.payments.save(payment.with_refund(inr(25)))
+    found = await lists.facilitators.dashboard(lists.facilitator.id, NOW, recent=1)
+    assert found.revenue == {"INR": Decimal(400 - 40 - 25)}
 
 
 async def test_profile_of_a_facilitator_is_found(lists: ListAdapters) -> None:

@@ -71,6 +71,7 @@ async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: a
             "addresses",
             "deliveries",
             "facilitators",
+            "counts",
             "audit",
             "redis",
             "crm",
@@ -146,6 +147,17 @@ async def test_broken_chain_of_the_audit_log_is_a_failure(examine: Examine, data
     found = await examine()
     assert found.status == 1
     assert "entry 7 of the audit log breaks its chain: it was removed" in str(found.of("audit"))
+
+
+async def test_wrong_counts_of_a_dashboard_are_a_warning(examine: Examine, database: asyncpg.Connection) -> None:
+    await database.execute(
+        """INSERT INTO counted_facilitators VALUES (7, now());
+           INSERT INTO facilitator_counts (facilitator_id, month, currency, bookings) VALUES (7, '2026-01-01', '', 1)"""
+    )
+    found = await examine()
+    assert found.status == 0
+    [line] = found.of("counts")
+    assert line.startswith("warn  the dashboards of 1 facilitators show wrong numbers (ids 7)")
 
 
 async def test_upcoming_bookings_with_deactivated_facilitators_are_a_warning(

@@ -37,6 +37,8 @@ _SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_DUPLICATE};"
                SELECT id, 'offline', 30, 'INR', 'completed', now(), 10 FROM bookings""",
             "refunds 0",
         ),
+        ("DELETE FROM facilitator_count_changes WHERE bookings = 1", "the counts of facilitator"),
+        ("UPDATE bookings SET facilitator_id = user_id", "has the facilitator of another event"),
         ("UPDATE outbox SET claimed_by = uuidv7(), due_at = now() - interval '6 s'", "is claimed until"),
         ("UPDATE outbox SET claimed_by = uuidv7(), due_at = now() + interval '1 min'", "is claimed until"),
         ("DELETE FROM outbox WHERE destination = 'crm'", "owes crm booking_created 0 times, not 1"),

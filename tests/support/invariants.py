@@ -46,6 +46,41 @@ FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id
 GROUP BY p.id HAVING p.refunded <> coalesce(sum(r.amount), 0)
 """
 
+# The triggers have seen every row, so the counts are complete before a worker has counted anything.
+_COUNTED = """
+WITH counted AS (
+    SELECT f.id,
+           (SELECT count(*) FROM events e WHERE e.facilitator_id = f.id AND e.hidden_at IS NULL) AS sessions,
+           (SELECT count(*) FROM events e
+            WHERE e.facilitator_id = f.id AND e.hidden_at IS NULL AND e.status = 'active') AS active,
+           (SELECT count(*) FROM events e WHERE e.facilitator_id = f.id AND e.hidden_at IS NULL
+               AND e.status = 'active' AND e.completed_at IS NULL) AS ahead,
+           (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
+            WHERE e.facilitator_id = f.id AND b.status <> 'cancelled') AS bookings,
+           money.*
+    FROM users f, LATERAL (
+        SELECT count(*) AS payments, coalesce(sum(amount - refunded - charged_back), 0) AS revenue
+        FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
+        WHERE e.facilitator_id = f.id AND p.status IN ('completed', 'refunded')
+    ) money
+), kept AS (
+    SELECT facilitator_id AS id, sum(sessions) AS sessions, sum(active_sessions) AS active,
+           sum(sessions_ahead) AS ahead, sum(bookings) AS bookings, sum(payments) AS payments, sum(revenue) AS revenue
+    FROM (TABLE facilitator_counts UNION ALL
+          SELECT facilitator_id, month, currency, sessions, active_sessions, sessions_ahead, bookings, payments, revenue
+          FROM facilitator_count_changes) rows
+    GROUP BY facilitator_id
+)
+SELECT 'the counts of facilitator ' || c.id || ' are ' || kept || ', not ' || c
+FROM counted c LEFT JOIN kept ON kept.id = c.id
+WHERE (c.sessions, c.active, c.ahead, c.bookings, c.payments, c.revenue) IS DISTINCT FROM (
+    coalesce(kept.sessions, 0), coalesce(kept.active, 0), coalesce(kept.ahead, 0), coalesce(kept.bookings, 0),
+    coalesce(kept.payments, 0), coalesce(kept.revenue, 0))
+UNION ALL
+SELECT 'booking ' || b.id || ' has the facilitator of another event'
+FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.facilitator_id <> e.facilitator_id
+"""
+
 # A claim is worth 10 s and renewed every 3: one that is not settled 15 s after it was made last was neither renewed
 # nor taken over, and one that is worth more keeps a killed worker's message from the others for too long.
 _LEASED = """
@@ -104,6 +139,7 @@ async def broken_invariants(
     rows = [
         *await database.fetch(_SOLD),
         *await database.fetch(_PAID),
+        *await database.fetch(_COUNTED),
         *await database.fetch(_LEASED),
         *await database.fetch(_DELIVERED, facts, destinations),
     ]

@@ -150,8 +150,8 @@ class BookingQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """The figures and the `recent` bookings of one moment, newest first. `revenue` is the amount received minus the
-    amount refunded, by currency; the currency of most payments comes first."""
+    """The figures and the `recent` bookings of one moment, newest first. `revenue` is the amount received minus refunds
+    and what lost disputes took back, by currency; the currency of most payments comes first."""
 
     total_sessions: int
     active_sessions: int

@@ -34,6 +34,11 @@ SELECT conrelid::regclass::text AS table, quote_ident(conname) AS name, pg_get_c
 FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace ORDER BY conname
 """
 
+_TRIGGERS = """
+SELECT DISTINCT tgrelid::regclass::text AS table FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
+WHERE NOT tgisinternal AND c.relnamespace = 'public'::regnamespace
+"""
+
 # Each sequence, and the first time in its table's rows that is never null, to count the numbers of a day.
 _NUMBERED = """
 SELECT s.relname AS sequence, t.relname AS table, (
@@ -90,8 +95,14 @@ async def load(
             for index in indexes:
                 await connection.execute(f"DROP INDEX {index['name']}")
             await connection.execute(f"TRUNCATE {tables}")
+            # The copies include the rows that triggers wrote.
+            triggers = await connection.fetch(_TRIGGERS)
+            for row in triggers:
+                await connection.execute(f"ALTER TABLE {row['table']} DISABLE TRIGGER USER")
             for table in copied.tables:
                 await _load_table(connection, directory, table, progress)
+            for row in triggers:
+                await connection.execute(f"ALTER TABLE {row['table']} ENABLE TRIGGER USER")
             for index in indexes:
                 await connection.execute(index["definition"])
             for key in foreign_keys:

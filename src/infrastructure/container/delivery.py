@@ -50,6 +50,7 @@ from infrastructure.postgres.bookings.backfill import FACILITATOR_ID
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.backfill import FACILITATOR_INACTIVE
+from infrastructure.postgres.events.facilitator_counts import FacilitatorCounts
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
@@ -79,6 +80,7 @@ class DeliveryParts:
     complete_bookings: CompleteBookings
     fill_facilitator_active: Backfill
     fill_facilitators_of_bookings: Backfill
+    facilitator_counts: FacilitatorCounts
     expire_invitations: ExpireInvitations
     extend_audit_chain: ExtendAuditChain
     record_settings: RecordSettings
@@ -169,6 +171,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
         fill_facilitator_active=Backfill(database, FACILITATOR_INACTIVE),
         fill_facilitators_of_bookings=Backfill(database, FACILITATOR_ID),
+        facilitator_counts=FacilitatorCounts(database),
         expire_invitations=ExpireInvitations(open_work, clock),
         extend_audit_chain=ExtendAuditChain(PostgresAuditChain(database)),
         record_settings=RecordSettings(open_work, "worker", recorded_settings(settings)),

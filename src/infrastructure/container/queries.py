@@ -4,10 +4,10 @@ from application.bookings.ports import BookingQueries, FacilitatorQueries
 from application.events.ports import EventQueries, ReviewQueries
 from infrastructure.container.replica import ReplicaParts
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.facilitator_queries import PostgresFacilitatorQueries
 from infrastructure.postgres.events.queries import (
     PostgresBookingQueries,
     PostgresEventQueries,
-    PostgresFacilitatorQueries,
     PostgresReviewQueries,
 )
 from infrastructure.settings import Settings

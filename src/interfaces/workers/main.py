@@ -104,6 +104,8 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
         PeriodicTask("fill_facilitator_active", parts.fill_facilitator_active, every=300),
         PeriodicTask("fill_facilitators_of_bookings", parts.fill_facilitators_of_bookings, every=300),
+        PeriodicTask("add_up_facilitator_counts", parts.facilitator_counts.add_up, every=10),
+        PeriodicTask("count_facilitators", parts.facilitator_counts.count_due, every=60),
         PeriodicTask("prune_mail_files", parts.mail_files.prune, every=600),
     ]
 

@@ -160,7 +160,7 @@ class MemoryFacilitatorQueries:
         for booking in bookings:
             for row in payments_of(tables, BookingRef(booking.id)):
                 if row.payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}:
-                    amount = row.payment.price.amount - row.payment.refunded.amount
+                    amount = row.payment.price.amount - row.payment.returned
                     received.setdefault(row.payment.price.currency, []).append(amount)
         by_number = sorted(received.items(), key=lambda each: (-len(each[1]), each[0]))
         return Dashboard(

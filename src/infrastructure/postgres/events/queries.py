@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import asyncpg
 
-from application.bookings.ports import BookingFilter, BookingView, Dashboard
+from application.bookings.ports import BookingFilter, BookingView
 from application.events.ports import EventFilter, EventView, ReviewView
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
@@ -83,7 +82,7 @@ _OF_FACILITATOR = f"""(
          ORDER BY id DESC LIMIT $2)
     )"""  # noqa: S608 (composed of constants)
 
-_NEWEST_OF_USER, _NEWEST_OF_FACILITATOR = (
+_NEWEST_OF_USER, NEWEST_OF_FACILITATOR = (
     f"{_BOOKINGS.format(chosen)} ORDER BY b.id DESC LIMIT $2" for chosen in (_OF_USER, _OF_FACILITATOR)
 )
 
@@ -107,22 +106,6 @@ _REVIEWS_OF_EVENT = f"""
     WHERE (r.event_id, r.id) < ($3, {_BEFORE}) AND (r.event_id, r.id) >= ($3, 0)
     ORDER BY r.event_id DESC, r.id DESC LIMIT $2
 """  # noqa: S608 (composed of constants)
-
-_DASHBOARD = """
-WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
-money AS (
-    SELECT p.currency, sum(p.amount - p.refunded) AS amount, count(*) AS payments
-    FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
-    WHERE e.facilitator_id = $1 AND p.status IN ('completed', 'refunded') GROUP BY p.currency
-)
-SELECT (SELECT count(*) FROM own) AS total_sessions,
-       (SELECT count(*) FROM own WHERE status = 'active') AS active_sessions,
-       (SELECT count(*) FROM own WHERE status = 'active' AND starts_at > $2) AS upcoming_sessions,
-       (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
-        WHERE e.facilitator_id = $1 AND b.status <> 'cancelled') AS total_bookings,
-       (SELECT coalesce(json_object_agg(currency, amount::text ORDER BY payments DESC, currency), '{}')
-        FROM money) AS revenue
-"""
 
 
 class PostgresEventQueries:
@@ -170,7 +153,7 @@ class PostgresBookingQueries:
         rows = await _fetch(self._database, f"{_BOOKINGS.format('bookings')} WHERE b.id = $1", booking_id)
         if not rows:
             raise BookingNotFound
-        return _booking(rows[0])
+        return booking_view(rows[0])
 
     async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
         values = (user_id, filters.status, filters.payment_status)
@@ -183,7 +166,7 @@ class PostgresBookingQueries:
         return _event(rows[0]), _bookings([row for row in rows if row["id"] is not None], page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
-        return await self._page(_NEWEST_OF_FACILITATOR, page, facilitator_id)
+        return await self._page(NEWEST_OF_FACILITATOR, page, facilitator_id)
 
     async def _page(self, query: str, page: PageRequest, *values: Any) -> Page[BookingView]:
         """`query` has the position, the number of rows, and from $3 on its `values`."""
@@ -208,27 +191,6 @@ class PostgresReviewQueries:
             for row in rows[: page.limit]
         ]
         return Page(reviews, cursor_of(reviews[-1].id) if len(rows) > page.limit else None)
-
-
-class PostgresFacilitatorQueries:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def has_profile(self, user_id: UserId) -> bool:
-        return bool(await _fetch(self._database, "SELECT FROM facilitator_profiles WHERE user_id = $1", user_id))
-
-    async def dashboard(self, facilitator_id: UserId, now: datetime, *, recent: int) -> Dashboard:
-        async with self._database.snapshot() as connection:
-            (row,) = await connection.fetch(_DASHBOARD, facilitator_id, now)
-            bookings = await connection.fetch(_NEWEST_OF_FACILITATOR, None, recent, facilitator_id)
-        return Dashboard(
-            total_sessions=row["total_sessions"],
-            active_sessions=row["active_sessions"],
-            upcoming_sessions=row["upcoming_sessions"],
-            total_bookings=row["total_bookings"],
-            revenue={currency: Decimal(amount) for currency, amount in row["revenue"].items()},
-            recent=[_booking(each) for each in bookings],
-        )
 
 
 async def _fetch(database: Database, query: str, *values: Any) -> "Sequence[asyncpg.Record]":
@@ -266,11 +228,11 @@ def _event(row: asyncpg.Record) -> EventView:
 
 def _bookings(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[BookingView]:
     """`rows`: one more than the page has, if there is a next one."""
-    bookings = [_booking(row) for row in rows[: page.limit]]
+    bookings = [booking_view(row) for row in rows[: page.limit]]
     return Page(bookings, cursor_of(bookings[-1].id) if len(rows) > page.limit else None)
 
 
-def _booking(row: asyncpg.Record) -> BookingView:
+def booking_view(row: asyncpg.Record) -> BookingView:
     return BookingView(
         id=BookingId(row["id"]),
         reference=row["reference"],

@@ -28,6 +28,11 @@ from infrastructure.postgres.tables.calendars import (
     CalendarIdentityRow,
 )
 from infrastructure.postgres.tables.events import EventRow, ReviewRow
+from infrastructure.postgres.tables.facilitator_counts import (
+    CountedFacilitatorRow,
+    FacilitatorCountChangeRow,
+    FacilitatorCountRow,
+)
 from infrastructure.postgres.tables.idempotency import IdempotencyKeyRow
 from infrastructure.postgres.tables.live_updates import FeedEntryRow
 from infrastructure.postgres.tables.outbox import (
@@ -63,12 +68,15 @@ __all__ = [
     "CalendarFeedRow",
     "CalendarIdentityRow",
     "CoachRow",
+    "CountedFacilitatorRow",
     "DeliveryAttemptRow",
     "DeliveryCountRow",
     "DestinationMinuteRow",
     "DestinationRow",
     "DisputeRow",
     "EventRow",
+    "FacilitatorCountChangeRow",
+    "FacilitatorCountRow",
     "FacilitatorProfileRow",
     "FeedEntryRow",
     "GatewayEventRow",

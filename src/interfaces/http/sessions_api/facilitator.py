@@ -130,7 +130,8 @@ async def show_dashboard(
     clock: Inject[Clock],
     default_currency: Inject[DefaultCurrency],
 ) -> DashboardBody:
-    """Key figures and the last ten bookings. Revenue is the amount received minus the amount refunded."""
+    """Key figures and the last ten bookings. Revenue is the amount received minus refunds and what lost disputes took
+    back."""
     dashboard = await facilitator_queries.dashboard(actor.user.id, clock.now(), recent=RECENT)
     return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in dashboard.recent])
 
