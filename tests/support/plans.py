@@ -26,16 +26,16 @@ def rows_read(node: dict[str, Any]) -> float:
     return float((node["Actual Rows"] + dropped) * node["Actual Loops"])
 
 
-class ExplainedDatabase(Database):
-    """Remembers what went through it, with its values."""
+class Explains:
+    """A mixin for a pool. Remembers what went through it, with its values."""
 
     def __init__(self, dsn: str) -> None:
-        super().__init__(dsn)
+        super().__init__(dsn)  # type: ignore[call-arg]
         self.asked: list[tuple[str, tuple[Any, ...]]] = []
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        async with super().connection() as connection:
+        async with super().connection() as connection:  # type: ignore[misc]
             with connection.query_logger(lambda said: self.asked.append((said.query, said.args))):
                 yield connection
 
@@ -44,10 +44,14 @@ class ExplainedDatabase(Database):
         included. A page is planned for any values: as a connection does that has asked often."""
         asked, self.asked = self.asked, []
         read = 0.0
-        async with super().connection() as connection:
+        async with super().connection() as connection:  # type: ignore[misc]
             await connection.execute("SET plan_cache_mode = force_generic_plan")
             for query, values in asked:
                 nodes = nodes_of(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values))
                 assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], json.dumps(nodes[0], indent=1)
                 read += sum(rows_read(node) for node in nodes if "Index Name" in node)
         return read
+
+
+class ExplainedDatabase(Explains, Database):
+    """The pool of the booking API."""
