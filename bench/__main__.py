@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench import booking_cost, crm_latency, draining, open_transaction, overload, starting, throughput
+from bench.growth.run import growth
 from bench.options import Options
 from bench.site import PATIENT, Site, open_site
 from bench.soak.run import soak
@@ -65,7 +66,7 @@ def _processor() -> str:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["tables", "soak"], default="tables", help="(tables)")
+    parser.add_argument("what", nargs="?", choices=["tables", "soak", "growth"], default="tables", help="(tables)")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)} (all)")
     parser.add_argument("--quick", action="store_true", help="one short block of each: to try it, not to measure")
     parser.add_argument("--blocks", type=int, default=5, help="how often each figure is taken (5)")
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         help="length of crm, memory and open-transaction instead of 15 to 60 s, or of a soak (60)",
     )
     parser.add_argument("--rate", type=float, default=50, help="bookings a second of a soak (50)")
+    parser.add_argument("--bookings", type=int, default=1_000_000, help="rows of the large database of growth (10⁶)")
     parser.add_argument("--seed", type=int, default=1, help="order of the faults of a soak (1)")
     return parser
 
@@ -91,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.what == "soak":
         minutes = round(arguments.minutes or 60)
         return 0 if asyncio.run(soak(minutes=minutes, rate=arguments.rate, seed=arguments.seed)) else 1
+    if arguments.what == "growth":
+        print(table(asyncio.run(growth(arguments.bookings, options_of(arguments)))))
+        return 0
     lines = asyncio.run(bench_tables(arguments.only or list(PARTS), options_of(arguments)))
     print(f"\n{table(lines)}")
     return 0

@@ -1,5 +1,6 @@
 """Many people and events at once, written straight into the database: registering them would take minutes of argon2."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,8 +48,21 @@ async def many_users(database: asyncpg.Connection, size: int, *, role: str = "us
         size,
         role,
     )
-    now = datetime.now(UTC)
-    return [Member(row[0], _TOKENS.issue_access(AccessClaims(UserId(row[0]), LoginId(row[1]), 1), now)) for row in rows]
+    return [_member(row) for row in rows]
+
+
+async def tokens_of(database: asyncpg.Connection, users: Sequence[int]) -> dict[int, str]:
+    """Their tokens, after a new login of each."""
+    rows = await database.fetch(
+        "INSERT INTO logins (user_id, started_at) SELECT unnest($1::bigint[]), now() RETURNING user_id, id", users
+    )
+    return {member.id: member.token for member in map(_member, rows)}
+
+
+def _member(row: asyncpg.Record) -> Member:
+    """Of a login: user and id."""
+    claims = AccessClaims(UserId(row[0]), LoginId(row[1]), 1)
+    return Member(row[0], _TOKENS.issue_access(claims, datetime.now(UTC)))
 
 
 async def some_events(
