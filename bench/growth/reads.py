@@ -1,6 +1,7 @@
 """The reads that are measured, and what one of them costs."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -38,7 +39,7 @@ READS: Mapping[str, tuple[str, int | None]] = {
     "coaches": ("/coaches?{page}", None),
     "appointments of a client": ("/booking/client/{client}?{page}", MEMBER),
     "appointments of a coach": ("/booking/coach/{coach}?{page}", 1),
-    "free slots of a coach": ("/booking/coach/{coach}/availability?start_date={day}&end_date={day}", None),
+    "free slots of a coach": ("/booking/coach/{coach}/availability?start_date={day}&end_date={next_day}", None),
     "outbox": ("/admin/outbox?{page}", ADMIN),
     "outbox of a destination": ("/admin/outbox?{page}&destination=crm", ADMIN),
     "dead letters": ("/admin/outbox?{page}&status=dead", ADMIN),
@@ -99,5 +100,6 @@ def cpu_milliseconds(pids: Sequence[int]) -> float:
 
 def bytes_of(path: str, size: Size, uuids: Mapping[str, str], *, token: str | None) -> bytes:
     """The request, for a page of `LIMIT` entries if it is of a list."""
-    filled = path.format(page=f"limit={LIMIT}", event=size.events, day=f"{size.now:%Y-%m-%d}", **uuids)
+    days = {"day": f"{size.now:%Y-%m-%d}", "next_day": f"{size.now + timedelta(days=1):%Y-%m-%d}"}
+    filled = path.format(page=f"limit={LIMIT}", event=size.events, **days, **uuids)
     return request("GET", filled, token=token)

@@ -10,6 +10,7 @@ import re
 from datetime import datetime
 from uuid import UUID
 
+from application.ports import PageRequest
 from domain.errors import Invalid
 from domain.time import as_utc
 
@@ -19,6 +20,12 @@ _LONGEST = 200
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _SKEW = 3600.0
 """Seconds: the maximum difference between the clock of timestamps and the clock of row ids."""
+
+
+def limited(query: str, page: PageRequest) -> str:
+    """The query with the number of rows to read in place of `:rows`: one more than the page has, if there is a next
+    one. PostgreSQL then keeps the plan for it; there are as many statements as page sizes in use."""
+    return query.replace(":rows", str(page.limit + 1))
 
 
 def cursor_of(*keys: object) -> str:

@@ -46,11 +46,12 @@ class PostgresFacilitatorQueries:
 
     async def dashboard(self, facilitator_id: UserId, now: datetime, *, recent: int) -> Dashboard:
         """A facilitator who was not counted yet is counted here."""
+        newest = NEWEST_OF_FACILITATOR.replace(":rows", str(recent))
         async with self._database.snapshot() as connection:
             (row,) = await connection.fetch(FROM_COUNTS, [facilitator_id], now)
             if not row["complete"]:
                 (row,) = await connection.fetch(FROM_TABLES, [facilitator_id], now)
-            bookings = await connection.fetch(NEWEST_OF_FACILITATOR, None, recent, facilitator_id)
+            bookings = await connection.fetch(newest, None, facilitator_id)
         return Dashboard(
             total_sessions=row["total_sessions"],
             active_sessions=row["active_sessions"],

@@ -2,7 +2,8 @@
 
 A page is chosen from `events` alone, and what belongs to its events is joined afterwards: so no plan starts from
 another table. Comparisons of rows name an index, because for `facilitator_id = … ORDER BY starts_at` the planner may
-read the events of all facilitators in their order.
+read the events of all facilitators in their order. The number of rows is part of the statement (`limited`): if it is a
+parameter, the planner expects a tenth of the table, and plans each request anew.
 """
 
 from datetime import datetime
@@ -10,8 +11,8 @@ from datetime import datetime
 from application.events.ports import EventFilter
 from infrastructure.postgres.events.search import Search
 
-FIRST_VALUE = 5
-"""`$1` is the viewer, `$2` and `$3` are the position (start and id), `$4` is the number of events."""
+FIRST_VALUE = 4
+"""`$1` is the viewer, `$2` and `$3` are the position (start and id)."""
 
 _AFTER = "coalesce($2::timestamptz, '-infinity'), coalesce($3::bigint, 0)"
 _BEFORE = "coalesce($2::timestamptz, 'infinity'), coalesce($3::bigint, 0)"
@@ -28,7 +29,7 @@ LATEST_OF_FACILITATOR = f"""(
     SELECT * FROM events e
     WHERE (e.facilitator_id, e.starts_at, e.id) < ($1, {_BEFORE})
       AND (e.facilitator_id, e.starts_at, e.id) >= ($1, '-infinity', 0) AND e.hidden_at IS NULL
-    ORDER BY e.facilitator_id DESC, e.starts_at DESC, e.id DESC LIMIT $4
+    ORDER BY e.facilitator_id DESC, e.starts_at DESC, e.id DESC LIMIT :rows
 )"""  # noqa: S608 (composed of constants)
 """A page of the events of the facilitator `$1`, latest start first."""
 
@@ -73,4 +74,4 @@ def _page(conditions: list[str], column: str | None = None, value: str = "") -> 
         columns, after = f"{column}, {columns}", f"{value}, {after}"
         conditions = [*conditions, f"({columns}) <= ({value}, 'infinity', 9223372036854775807)"]
     where = " AND ".join([f"({columns}) > ({after})", *conditions])
-    return f"(SELECT * FROM events e WHERE {where} ORDER BY {columns} LIMIT $4)"  # noqa: S608 (composed of constants)
+    return f"(SELECT * FROM events e WHERE {where} ORDER BY {columns} LIMIT :rows)"  # noqa: S608 (composed of constants)

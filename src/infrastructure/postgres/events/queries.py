@@ -22,7 +22,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.listing import FIRST_VALUE, LATEST_OF_FACILITATOR, first_events
 from infrastructure.postgres.events.search import search_for
 from infrastructure.postgres.outbox.payloads import AGREED
-from infrastructure.postgres.pages import cursor_of, id_after, moment_and_id_after
+from infrastructure.postgres.pages import cursor_of, id_after, limited, moment_and_id_after
 
 _EVENT = """
     e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
@@ -66,24 +66,24 @@ _BEFORE = "coalesce($1::bigint, 9223372036854775807)"
 
 _OF_USER = f"""(
         SELECT * FROM bookings
-        WHERE (user_id, id) < ($3, {_BEFORE}) AND (user_id, id) >= ($3, 0)
-          AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR payment_status = $5)
-        ORDER BY user_id DESC, id DESC LIMIT $2
+        WHERE (user_id, id) < ($2, {_BEFORE}) AND (user_id, id) >= ($2, 0)
+          AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR payment_status = $4)
+        ORDER BY user_id DESC, id DESC LIMIT :rows
     )"""  # noqa: S608 (composed of constants)
 
 # Bookings that an older version wrote have no facilitator until the worker fills it in. The subquery is scalar, so that
 # the plan starts from them.
 _OF_FACILITATOR = f"""(
-        (SELECT * FROM bookings WHERE (facilitator_id, id) < ($3, {_BEFORE}) AND (facilitator_id, id) >= ($3, 0)
-         ORDER BY facilitator_id DESC, id DESC LIMIT $2)
+        (SELECT * FROM bookings WHERE (facilitator_id, id) < ($2, {_BEFORE}) AND (facilitator_id, id) >= ($2, 0)
+         ORDER BY facilitator_id DESC, id DESC LIMIT :rows)
         UNION ALL
         (SELECT * FROM bookings b WHERE facilitator_id IS NULL AND id < {_BEFORE}
-           AND (SELECT facilitator_id FROM events WHERE id = b.event_id) = $3
-         ORDER BY id DESC LIMIT $2)
+           AND (SELECT facilitator_id FROM events WHERE id = b.event_id) = $2
+         ORDER BY id DESC LIMIT :rows)
     )"""  # noqa: S608 (composed of constants)
 
 _NEWEST_OF_USER, NEWEST_OF_FACILITATOR = (
-    f"{_BOOKINGS.format(chosen)} ORDER BY b.id DESC LIMIT $2" for chosen in (_OF_USER, _OF_FACILITATOR)
+    f"{_BOOKINGS.format(chosen)} ORDER BY b.id DESC LIMIT :rows" for chosen in (_OF_USER, _OF_FACILITATOR)
 )
 
 _BOOKINGS_OF_EVENT = f"""
@@ -91,11 +91,11 @@ _BOOKINGS_OF_EVENT = f"""
     FROM events e {_FACILITATOR}
     LEFT JOIN LATERAL (
         SELECT * FROM bookings WHERE (event_id, id) < (e.id, {_BEFORE}) AND (event_id, id) >= (e.id, 0)
-        ORDER BY event_id DESC, id DESC LIMIT $2
+        ORDER BY event_id DESC, id DESC LIMIT :rows
     ) b ON true
     LEFT JOIN users u ON u.id = b.user_id
     {_PAYMENT}
-    WHERE e.id = $3 AND e.hidden_at IS NULL
+    WHERE e.id = $2 AND e.hidden_at IS NULL
     ORDER BY b.id DESC
 """  # noqa: S608 (composed of constants)
 """One row without a booking for an event that has none."""
@@ -103,8 +103,8 @@ _BOOKINGS_OF_EVENT = f"""
 _REVIEWS_OF_EVENT = f"""
     SELECT r.id, r.rating, r.comment, r.created_at, u.id AS user_id, u.name AS user_name
     FROM reviews r JOIN users u ON u.id = r.user_id
-    WHERE (r.event_id, r.id) < ($3, {_BEFORE}) AND (r.event_id, r.id) >= ($3, 0)
-    ORDER BY r.event_id DESC, r.id DESC LIMIT $2
+    WHERE (r.event_id, r.id) < ($2, {_BEFORE}) AND (r.event_id, r.id) >= ($2, 0)
+    ORDER BY r.event_id DESC, r.id DESC LIMIT :rows
 """  # noqa: S608 (composed of constants)
 
 
@@ -128,13 +128,13 @@ class PostgresEventQueries:
     ) -> Page[EventView]:
         search = await search_for(self._database, filters.text, first=FIRST_VALUE)
         chosen, values = first_events(filters, search, now)
-        query = f"{_EVENTS.format(chosen)} ORDER BY e.starts_at, e.id LIMIT $4"
-        given = (viewer, *moment_and_id_after(page.after), page.limit + 1)
-        return self._page(await _fetch(self._database, query, *given, *values), page)
+        query = f"{_EVENTS.format(chosen)} ORDER BY e.starts_at, e.id LIMIT :rows"
+        position = moment_and_id_after(page.after)
+        return self._page(await _fetch(self._database, limited(query, page), viewer, *position, *values), page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
-        values = (facilitator_id, *moment_and_id_after(page.after), page.limit + 1)
-        return self._page(await _fetch(self._database, _LATEST_EVENTS, *values), page)
+        position = moment_and_id_after(page.after)
+        return self._page(await _fetch(self._database, limited(_LATEST_EVENTS, page), facilitator_id, *position), page)
 
     def _page(self, rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
         events = [self._shown(_event(row)) for row in rows[: page.limit]]
@@ -160,7 +160,7 @@ class PostgresBookingQueries:
         return await self._page(_NEWEST_OF_USER, page, *values)
 
     async def of_event(self, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
-        rows = await _fetch(self._database, _BOOKINGS_OF_EVENT, id_after(page.after), page.limit + 1, event_id)
+        rows = await _fetch(self._database, limited(_BOOKINGS_OF_EVENT, page), id_after(page.after), event_id)
         if not rows:
             raise EventNotFound
         return _event(rows[0]), _bookings([row for row in rows if row["id"] is not None], page)
@@ -169,8 +169,8 @@ class PostgresBookingQueries:
         return await self._page(NEWEST_OF_FACILITATOR, page, facilitator_id)
 
     async def _page(self, query: str, page: PageRequest, *values: Any) -> Page[BookingView]:
-        """`query` has the position, the number of rows, and from $3 on its `values`."""
-        return _bookings(await _fetch(self._database, query, id_after(page.after), page.limit + 1, *values), page)
+        """`query` has the position and from $2 on its `values`."""
+        return _bookings(await _fetch(self._database, limited(query, page), id_after(page.after), *values), page)
 
 
 class PostgresReviewQueries:
@@ -178,7 +178,7 @@ class PostgresReviewQueries:
         self._database = database
 
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
-        rows = await _fetch(self._database, _REVIEWS_OF_EVENT, id_after(page.after), page.limit + 1, event_id)
+        rows = await _fetch(self._database, limited(_REVIEWS_OF_EVENT, page), id_after(page.after), event_id)
         reviews = [
             ReviewView(
                 id=ReviewId(row["id"]),
