@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from domain.outbox import Delivered, Outcome
+from domain.outbox import Delivered, Held, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,11 @@ class CircuitBreakerRule:
 
 def destination_is_healthy(outcome: Outcome) -> bool | None:
     """True: the destination works. False: the destination fails. None: unknown, it was not reached (a message that
-    cannot be composed, an exception of the sender)."""
+    cannot be composed or is held, an exception of the sender)."""
     if isinstance(outcome, Delivered):
         return True
+    if isinstance(outcome, Held):
+        return None
     if outcome.destination_fault:
         return False
     return None if outcome.status_code is None else True

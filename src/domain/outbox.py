@@ -140,10 +140,11 @@ def routes_for(enabled: Collection[Destination]) -> Routes:
 
 class MessageStatus(StrEnum):
     """`pending` until `delivered`. `dead` after a permanent failure or the last attempt; an operator replays or
-    discards dead messages."""
+    discards dead messages. `held` until the address of a mail is verified; then it is pending again."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    HELD = "held"
     DEAD = "dead"
     DISCARDED = "discarded"
 
@@ -164,6 +165,7 @@ class Message:
 
     `payload` is the state of the booking and the event at `occurred_at`. `attempt` counts from 1. Messages with one
     `ordering_key` are delivered to a destination in order. A `probe` tests a destination whose circuit is open.
+    `was_held`: it waited for its address to be verified, so its payload may be outdated.
     """
 
     id: MessageId
@@ -175,6 +177,7 @@ class Message:
     occurred_at: datetime
     request_id: str | None
     probe: bool = False
+    was_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,15 @@ class Failed:
     not_attempted: bool = False
 
 
-Outcome = Delivered | Failed
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Not attempted: the address must be verified first. The message does not block its ordering key."""
+
+    address: str
+    reason: str
+
+
+Outcome = Delivered | Failed | Held
 
 
 @dataclass(frozen=True, slots=True)

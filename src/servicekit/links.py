@@ -12,6 +12,8 @@ MAX_LINK = 2_000
 
 # RFC 3986 has none of these in an address, and browsers read a backslash as a slash.
 _NOT_IN_AN_ADDRESS = re.compile(r'[\s\x00-\x20\x7f-\x9f\\<>"]')
+_IDEOGRAPHIC_DOT = "\u3002"  # RFC 3490, 3.1; NFKC makes the others a full stop or this one
+_LIKE_A_LINK = re.compile(r"//|\b(?:mailto|tel|sms|www)[:.]|\w\.[^\W\d_]{2}|\w\.xn--|\d\.\d+\.\d+\.\d", re.IGNORECASE)
 _ASCII_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 
 
@@ -39,6 +41,12 @@ def _is_web_address(text: str) -> bool:
 def usable_link(text: str | None) -> str | None:
     """A stored or received link if it is valid, else None."""
     return text if text is not None and is_web_address(text) else None
+
+
+def mentions_link(text: str) -> bool:
+    """Whether a mail program could show a part of this text as a link: an address with a scheme, a name with a domain
+    such as `example.com` or `x@example.com`, or an IPv4 address. Also true for some texts without one (`St.Mary`)."""
+    return _LIKE_A_LINK.search(unicodedata.normalize("NFKC", text).replace(_IDEOGRAPHIC_DOT, ".")) is not None
 
 
 def _is_ipv6(netloc: str) -> bool:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from application.outbox.ports import CircuitBreakers, OutboxClaims, Sender
 from domain.circuit_breaker import CircuitBreakerRule, destination_is_healthy
 from domain.errors import Unavailable
-from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
+from domain.outbox import Destination, Failed, Message, Outcome, RetrySchedule
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class DeliverMessages:
     - A destination that keeps failing receives one probe at a time. Messages that are not attempted lose no attempt.
     - A failure of our own database is retried soon and does not count: otherwise two restarts within a minute would use
       up five attempts of a message.
+    - A message whose address must be verified first is held: it loses no attempt, and the next message of its ordering
+      key can be delivered.
     - Any other exception of a sender is a failed attempt of that message, and so is the death of its worker.
     """
 
@@ -80,7 +82,7 @@ class DeliverMessages:
 
     async def _apply_destination_response(self, destination: Destination, outcome: Outcome) -> None:
         """Applies Retry-After and "gone" before further messages of the destination can be claimed."""
-        if isinstance(outcome, Delivered):
+        if not isinstance(outcome, Failed):
             return
         if outcome.stop_destination:
             await self.circuit_breakers.halt(destination, reason=outcome.reason)
@@ -100,7 +102,7 @@ class DeliverMessages:
                 )
 
     def _retry_in(self, message: Message, outcome: Outcome) -> timedelta | None:
-        if isinstance(outcome, Delivered) or outcome.permanent:
+        if not isinstance(outcome, Failed) or outcome.permanent:
             return None
         if outcome.stop_destination:
             return timedelta(0)
