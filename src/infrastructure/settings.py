@@ -106,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reminder_offsets: tuple[timedelta, ...]
     delivered_retention_days: int
     dead_letter_retention_days: int
+    held_message_retention_days: int
     reminder_retention_days: int
     gateway_payload_retention_days: int
     appointment_history_retention_days: int
@@ -258,6 +259,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         delivery_signing_secrets=read.signing_secrets("DELIVERY_SIGNING_SECRETS"),
         delivered_retention_days=read.days("DELIVERED_RETENTION_DAYS", "30"),
         dead_letter_retention_days=read.days("DEAD_LETTER_RETENTION_DAYS", "365"),
+        held_message_retention_days=read.days("HELD_MESSAGE_RETENTION_DAYS", "30"),
         reminder_retention_days=read.days("REMINDER_RETENTION_DAYS", "90"),
         gateway_payload_retention_days=read.days("GATEWAY_PAYLOAD_RETENTION_DAYS", "90"),
         appointment_history_retention_days=read.days("APPOINTMENT_HISTORY_RETENTION_DAYS", "730"),

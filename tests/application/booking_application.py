@@ -44,7 +44,7 @@ from domain.checkout_return import ReturnUrls
 from domain.events import Event, EventDetails, EventId
 from domain.ids import BookingId, BookingRef
 from domain.money import Money
-from domain.outbox import Delivered, Destination, Message, MessageId, MessageType, Outcome
+from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType, Outcome
 from domain.payments import OFFLINE, Payment, PaymentId
 from domain.time import Interval
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
@@ -279,7 +279,7 @@ class BookingApplication:
         due = [job for job in await self._payment_jobs() if job.id not in self._finished_jobs]
         outcomes = [await self.jobs.deliver(job) for job in due]
         for job, outcome in zip(due, outcomes, strict=True):
-            if isinstance(outcome, Delivered) or outcome.permanent:
+            if not isinstance(outcome, Failed) or outcome.permanent:
                 self._finished_jobs.add(job.id)
         return outcomes
 

@@ -6,7 +6,17 @@ from itertools import count
 
 from application.outbox.delivery import DeliverMessages
 from application.outbox.ports import OutboxClaims, Sender
-from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome, RetrySchedule
+from domain.outbox import (
+    Delivered,
+    Destination,
+    Failed,
+    Message,
+    MessageId,
+    MessageStatus,
+    MessageType,
+    Outcome,
+    RetrySchedule,
+)
 from tests.support.memory.claims import (
     DestinationRow,
     MemoryCircuitBreakers,
@@ -46,7 +56,7 @@ async def attempt_each(
     due = await claims.claim(destination, limit=100, lease=MINUTE, probe_every=MINUTE)
     for message in (each for each in due if only in {None, each.message_type}):
         outcomes.append(outcome := await sender.deliver(message))
-        retry_in = None if isinstance(outcome, Delivered) or outcome.permanent else timedelta(0)
+        retry_in = timedelta(0) if isinstance(outcome, Failed) and not outcome.permanent else None
         await claims.record_result(message, outcome, took=timedelta(0), retry_in=retry_in)
     return outcomes
 

@@ -15,7 +15,7 @@ from application.appointments.ports import (
     CoachQueries,
     CoachStatisticsQueries,
 )
-from application.notifications.ports import ReminderQueries
+from application.notifications.ports import BookedSessions, ReminderQueries
 from application.outbox.ports import MessageFilter
 from application.ports import PageRequest
 from domain.accounts import Role, User
@@ -31,6 +31,7 @@ from infrastructure.postgres.appointments.coach_queries import PostgresCoachQuer
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from infrastructure.postgres.appointments.statistics import PostgresCoachStatistics
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.booked_sessions import PostgresBookedSessions
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from tests.conformance.booking_adapters import (
     DAY,
@@ -52,6 +53,7 @@ from tests.support.memory.coaches import DEFAULT_CURRENCY, MemoryCoachQueries
 from tests.support.memory.reminders import MemoryReminderQueries
 from tests.support.memory.rows import StoredConnection
 from tests.support.memory.store import Store
+from tests.support.memory.unverified_mail import MemoryBookedSessions
 
 OFFSETS = (DAY, HOUR)
 START = NOW + 7 * DAY
@@ -67,6 +69,7 @@ class AppointmentAdapters(BookingAdapters):
     coach_queries: CoachQueries
     statistics: CoachStatisticsQueries
     reminders: ReminderQueries
+    sessions: BookedSessions
     connect: Connect
 
     async def coach(self) -> User:
@@ -207,6 +210,7 @@ def appointments_in_memory() -> AppointmentAdapters:
         coach_queries=MemoryCoachQueries(store),
         statistics=MemoryCoachStatistics(store),
         reminders=MemoryReminderQueries(store),
+        sessions=MemoryBookedSessions(store),
         connect=connect,
     )
 
@@ -229,6 +233,7 @@ def appointments_in_postgres(database: Database) -> AppointmentAdapters:
         coach_queries=PostgresCoachQueries(database, DEFAULT_CURRENCY),
         statistics=PostgresCoachStatistics(database),
         reminders=PostgresReminderQueries(database),
+        sessions=PostgresBookedSessions(database),
         connect=connect,
     )
 

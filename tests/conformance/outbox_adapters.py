@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 
+from application.notifications.ports import UnverifiedAddresses
 from application.outbox.ports import (
     CircuitBreakers,
     DeadLetters,
     DeliveryStatistics,
+    HeldMessages,
     OutboxClaims,
     StoredMessageDetail,
 )
@@ -24,10 +26,12 @@ from domain.outbox import (
     Outcome,
     routes_for,
 )
+from infrastructure.postgres.accounts.unverified_addresses import PostgresUnverifiedAddresses
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+from infrastructure.postgres.outbox.held import PostgresHeldMessages
 from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.support.machine_clock import SystemClock
@@ -35,6 +39,7 @@ from tests.support.memory.claims import MemoryCircuitBreakers, MemoryDeadLetters
 from tests.support.memory.delivery_statistics import MemoryDeliveryStatistics
 from tests.support.memory.store import SettableClock, Store
 from tests.support.memory.unit_of_work import MemoryUnitsOfWork
+from tests.support.memory.unverified_mail import MemoryHeldMessages, MemoryUnverifiedAddresses
 
 EMAIL = Destination.EMAIL
 NONE = timedelta(0)
@@ -54,6 +59,8 @@ class Outbox:
     breakers: CircuitBreakers
     dead_letters: DeadLetters
     statistics: DeliveryStatistics
+    held: HeldMessages
+    addresses: UnverifiedAddresses
 
     async def enqueue(self, *numbers: int) -> Sequence[str]:
         """Enqueues that many messages of another ordering key for each number; returns the keys."""
@@ -101,6 +108,8 @@ def memory_outbox() -> Outbox:
         MemoryCircuitBreakers(store, clock),
         MemoryDeadLetters(store, clock),
         MemoryDeliveryStatistics(store, clock),
+        MemoryHeldMessages(store, clock),
+        MemoryUnverifiedAddresses(store, clock),
     )
 
 
@@ -112,4 +121,6 @@ def postgres_outbox(database: Database) -> Outbox:
         PostgresCircuitBreakers(database),
         PostgresDeadLetters(database),
         PostgresDeliveryStatistics(database),
+        PostgresHeldMessages(database),
+        PostgresUnverifiedAddresses(database),
     )

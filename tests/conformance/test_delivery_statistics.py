@@ -13,7 +13,7 @@ async def statistics(outbox: Outbox) -> DestinationStatistics:
 async def test_every_destination_has_an_entry(outbox: Outbox) -> None:
     assert [each.destination for each in await outbox.statistics.by_destination()] == list(Destination)
     assert await statistics(outbox) == DestinationStatistics(
-        EMAIL, 0, None, 0, CircuitBreaker.CLOSED, paused_until=None, halted=False, reason=None
+        EMAIL, 0, None, 0, 0, CircuitBreaker.CLOSED, paused_until=None, halted=False, reason=None
     )
 
 

@@ -26,7 +26,9 @@ async def figures_of(reader: PostgresDeliveryStatistics, destination: Destinatio
 async def test_every_destination_has_statistics_and_an_idle_one_has_zeros(reader: PostgresDeliveryStatistics) -> None:
     statistics = await reader.by_destination()
     assert [each.destination for each in statistics] == list(Destination)
-    assert statistics[0] == DestinationStatistics(Destination.CRM, 0, None, 0, CircuitBreaker.CLOSED, None, False, None)
+    assert statistics[0] == DestinationStatistics(
+        Destination.CRM, 0, None, 0, 0, CircuitBreaker.CLOSED, None, False, None
+    )
 
 
 async def test_pending_and_dead_messages_are_counted_by_destination(

@@ -146,6 +146,7 @@ def _figures() -> OperationalStatistics:
             destination=destination,
             pending=0,
             oldest_due_seconds=None,
+            held=0,
             dead=0,
             circuit=CircuitBreaker.CLOSED,
             paused_until=None,

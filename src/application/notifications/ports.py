@@ -1,15 +1,18 @@
-"""Ports of notifications: live updates and reminders."""
+"""Ports of notifications: live updates, reminders, mail to addresses that are not verified."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NewType, Protocol
+from typing import Any, NewType, Protocol, TypeAlias
 
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.ids import PayableRef
+from domain.invitations import InvitationId
+from domain.outbox import MessageId
 from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, SkipReason
+from domain.unverified_mail import BookedSession
 
 EntryId = NewType("EntryId", int)
 
@@ -105,3 +108,33 @@ class ReminderResults(Protocol):
     async def record(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
         """Records that the reminder was sent, or skipped for a reason. A sent one does not change any more."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AddressOwner:
+    """`is_limited`: nobody has proven the address. `user_id`: the account with this address, if there is one."""
+
+    is_limited: bool
+    user_id: UserId | None
+
+
+class UnverifiedAddresses(Protocol):
+    """Mails to addresses that are not verified, by the clock of the storage. Every method raises `Unavailable`."""
+
+    async def find(self, address: str) -> AddressOwner:
+        """Concurrent calls may be batched into one query."""
+        ...
+
+    async def count(self, address: str, message_id: MessageId, *, at_most: int, per: timedelta) -> bool:
+        """Counts a mail to the address and returns True, unless it had `at_most` mails in the time `per` before. A
+        message that was counted is not counted again. Concurrent calls never exceed the limit."""
+        ...
+
+
+SessionRef: TypeAlias = PayableRef | InvitationId
+
+
+class BookedSessions(Protocol):
+    """The present state of what mails are about."""
+
+    async def find(self, about: SessionRef) -> BookedSession | None: ...

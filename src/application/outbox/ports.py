@@ -45,8 +45,9 @@ class OutboxClaims(Protocol):
     async def record_result(
         self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
     ) -> bool:
-        """Records the attempt and its result: delivered, pending again after `retry_in`, or dead (None). The attempt
-        counts for the destination, and for the message except with `stop_destination` or `not_attempted`. Returns
+        """Records the attempt and its result: delivered, held, pending again after `retry_in`, or dead (None). The
+        attempt counts for the destination, and for the message except with `stop_destination` or `not_attempted`. A
+        held message was not attempted. Returns
         whether the next message of the ordering key can be claimed now."""
         ...
 
@@ -99,6 +100,7 @@ class DestinationStatistics:
     destination: Destination
     pending: int
     oldest_due_seconds: float | None
+    held: int
     dead: int
     circuit: CircuitBreaker
     paused_until: datetime | None
@@ -217,6 +219,13 @@ class DeadLetters(Protocol):
         ...
 
     async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int: ...
+
+
+class HeldMessages(Protocol):
+    async def release(self, *, limit: int) -> int:
+        """Makes held messages pending whose address is not limited any more, the oldest of each address first. Returns
+        their number, at most `limit`. Messages that others have locked are left to the next call."""
+        ...
 
 
 class Messages(Protocol):

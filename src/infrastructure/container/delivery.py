@@ -15,7 +15,9 @@ from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
 from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
+from application.notifications.unverified_mail import MailToUnverified
 from application.outbox.delivery import DeliverMessages
+from application.outbox.held import ReleaseHeldMessages
 from application.outbox.ports import Sender
 from application.ports import Clock
 from domain.account_urls import AccountUrls
@@ -44,6 +46,7 @@ from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.icalendar.components import uid_host
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
+from infrastructure.postgres.accounts.unverified_addresses import PostgresUnverifiedAddresses
 from infrastructure.postgres.audit.chain import PostgresAuditChain
 from infrastructure.postgres.backfill import Backfill
 from infrastructure.postgres.bookings.backfill import FACILITATOR_ID
@@ -52,8 +55,10 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.backfill import FACILITATOR_INACTIVE
 from infrastructure.postgres.events.facilitator_counts import FacilitatorCounts
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
+from infrastructure.postgres.outbox.booked_sessions import PostgresBookedSessions
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
+from infrastructure.postgres.outbox.held import PostgresHeldMessages
 from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
@@ -82,6 +87,7 @@ class DeliveryParts:
     fill_facilitators_of_bookings: Backfill
     facilitator_counts: FacilitatorCounts
     expire_invitations: ExpireInvitations
+    release_held: ReleaseHeldMessages
     extend_audit_chain: ExtendAuditChain
     record_settings: RecordSettings
     appointment: Appointment
@@ -137,7 +143,18 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         Destination.EMAIL: MailWithReminders(
             MailWithPaymentLinks(
                 MailWithAccountTokens(
-                    MailWithEmailChangeLinks(outside[Destination.EMAIL], open_work, request_tokens(settings), clock),
+                    MailWithEmailChangeLinks(
+                        MailToUnverified(
+                            outside[Destination.EMAIL],
+                            PostgresUnverifiedAddresses(database),
+                            PostgresBookedSessions(database),
+                            open_work,
+                            clock,
+                        ),
+                        open_work,
+                        request_tokens(settings),
+                        clock,
+                    ),
                     open_work,
                     clock,
                 ),
@@ -173,6 +190,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         fill_facilitators_of_bookings=Backfill(database, FACILITATOR_ID),
         facilitator_counts=FacilitatorCounts(database),
         expire_invitations=ExpireInvitations(open_work, clock),
+        release_held=ReleaseHeldMessages(PostgresHeldMessages(database), wake_ups),
         extend_audit_chain=ExtendAuditChain(PostgresAuditChain(database)),
         record_settings=RecordSettings(open_work, "worker", recorded_settings(settings)),
         appointment=build_appointments(

@@ -7,10 +7,12 @@ from functools import partial
 from application.audit.chain import PruneAuditLog
 from application.idempotency import PruneIdempotencyKeys
 from domain.credentials import KNOWN_NETWORK_LIFETIME
+from domain.unverified_mail import PER
 from infrastructure.gateways.sandbox import PRUNE_SANDBOX_ORDERS
 from infrastructure.postgres.accounts.account_tokens import PRUNE_ACCOUNT_TOKENS
 from infrastructure.postgres.accounts.login_networks import PRUNE_NETWORKS
 from infrastructure.postgres.accounts.retention import PRUNE_LOGINS, PRUNE_REFRESH_TOKENS
+from infrastructure.postgres.accounts.unverified_addresses import PRUNE_UNVERIFIED_MAILS
 from infrastructure.postgres.appointments.history import PRUNE_CHANGES
 from infrastructure.postgres.audit.chain import PostgresAuditChain
 from infrastructure.postgres.bookings.invitations import PRUNE_INVITATIONS
@@ -18,7 +20,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PRUNE_LIVE_UPDATES
 from infrastructure.postgres.live_updates import RETENTION as LIVE_UPDATES_RETENTION
-from infrastructure.postgres.outbox.retention import PRUNE_DEAD_LETTERS, PRUNE_MESSAGES, PRUNE_MINUTES
+from infrastructure.postgres.outbox.retention import PRUNE_DEAD_LETTERS, PRUNE_HELD, PRUNE_MESSAGES, PRUNE_MINUTES
 from infrastructure.postgres.payments.retention import REDUCE_GATEWAY_EVENTS
 from infrastructure.postgres.reminders.retention import PRUNE_REMINDERS
 from infrastructure.settings import Settings
@@ -41,6 +43,7 @@ def rules(settings: Settings) -> Sequence[Rule]:
         Rule("messages", PRUNE_MESSAGES, delivered),
         Rule("invitations", PRUNE_INVITATIONS, delivered),
         Rule("dead_letters", PRUNE_DEAD_LETTERS, settings.dead_letter_retention_days * days),
+        Rule("held_messages", PRUNE_HELD, settings.held_message_retention_days * days),
         Rule("reminders", PRUNE_REMINDERS, settings.reminder_retention_days * days),
         Rule("gateway_payloads", REDUCE_GATEWAY_EVENTS, settings.gateway_payload_retention_days * days),
         Rule("appointment_history", PRUNE_CHANGES, settings.appointment_history_retention_days * days),
@@ -50,6 +53,7 @@ def rules(settings: Settings) -> Sequence[Rule]:
     return [rule for rule in configured if rule.age] + [
         Rule("live_updates", PRUNE_LIVE_UPDATES, LIVE_UPDATES_RETENTION),
         Rule("account_tokens", PRUNE_ACCOUNT_TOKENS, _TOKENS_RETENTION),
+        Rule("unverified_mails", PRUNE_UNVERIFIED_MAILS, PER),
         Rule("login_networks", PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME),
         Rule("delivery_minutes", PRUNE_MINUTES, _MINUTES_RETENTION),
     ]

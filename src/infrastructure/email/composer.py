@@ -1,6 +1,7 @@
 """Composition of mails about bookings: plain text, HTML and a calendar invitation."""
 
 import contextlib
+from dataclasses import replace
 from email.headerregistry import Address
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from infrastructure.email.account_mail import ACCOUNT_EMAILS
 from infrastructure.email.appointment_mail import appointment_email
 from infrastructure.email.booking_mail import booking_email
 from infrastructure.email.calendar_mail import revoked_email
-from infrastructure.email.content import Addressee, EmailContent, Invitation, SenderIdentity, Unmailable
+from infrastructure.email.content import Addressee, Button, EmailContent, Invitation, SenderIdentity, Unmailable
 from infrastructure.email.invitation_mail import InvitationLinks, invitation_email
 from infrastructure.icalendar import components
 from servicekit.mail_headers import UnsafeHeader
@@ -98,6 +99,8 @@ class MailComposer:
 
     def _compose(self, message: Message) -> Mail:
         content = self._content(message)
+        if (token := message.payload.get("verification")) is not None:
+            content = replace(content, confirmation=Button("Confirm the address", self._account_urls.verify(token)))
         sender = self._identity.sender
         text, html = self._templates
         return Mail(

@@ -90,6 +90,8 @@ class EmailContent:
     button: Button | None = None
     booking_link: Button | None = None
     invitation: Invitation | None = None
+    confirmation: Button | None = None
+    """The link that verifies the recipient's address, if it is not verified."""
 
     def __post_init__(self) -> None:
         if self.button is not None and not is_web_address(self.button.url):

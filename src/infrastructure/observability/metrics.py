@@ -206,13 +206,17 @@ def _outbox(statistics: OperationalStatistics) -> Iterator[Metric]:
         "Seconds since the oldest due message became due for its next attempt, by destination.",
     )
     dead = _by_destination("convene_outbox_dead", "Dead letters, by destination. See `convene outbox list`.")
+    held = _by_destination(
+        "convene_outbox_held", "Mails that wait for the verification of their address, by destination."
+    )
     for each in statistics.destinations:
         labels = (each.destination,)
         pending.add_metric(labels, each.pending)
         oldest.add_metric(labels, statistics.oldest.get(each.destination, 0))
         late.add_metric(labels, each.oldest_due_seconds or 0)
         dead.add_metric(labels, each.dead)
-    yield from (pending, oldest, late, dead)
+        held.add_metric(labels, each.held)
+    yield from (pending, oldest, late, dead, held)
 
 
 def _deliveries(statistics: OperationalStatistics) -> Iterator[Metric]:

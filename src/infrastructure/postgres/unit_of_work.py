@@ -80,7 +80,7 @@ class PostgresUnitOfWork:
     ) -> None:
         self._session = session
         self.audit = audit
-        self.users = PostgresUsers(session, audit)
+        self.users = PostgresUsers(session, messages, audit)
         self.logins = PostgresLogins(session, audit)
         self.access = PostgresAccess(session, audit)
         self.account_tokens = PostgresAccountTokens(session)

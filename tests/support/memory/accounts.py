@@ -25,15 +25,18 @@ from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from domain.sessions import Client, Session
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after
 from tests.support.memory.account_tokens import is_reserved, revoke_tokens
+from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.store import Store, Tables, Transaction
 
 
 class MemoryUsers:
     """E-mail addresses and external identities are unique. A failed change is not made, but does not end the
-    transaction, as it does on PostgreSQL."""
+    transaction, as it does on PostgreSQL. `limited_accounts` has the accounts that were added without a proven
+    address."""
 
-    def __init__(self, transaction: Transaction, audit: AuditTrail) -> None:
+    def __init__(self, transaction: Transaction, messages: MemoryMessages, audit: AuditTrail) -> None:
         self._transaction = transaction
+        self._messages = messages
         self._audit = audit
 
     async def add(
@@ -46,12 +49,12 @@ class MemoryUsers:
         now: datetime,
         requested_role: Role | None = None,
     ) -> User:
-        user = self._add(email=email, name=name, role=role, created_at=now, requested_role=requested_role)
+        user = await self._add(email=email, name=name, role=role, created_at=now, requested_role=requested_role)
         await self.set_password(user.id, password_hash, action=None)
         return user
 
     async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
-        return self._add(
+        return await self._add(
             email=email,
             name=name,
             created_at=now,
@@ -61,7 +64,7 @@ class MemoryUsers:
         )
 
     async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
-        return self._add(email=email, name=name, created_at=now, is_verified=True)
+        return await self._add(email=email, name=name, created_at=now, is_verified=True)
 
     async def change_email(self, user: User, email: str, now: datetime) -> User:
         if any(other.email == email and other.id != user.id for other in self._users.values()):
@@ -97,6 +100,8 @@ class MemoryUsers:
         self._require_unlinked(user.external_id, but=user.id)
         present: User = self._users[user.id]
         self._users[user.id] = replace(user, uuid=present.uuid, email=present.email, created_at=present.created_at)
+        if user.is_verified and not present.is_verified:
+            await self._messages.release_held(present.email)
         record_account(self._audit, present, user)
 
     async def set_password(
@@ -106,7 +111,7 @@ class MemoryUsers:
             self._audit.record(action, account(user_id))
         self._transaction.tables.of("passwords")[user_id] = password_hash
 
-    def _add(
+    async def _add(
         self,
         *,
         email: str,
@@ -139,6 +144,10 @@ class MemoryUsers:
             requested_role=requested_role,
         )
         self._users[user.id] = user
+        if is_verified:
+            await self._messages.release_held(email)
+        else:
+            self._transaction.tables.of("limited_accounts")[user.id] = True
         record_new_account(self._audit, user)
         return user
 

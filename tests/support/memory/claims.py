@@ -1,7 +1,7 @@
 """The outbox in memory: claims, circuit breakers, dead letters. Times are those of the test's clock."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +22,8 @@ from domain.circuit_breaker import AttemptCounts, destination_is_healthy
 from domain.outbox import (
     Delivered,
     Destination,
+    Failed,
+    Held,
     Message,
     MessageId,
     MessageNotDead,
@@ -53,6 +55,7 @@ class OutboxRow:
     claimed_by: UUID | None = None
     settled_at: datetime | None = None
     last_error: str | None = None
+    held_for: str | None = None
     attempts_made: list[AttemptMade] = field(default_factory=list)
 
 
@@ -73,6 +76,15 @@ def add_to_outbox(
         message_id, seq, destination, ordering_key, message_type, payload, request_id, occurred_at=now, due_at=now
     )
     return message_id
+
+
+def release_held(tables: Tables, addresses: Collection[str], now: datetime, *, limit: int = 500) -> int:
+    """Makes what is held for these addresses pending, the oldest first; returns the number."""
+    outbox: dict[MessageId, OutboxRow] = tables.of("outbox")
+    held = [row for row in outbox.values() if row.status is MessageStatus.HELD and row.held_for in addresses]
+    for row in held[:limit]:
+        outbox[row.id] = replace(row, status=MessageStatus.PENDING, attempts=0, due_at=now, settled_at=None)
+    return len(held[:limit])
 
 
 class MemoryOutboxClaims:
@@ -108,6 +120,7 @@ class MemoryOutboxClaims:
                 occurred_at=row.occurred_at,
                 request_id=row.request_id,
                 probe=is_probe,
+                was_held=row.held_for is not None,
             )
             for row in sorted(due, key=lambda row: row.seq)
         ]
@@ -126,8 +139,9 @@ class MemoryOutboxClaims:
         """The attempt is stored, and counted for the destination, even if the claim was lost."""
         now = self._clock.now()
         is_delivered = isinstance(outcome, Delivered)
+        is_held = isinstance(outcome, Held)
         detail = outcome.answer if isinstance(outcome, Delivered) else outcome.reason
-        if (stored := self._rows.get(message.id)) is not None:
+        if (stored := self._rows.get(message.id)) is not None and not isinstance(outcome, Held):
             result = "delivered" if is_delivered else "failed"
             took_ms = round(took.total_seconds() * 1000)
             made = (message.attempt, now - took, took_ms, result, outcome.status_code, detail, message.probe)
@@ -138,12 +152,15 @@ class MemoryOutboxClaims:
         if row is None:
             return False
         row.claimed_by, row.last_error = None, None if is_delivered else detail
-        if not isinstance(outcome, Delivered) and (outcome.stop_destination or outcome.not_attempted):
+        if isinstance(outcome, Held):
+            row.held_for = outcome.address
+        if is_held or (isinstance(outcome, Failed) and (outcome.stop_destination or outcome.not_attempted)):
             row.attempts -= 1
         if retry_in is not None and not is_delivered:
             row.due_at = now + retry_in
             return False
-        row.status = MessageStatus.DELIVERED if is_delivered else MessageStatus.DEAD
+        ended = MessageStatus.DELIVERED if is_delivered else MessageStatus.DEAD
+        row.status = MessageStatus.HELD if is_held else ended
         row.settled_at = now
         successor = self._first_pending(row.destination, row.ordering_key)
         if successor is None or successor.claimed_by is not None:

@@ -33,6 +33,7 @@ class MemoryDeliveryStatistics:
             destination=destination,
             pending=statuses.count(MessageStatus.PENDING),
             oldest_due_seconds=(now - oldest).total_seconds() if oldest is not None and oldest <= now else None,
+            held=statuses.count(MessageStatus.HELD),
             dead=statuses.count(MessageStatus.DEAD),
             circuit=circuit,
             paused_until=state.paused_until if is_paused else None,

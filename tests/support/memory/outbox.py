@@ -18,7 +18,7 @@ from domain.outbox import ALWAYS_SERVED, NOT_TO_CLIENTS, Destination, MessageTyp
 from domain.participant_messages import ParticipantMessage
 from domain.payments import UNPAID, Payment
 from domain.time import Interval
-from tests.support.memory.claims import add_to_outbox
+from tests.support.memory.claims import add_to_outbox, release_held
 from tests.support.memory.rows import (
     StoredConnection,
     appointment_in,
@@ -61,6 +61,9 @@ class MemoryMessages:
                 payload=payload,
                 now=self._clock.now(),
             )
+
+    async def release_held(self, address: str) -> None:
+        release_held(self._transaction.tables, {address}, self._clock.now())
 
     async def enqueue_for_bookings(
         self,

@@ -63,7 +63,7 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "audit": lambda _: new_trails(AUDIT_KEY)(),
     "messages": lambda work: MemoryMessages(work.transaction, work.clock),
     "reminders": lambda work: MemoryReminders(work.transaction, work.clock, work.offsets),
-    "users": lambda work: MemoryUsers(work.transaction, work.audit),
+    "users": lambda work: MemoryUsers(work.transaction, work.messages, work.audit),
     "logins": lambda work: MemoryLogins(work.transaction, work.audit),
     "access": lambda work: MemoryAccess(work.transaction, work.audit),
     "account_tokens": lambda work: MemoryAccountTokens(work.transaction),

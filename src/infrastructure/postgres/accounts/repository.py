@@ -18,6 +18,7 @@ from domain.external_identity import ExternalIdentity
 from domain.sessions import Client
 from infrastructure.postgres.accounts.account_tokens import RESERVED
 from infrastructure.postgres.constraints import domain_errors
+from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
 
 _SUBJECTS = {"google": UserRow.google_id}
@@ -29,8 +30,11 @@ class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
 
 
 class PostgresUsers:
-    def __init__(self, session: AsyncSession, audit: AuditTrail) -> None:
+    """Mail to a new account is limited until its address is verified. What was held is released with it."""
+
+    def __init__(self, session: AsyncSession, messages: PostgresMessages, audit: AuditTrail) -> None:
         self._session = session
+        self._messages = messages
         self._audit = audit
         self._rows = _UserRows(session=session)
         self._loaded: dict[UserId, User] = {}
@@ -74,8 +78,11 @@ class PostgresUsers:
     async def _add(self, row: UserRow, now: datetime) -> User:
         if await self.has_reserved(row.email, now):
             raise EmailTaken
+        row.mail_limited = not row.is_verified
         with domain_errors():
             added = _user(await self._rows.add(row, auto_refresh=True))
+        if added.is_verified:
+            await self._messages.release_held(added.email)
         record_new_account(self._audit, added)
         self._loaded[added.id] = added
         return added
@@ -135,6 +142,8 @@ class PostgresUsers:
         before = self._loaded.get(user.id) or await self.get(user.id)
         with domain_errors():
             await self._session.execute(changed)
+        if user.is_verified and not before.is_verified:
+            await self._messages.release_held(user.email)
         record_account(self._audit, before, user)
         self._loaded[user.id] = user
 

@@ -17,7 +17,7 @@ import structlog
 
 from domain.circuit_breaker import destination_is_healthy
 from domain.errors import Unavailable
-from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome
+from domain.outbox import Delivered, Destination, Failed, Held, Message, MessageId, MessageStatus, MessageType, Outcome
 from infrastructure.postgres.engine import Database, storable
 from infrastructure.postgres.outbox.positions import LATE_COMMIT, ClaimPositions, Position
 from infrastructure.postgres.statistics import DeliveryCounts
@@ -72,7 +72,8 @@ WITH open AS MATERIALIZED (
 )
 SELECT now() AS read_at, pg_relation_size('ix_outbox_due') AS index_bytes,
        ARRAY(SELECT name FROM open WHERE NOT tripped) AS read,
-       id, destination, lane, fact, snapshot, attempts, occurred_at, request_id, rescued, probe, was_due_at, seq
+       id, destination, lane, fact, snapshot, attempts, occurred_at, request_id, rescued, probe, was_due_at, seq,
+       held_for
 FROM (VALUES (1)) AS always LEFT JOIN claimed ON true ORDER BY seq
 """
 
@@ -92,27 +93,29 @@ RETURNING own.id, own.attempt
 
 # The successor of a finished message is due immediately, unless an earlier attempt has set its next attempt. One that
 # has been due for longer is made due now: claims may have passed it while it was blocked. An attempt is stored and
-# counted even if its claim was lost.
+# counted even if its claim was lost. A held message was not attempted.
 _RECORD = f"""
 WITH own AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::uuid[], $3::int[], $4::text[], $5::interval[], $6::interval[], $7::int[], $8::text[], $9::boolean[],
-        $10::boolean[], $11::text[], $12::int[]
-    ) AS own (id, attempt, status, retry_in, took, status_code, detail, uncounted, probe, destination, failure)
+        $10::boolean[], $11::text[], $12::int[], $14::text[]
+    ) AS own (
+        id, attempt, status, retry_in, took, status_code, detail, uncounted, probe, destination, failure, held_for)
 ), settled AS (
     UPDATE outbox SET
         status = own.status, claimed_by = NULL,
         last_error = CASE WHEN own.status = 'delivered' THEN NULL ELSE own.detail END,
         due_at = CASE WHEN own.status = 'pending' THEN now() + own.retry_in ELSE due_at END,
         settled_at = CASE WHEN own.status = 'pending' THEN NULL ELSE now() END,
-        attempts = CASE WHEN own.uncounted THEN attempts - 1 ELSE attempts END
+        attempts = CASE WHEN own.uncounted THEN attempts - 1 ELSE attempts END,
+        held_for = coalesce(own.held_for, outbox.held_for)
     FROM own WHERE {_OWN_CLAIM}
     RETURNING own.id, own.attempt, seq, outbox.destination, lane, own.status
 ), attempt AS (
     INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail, probe)
     SELECT own.id, own.attempt, clock_timestamp() - own.took, round(extract(epoch FROM own.took) * 1000)::int,
            CASE WHEN own.status = 'delivered' THEN 'delivered' ELSE 'failed' END, own.status_code, own.detail, own.probe
-    FROM own WHERE EXISTS (SELECT FROM outbox WHERE outbox.id = own.id)
+    FROM own WHERE own.status <> 'held' AND EXISTS (SELECT FROM outbox WHERE outbox.id = own.id)
 ), counted AS (
     INSERT INTO destination_minutes AS kept (destination, minute, shard, attempts, failures)
     SELECT destination, date_trunc('minute', now()), $13::int, count(*), sum(failure)
@@ -157,12 +160,19 @@ class _Result:
     def columns(self) -> tuple[Any, ...]:
         """As in `_RECORD`."""
         outcome, healthy = self.outcome, destination_is_healthy(self.outcome)
-        uncounted = not isinstance(outcome, Delivered) and (outcome.stop_destination or outcome.not_attempted)
+        uncounted = isinstance(outcome, Held) or (
+            isinstance(outcome, Failed) and (outcome.stop_destination or outcome.not_attempted)
+        )
         message = self.message
         return (
-            *(message.id, message.attempt, self.status, self.retry_in, self.took, outcome.status_code, self.detail),
+            *(message.id, message.attempt, self.status, self.retry_in, self.took, self.status_code, self.detail),
             *(uncounted, message.probe, message.destination, None if healthy is None else int(not healthy)),
+            outcome.address if isinstance(outcome, Held) else None,
         )
+
+    @property
+    def status_code(self) -> int | None:
+        return None if isinstance(self.outcome, Held) else self.outcome.status_code
 
 
 class PostgresOutboxClaims:
@@ -196,6 +206,8 @@ class PostgresOutboxClaims:
     ) -> bool:
         if isinstance(outcome, Delivered):
             status, detail = MessageStatus.DELIVERED, outcome.answer
+        elif isinstance(outcome, Held):
+            status, detail = MessageStatus.HELD, outcome.reason
         else:
             status = MessageStatus.DEAD if retry_in is None else MessageStatus.PENDING
             detail = outcome.reason
@@ -204,7 +216,8 @@ class PostgresOutboxClaims:
         if has_next is None:
             _log.warning("lease_lost", **_log_fields(message), step="settle")
             return False
-        self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
+        if status is not MessageStatus.HELD:
+            self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
         _log_result(result)
         return has_next
 
@@ -268,9 +281,10 @@ class PostgresOutboxClaims:
 
     async def _record_all(self, results: Sequence[_Result]) -> Sequence[bool | None]:
         """Whether each message has a successor; None for a lost claim."""
-        ids, *columns = map(list, zip(*(result.columns() for result in results), strict=True))
+        ids, *columns, held_for = map(list, zip(*(result.columns() for result in results), strict=True))
+        shard = randrange(_SHARDS)  # noqa: S311
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_RECORD, ids, self._token, *columns, randrange(_SHARDS))  # noqa: S311
+            rows = await connection.fetch(_RECORD, ids, self._token, *columns, shard, held_for)
         recorded = {(row["id"], row["attempt"]): row["has_next"] for row in rows}
         return [recorded.get(_key(result.message)) for result in results]
 
@@ -295,6 +309,7 @@ def _message(row: asyncpg.Record) -> Message:
         occurred_at=row["occurred_at"],
         request_id=row["request_id"],
         probe=row["probe"],
+        was_held=row["held_for"] is not None,
     )
 
 
@@ -303,13 +318,13 @@ def _key(message: Message) -> tuple[MessageId, int]:
 
 
 def _log_result(result: _Result) -> None:
-    is_delivered = result.status is MessageStatus.DELIVERED
-    log = _log.info if is_delivered else _log.warning
+    is_delivered, is_held = result.status is MessageStatus.DELIVERED, result.status is MessageStatus.HELD
+    log = _log.info if is_delivered or is_held else _log.warning
     log(
-        "message_delivered" if is_delivered else "message_failed",
+        "message_delivered" if is_delivered else "message_held" if is_held else "message_failed",
         **_log_fields(result.message),
         result="retry" if result.status is MessageStatus.PENDING else str(result.status),
-        status_code=result.outcome.status_code,
+        status_code=result.status_code,
         took_ms=round(result.took.total_seconds() * 1000),
         retry_in_s=round(result.retry_in.total_seconds()) if result.retry_in is not None else None,
         error=result.detail[:300] if not is_delivered else None,

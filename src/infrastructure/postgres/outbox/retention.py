@@ -20,6 +20,13 @@ DELETE FROM outbox WHERE id IN (
     FOR UPDATE SKIP LOCKED)
 """  # noqa: S608 (composed of constants)
 
+PRUNE_HELD = """
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE status = 'held' AND settled_at < now() - $1::interval
+    ORDER BY settled_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
 PRUNE_MINUTES = """
 DELETE FROM destination_minutes WHERE (destination, minute, shard) IN (
     SELECT destination, minute, shard FROM destination_minutes WHERE minute < now() - $1::interval

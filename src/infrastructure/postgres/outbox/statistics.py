@@ -1,4 +1,4 @@
-"""Delivery statistics by destination, in one query over pending and dead messages; delivered ones are not read."""
+"""Delivery statistics by destination, in one query over pending, held and dead messages, not over delivered ones."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from infrastructure.postgres.engine import Database
 from servicekit.database import Connection
 
 _STATISTICS = """
-SELECT d.name, waiting.pending, coalesce(letters.dead, 0) AS dead,
+SELECT d.name, waiting.pending, coalesce(held.number, 0) AS held, coalesce(letters.dead, 0) AS dead,
        CASE WHEN waiting.oldest_due <= now() THEN extract(epoch FROM now() - waiting.oldest_due)::float8 END
            AS oldest_due_seconds,
        CASE WHEN state.tripped_at IS NULL THEN 'closed' WHEN state.probe_at > now() THEN 'open' ELSE 'half_open' END
@@ -23,6 +23,8 @@ FROM unnest($1::text[]) WITH ORDINALITY AS d (name, place)
                          WHERE status = 'pending' AND destination = d.name) waiting
      LEFT JOIN (SELECT destination, count(*) AS dead FROM outbox WHERE status = 'dead' GROUP BY destination) letters
                ON letters.destination = d.name
+     LEFT JOIN (SELECT destination, count(*) AS number FROM outbox WHERE status = 'held' GROUP BY destination) held
+               ON held.destination = d.name
 ORDER BY d.place
 """
 
@@ -42,6 +44,7 @@ async def read_statistics(connection: Connection) -> Sequence[DestinationStatist
             destination=Destination(row["name"]),
             pending=row["pending"],
             oldest_due_seconds=row["oldest_due_seconds"],
+            held=row["held"],
             dead=row["dead"],
             circuit=CircuitBreaker(row["circuit"]),
             paused_until=row["paused_until"],

@@ -22,6 +22,7 @@ from domain.payments import Payment
 from domain.time import Interval
 from infrastructure.postgres.appointments import messages
 from infrastructure.postgres.outbox import payloads
+from infrastructure.postgres.outbox.held import RELEASE_OF_ADDRESS
 from infrastructure.postgres.tables import OutboxRow
 
 
@@ -30,6 +31,9 @@ class PostgresMessages:
         self._session = session
         self._routes = routes
         self._when: dict[str, Any] = {"now": now, "request_id": request_id}
+
+    async def release_held(self, address: str) -> None:
+        await self._session.execute(text(RELEASE_OF_ADDRESS), {"address": address})
 
     async def enqueue_for_bookings(
         self,

@@ -10,6 +10,7 @@ from infrastructure.postgres.tables.accounts import (
     LoginRow,
     OAuthAttemptRow,
     RefreshTokenRow,
+    UnverifiedMailRow,
     UserRow,
 )
 from infrastructure.postgres.tables.appointments import (
@@ -93,6 +94,7 @@ __all__ = [
     "ReminderRow",
     "ReviewRow",
     "SandboxOrderRow",
+    "UnverifiedMailRow",
     "UserRow",
     "metadata",
 ]

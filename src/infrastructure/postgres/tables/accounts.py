@@ -5,6 +5,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     ForeignKey,
@@ -20,6 +21,9 @@ from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, NOW, ident
 
 
 class UserRow(DefaultBase):
+    """`mail_limited`: mail to the account is limited until its address is verified. Accounts that were registered by a
+    version without the limit have false."""
+
     __tablename__ = "users"
 
     id: Mapped[int] = identity()
@@ -37,6 +41,7 @@ class UserRow(DefaultBase):
     google_id: Mapped[str | None] = mapped_column(Text, unique=True)
     profile_picture: Mapped[str | None] = mapped_column(Text)
     requested_role: Mapped[str | None] = mapped_column(Text)
+    mail_limited: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (
         CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),
@@ -129,3 +134,14 @@ class LoginNetworkRow(DefaultBase):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
     network: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     last_login_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+
+
+class UnverifiedMailRow(DefaultBase):
+    """The last mails to an address that is not verified, the oldest first. `address` is a hash."""
+
+    __tablename__ = "unverified_mails"
+
+    address: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    message_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    counted_at: Mapped[list[datetime]] = mapped_column(ARRAY(INSTANT))
+    last_at: Mapped[datetime] = mapped_column(INSTANT, index=True)

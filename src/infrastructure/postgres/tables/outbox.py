@@ -23,7 +23,8 @@ from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, NOW, ident
 
 
 class OutboxRow(DefaultBase):
-    """One message to one destination. `due_at` is also the lease: a claim moves it ahead."""
+    """One message to one destination. `due_at` is also the lease: a claim moves it ahead. `held_for`: the address whose
+    verification it waits for, or has waited for."""
 
     __tablename__ = "outbox"
 
@@ -41,9 +42,13 @@ class OutboxRow(DefaultBase):
     claimed_by: Mapped[UUID | None] = mapped_column(Uuid)
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     last_error: Mapped[str | None] = mapped_column(Text)
+    held_for: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
-        CheckConstraint("status IN ('pending', 'delivered', 'dead', 'discarded')", name="status"),
+        CheckConstraint("status IN ('pending', 'delivered', 'dead', 'discarded', 'held')", name="status"),
+        CheckConstraint("status <> 'held' OR held_for IS NOT NULL", name="held_for"),
+        Index("ix_outbox_held", "held_for", "seq", postgresql_where=text("status = 'held'")),
+        Index("ix_outbox_held_settled", "settled_at", postgresql_where=text("status = 'held'")),
         Index("ix_outbox_due", "destination", "due_at", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
