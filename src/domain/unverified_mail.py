@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from domain.account_tokens import TOKEN_LIFETIME, TokenKind
+from domain.accounts import User
+from domain.errors import Forbidden
 from domain.outbox import Message, MessageType
 from domain.payments import UNPAID
 from servicekit.links import mentions_link
@@ -20,12 +22,21 @@ MAILS_TO_UNVERIFIED = 5
 PER = timedelta(hours=24)
 
 
+class AddressNotVerified(Forbidden):
+    code = "email_not_verified"
+    message = "Please confirm your e-mail address first, by the link in the mail"
+
+
 class EmailVerification(StrEnum):
-    """`limited`: bookings need no verified address, and an address that is not verified gets few mails. `required`:
-    bookings need one as well."""
+    """`limited`: an address that is not verified gets few mails. `required`: it cannot be used to book either."""
 
     LIMITED = "limited"
     REQUIRED = "required"
+
+    def require_to_book(self, user: User) -> None:
+        """Raises `AddressNotVerified`."""
+        if self is EmailVerification.REQUIRED and not user.is_verified:
+            raise AddressNotVerified
 
 
 _ABOUT_MONEY = frozenset(

@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reset_url_template: str | None
     email_change_url_template: str | None
     email_undo_url_template: str | None
+    email_verification: Literal["limited", "required"]
     facilitator_registration: Literal["open", "approval", "closed"]
     rate_limit_enabled: bool
     google_client_id: str | None
@@ -191,6 +192,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         ),
         email_undo_url_template=read.url_template(
             "EMAIL_UNDO_URL_TEMPLATE", TOKEN, "https://app.example.com/undo-email?token="
+        ),
+        email_verification=cast(
+            Literal["limited", "required"], read.choice("EMAIL_VERIFICATION", "limited", ("limited", "required"))
         ),
         facilitator_registration=cast(
             Literal["open", "approval", "closed"],

@@ -208,7 +208,7 @@ class BookingApplication:
 
     async def book(self, event: Event, user: User | None = None) -> NewBooking:
         user = user or await self.person()
-        return await self.book_seat(user.id, event.id, None)
+        return await self.book_seat(user, event.id, None)
 
     async def paid(self, event: Event, user: User | None = None) -> BookingId:
         """A booking that was paid at the gateway."""

@@ -166,8 +166,8 @@ async def test_events_of_a_deactivated_facilitator_are_not_booked(app: BookingAp
 
     assert not app.stored_event(event.id).facilitator_active
     with pytest.raises(EventNotFound):
-        await app.book_seat(person.id, event.id, None)
-    await app.book_seat(person.id, other.id, None)
+        await app.book_seat(person, event.id, None)
+    await app.book_seat(person, other.id, None)
 
 
 async def test_unpaid_holds_of_a_deactivated_facilitator_expire(app: BookingApplication) -> None:

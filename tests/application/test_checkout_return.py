@@ -96,7 +96,7 @@ async def test_unsigned_redirect_of_a_gateway_that_signs_is_no_evidence(app: Boo
 
 async def test_buyer_is_redirected_to_the_address_given_when_booking(app: BookingApplication) -> None:
     event, user = await app.event(), await app.person()
-    booking = (await app.book_seat(user.id, event.id, None, return_url=RETURN_URL)).reserved
+    booking = (await app.book_seat(user, event.id, None, return_url=RETURN_URL)).reserved
     assert booking.payment_id is not None
     page = await shower(app)(str(booking.payment_id), Outcome.SUCCESS, {})
     assert page.redirect_to == f"{RETURN_URL}?booking_reference={booking.reference}&status=pending"
@@ -120,7 +120,7 @@ async def test_buyer_is_else_redirected_to_the_address_of_the_operator_or_shown_
 
 async def test_address_that_is_not_allowed_any_more_is_not_used(app: BookingApplication) -> None:
     event, user = await app.event(), await app.person()
-    booking = (await app.book_seat(user.id, event.id, None, return_url=RETURN_URL)).reserved
+    booking = (await app.book_seat(user, event.id, None, return_url=RETURN_URL)).reserved
     page = await shower(app, urls=ReturnUrls())(str(booking.payment_id), Outcome.SUCCESS, {})
     assert page.redirect_to is None
 

@@ -55,7 +55,7 @@ async def test_unknown_deleted_and_deactivated_events_are_not_found(app: Booking
     person = await app.person()
     for event_id in (EventId(999), deleted.id, deactivated.id):
         with pytest.raises(EventNotFound):
-            await app.book_seat(person.id, event_id, None)
+            await app.book_seat(person, event_id, None)
 
 
 async def test_booking_payment_and_messages_are_written_together(app: BookingApplication) -> None:
@@ -166,17 +166,17 @@ async def test_price_and_refund_policy_are_stored_with_the_booking(app: BookingA
 async def test_notes_are_cleaned_and_limited(app: BookingApplication) -> None:
     event, person = await app.event(), await app.person()
     with pytest.raises(Invalid):
-        await app.book_seat(person.id, event.id, "x" * (MAX_NOTES + 1))
-    booking = await app.book_seat(person.id, event.id, "Vegetarian")
+        await app.book_seat(person, event.id, "x" * (MAX_NOTES + 1))
+    booking = await app.book_seat(person, event.id, "Vegetarian")
     assert app.booking(booking.reserved.id).notes == "Vegetarian"
 
 
 async def test_return_address_has_to_be_allowed(app: BookingApplication) -> None:
     event, person = await app.event(), await app.person()
     with pytest.raises(Invalid):
-        await app.book_seat(person.id, event.id, None, return_url="https://elsewhere.example/")
+        await app.book_seat(person, event.id, None, return_url="https://elsewhere.example/")
     assert app.bookings_of(event) == []
-    booking = await app.book_seat(person.id, event.id, None, return_url=RETURN_URL)
+    booking = await app.book_seat(person, event.id, None, return_url=RETURN_URL)
     assert app.payments_of(booking.reserved.id)[0].return_url == RETURN_URL
 
 

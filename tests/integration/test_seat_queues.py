@@ -83,7 +83,7 @@ class Queued:
         """Their requests, in this order, each of which has reached the queue."""
         tasks = []
         for person in people:
-            tasks.append(asyncio.create_task(self.book_seat(person.id, event.id, None)))
+            tasks.append(asyncio.create_task(self.book_seat(person, event.id, None)))
             await asyncio.sleep(0)
         return tasks
 
@@ -118,8 +118,8 @@ async def test_request_alone_does_not_wait() -> None:
     queued.gate.opened.set()
     event, other, people = await queued.app.event(), await queued.app.event(), await queued.people(3)
     for person in people:
-        await queued.book_seat(person.id, event.id, None)
-        await queued.book_seat(person.id, other.id, None)
+        await queued.book_seat(person, event.id, None)
+        await queued.book_seat(person, other.id, None)
     assert queued.gate.batches == []
     assert queued.queue.is_idle
 
@@ -199,7 +199,7 @@ async def test_cancelled_request_passes_its_turn_on() -> None:
     first, second = await queued.asked(event, people[:2])
     first.add_done_callback(lambda _task: second.cancel())  # it has its turn already
     first.cancel()
-    third = asyncio.create_task(queued.book_seat(people[2].id, event.id, None))
+    third = asyncio.create_task(queued.book_seat(people[2], event.id, None))
     queued.gate.opened.set()
     answers = await answers_to([first, second, third])
     assert [type(answer) for answer in answers] == [asyncio.CancelledError, asyncio.CancelledError, NewBooking]
@@ -244,7 +244,7 @@ async def test_lost_answer_to_a_commit_leaves_the_outcome_open_for_all() -> None
     again = await claim_after_a_crash(queued.app.store, queued.app.clock)
     assert isinstance(again, Claim)
     with request_under(again):
-        repeated = await queued.book_seat(third.id, event.id, None)
+        repeated = await queued.book_seat(third, event.id, None)
     assert repeated.reserved.user_id == third.id
     assert queued.owners(event) == [first.id, second.id, third.id]
 

@@ -180,6 +180,8 @@ async def test_by_the_clock_of_the_machine_tokens_expire_and_events_begin_too_ea
     parts = container.build(make_settings(), container.Substitutes(clock=clock))
     with pytest.raises(Unauthenticated):
         await parts.use_cases.authenticate(client.token)
+    async with parts.open_work() as work:
+        user = await work.users.get(UserId(client.id))
     with pytest.raises(EventStarted):
-        await parts.use_cases.book_seat(UserId(client.id), EventId(event), None)
+        await parts.use_cases.book_seat(user, EventId(event), None)
     await parts.close()

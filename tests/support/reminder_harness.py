@@ -114,7 +114,7 @@ class ReminderHarness:
         return EventId(event_id)
 
     async def book(self, person: User, event_id: EventId) -> BookingId:
-        return (await self.parts.use_cases.book_seat(person.id, event_id, None)).reserved.id
+        return (await self.parts.use_cases.book_seat(person, event_id, None)).reserved.id
 
     async def a_booking(self, starts_in: timedelta) -> tuple[User, BookingId]:
         """A user with a seat in a new event."""

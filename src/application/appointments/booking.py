@@ -25,6 +25,7 @@ from domain.payments import hold_end
 from domain.text import text_with_lines
 from domain.time import Interval
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits, TooManyUnpaidHolds
+from domain.unverified_mail import AddressNotVerified, EmailVerification
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class ReserveTime:
     hold_for: timedelta
     clock: Clock
     hold_limits: HoldLimits = DEFAULT_LIMITS
+    verification: EmailVerification = EmailVerification.LIMITED
 
     async def require_hold(
         self, work: UnitOfWork, coach: Coach, client: User, length: timedelta, *, series: bool = False
@@ -123,10 +125,18 @@ class BookAppointment:
     - The coach confirms a free session; a payment confirms any other. The time of an unpaid session is held for a
       limited time.
     - The number of unpaid bookings of a client is limited, in total and for each coach.
+    - The operator may require that the client's e-mail address is verified.
     - The appointment and its messages to the CRM, by e-mail and to calendars are written in one transaction.
     """
 
-    raises: ClassVar[Errors] = (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SlotUnavailable)
+    raises: ClassVar[Errors] = (
+        AddressNotVerified,
+        OnlyClientsBook,
+        CoachNotFound,
+        CoachInactive,
+        TooManyUnpaidHolds,
+        SlotUnavailable,
+    )
 
     open_work: OpenUnitOfWork
     reserve: ReserveTime
@@ -150,6 +160,7 @@ class BookAppointment:
         self.payment.require_allowed(return_url)
         if (made := recorded_result()) is not None:
             return await self._show(AppointmentId(UUID(made)), return_url)
+        self.reserve.verification.require_to_book(client)
         wanted = upcoming(client, starts_at, length, self.clock.now())
         notes = text_with_lines("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)

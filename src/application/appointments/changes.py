@@ -37,6 +37,7 @@ from domain.outbox import MessageType
 from domain.payments import UNPAID
 from domain.text import text_with_lines
 from domain.time import Interval
+from domain.unverified_mail import AddressNotVerified, EmailVerification
 
 
 def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime) -> Interval:
@@ -55,6 +56,7 @@ class RescheduleAppointment:
 
     - The client can move it before its start, within the coach's hours. The coach and admins can move it to any free
       time.
+    - The operator may require that the e-mail address of a client who moves it is verified.
     - The length of a session with a price cannot change.
     - A move by the client does not increase the refund of a later cancellation. After a move by the coach or an admin
       the client can cancel for a full refund.
@@ -64,6 +66,7 @@ class RescheduleAppointment:
     raises: ClassVar[Errors] = (
         AppointmentNotFound,
         AppointmentChangeForbidden,
+        AddressNotVerified,
         CoachInactive,
         NotReschedulable,
         HasBegun,
@@ -76,6 +79,7 @@ class RescheduleAppointment:
     reader: AppointmentQueries
     wake_ups: WakeUps
     clock: Clock
+    verification: EmailVerification = EmailVerification.LIMITED
 
     async def __call__(
         self, user: User, appointment_id: AppointmentId, starts_at: datetime, length: timedelta | None
@@ -84,6 +88,8 @@ class RescheduleAppointment:
         view.require_participant(user, AppointmentChangeForbidden)
         if recorded_result() is not None:
             return view
+        if user.id == view.client_id:
+            self.verification.require_to_book(user)
         await self.busy_times.refresh(view.coach_uuid)
         now = self.clock.now()
         async with self.open_work() as work:

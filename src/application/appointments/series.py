@@ -24,6 +24,7 @@ from domain.ids import AppointmentId
 from domain.text import text_with_lines
 from domain.time import Interval
 from domain.unpaid_holds import TooManyUnpaidHolds
+from domain.unverified_mail import AddressNotVerified
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class BookSeries:
 
     - Every session starts at the same local time, also across daylight saving changes. The time zone is the coach's
       unless the request names another. The rule has an end, and at most 52 occurrences within five years.
+    - The operator may require that the client's e-mail address is verified.
     - All sessions are booked or none; on request, those that are available.
     - A series counts as one unpaid booking until all of its sessions are paid. Until then the client cannot book a
       second series with the same coach.
@@ -49,7 +51,14 @@ class BookSeries:
       unavailable or slow, can be requested later.
     """
 
-    raises: ClassVar[Errors] = (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SeriesRefused)
+    raises: ClassVar[Errors] = (
+        AddressNotVerified,
+        OnlyClientsBook,
+        CoachNotFound,
+        CoachInactive,
+        TooManyUnpaidHolds,
+        SeriesRefused,
+    )
 
     open_work: OpenUnitOfWork
     reserve: ReserveTime
@@ -76,6 +85,7 @@ class BookSeries:
         self.payment.require_allowed(return_url)
         if (made := recorded_result()) is not None:
             return await self._show(made, return_url)
+        self.reserve.verification.require_to_book(client)
         first = upcoming(client, starts_at, length, self.clock.now())
         notes = text_with_lines("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)

@@ -10,13 +10,14 @@ from application.outbox.ports import WakeUps
 from application.payments.checkout import OpenCheckout
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
-from domain.accounts import UserId
+from domain.accounts import User, UserId
 from domain.bookings import MAX_NOTES
 from domain.errors import Errors
 from domain.events import AlreadyBooked, EventCancelled, EventFull, EventId, EventNotFound, EventStarted
 from domain.ids import BookingRef
 from domain.text import text_with_lines
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits, TooManyUnpaidHolds
+from domain.unverified_mail import AddressNotVerified, EmailVerification
 
 # A seat can become free between the refusal and the query for its reason. Then the reservation is tried again, this
 # often.
@@ -36,6 +37,7 @@ class BookSeat:
     - The event's capacity is never exceeded, also with concurrent requests.
     - A person has at most one live booking of an event.
     - Events that are cancelled or have started cannot be booked.
+    - The operator may require that the person's e-mail address is verified.
     - The booking, its payment and its messages to the CRM and by e-mail are written in one transaction.
     - A free seat needs no payment. For any other the response has the payment link, unless payments are made on site.
     - The number of unpaid bookings of a person is limited. Paying or cancelling one allows another.
@@ -51,6 +53,7 @@ class BookSeat:
         EventStarted,
         AlreadyBooked,
         TooManyUnpaidHolds,
+        AddressNotVerified,
     )
 
     seats: SeatInventory
@@ -61,14 +64,16 @@ class BookSeat:
     clock: Clock
     request_id: Callable[[], str | None]
     hold_limits: HoldLimits = DEFAULT_LIMITS
+    verification: EmailVerification = EmailVerification.LIMITED
 
     async def __call__(
-        self, user_id: UserId, event_id: EventId, notes: str | None, *, return_url: str | None = None
+        self, user: User, event_id: EventId, notes: str | None, *, return_url: str | None = None
     ) -> NewBooking:
         """`return_url`: the allowed address that the buyer is redirected to after the checkout."""
+        self.verification.require_to_book(user)
         self.open_checkout.return_urls.require_allowed(return_url)
         notes = text_with_lines("notes", notes, at_most=MAX_NOTES) if notes is not None else None
-        reserved = await self._reserve(user_id, event_id, notes)
+        reserved = await self._reserve(user.id, event_id, notes)
         self.wake_ups.notify()
         return NewBooking(reserved, await self._payment_url(reserved, return_url))
 

@@ -47,6 +47,7 @@ from application.ports import Clock, Health, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import routes_for
+from domain.unverified_mail import EmailVerification
 from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
@@ -245,6 +246,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     dead_letters = PostgresDeadLetters(database, audit_trails(settings))
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
+    verification = EmailVerification(settings.email_verification)
     appointment = build_appointments(
         database,
         open_work,
@@ -254,6 +256,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         clock,
         default_currency=settings.default_currency,
         attachment_quota=attachment_quota(settings),
+        verification=verification,
     )
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
@@ -321,6 +324,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
             clock,
             current_request_id,
             money.hold_limits,
+            verification,
         ),
         cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
         cancel_participant=CancelParticipant(open_work, money.refunds, wake_ups, clock),

@@ -22,6 +22,7 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.attachments import AttachmentQuota
+from domain.unverified_mail import EmailVerification
 from infrastructure.container.calendars import Calendars
 from infrastructure.container.payments import Money
 from infrastructure.postgres.appointments.attachments import PostgresAttachmentQueries
@@ -72,11 +73,12 @@ def build_appointments(
     *,
     default_currency: str,
     attachment_quota: AttachmentQuota,
+    verification: EmailVerification = EmailVerification.LIMITED,
 ) -> Appointment:
     reader = PostgresAppointmentQueries(database)
     attachments = PostgresAttachmentQueries(database)
     busy_times: BusyTimes = calendars.busy_times
-    reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock, money.hold_limits)
+    reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock, money.hold_limits, verification)
     payment = AppointmentPayment(money.open_checkout, reader)
     cancel = CancelAppointment(open_work, money.refunds, wake_ups, clock)
     return Appointment(
@@ -86,7 +88,7 @@ def build_appointments(
         list_appointments=ListAppointments(reader),
         change_appointment_status=ChangeAppointmentStatus(open_work, cancel, reader, wake_ups, clock),
         cancel_appointment=cancel,
-        reschedule_appointment=RescheduleAppointment(open_work, busy_times, reader, wake_ups, clock),
+        reschedule_appointment=RescheduleAppointment(open_work, busy_times, reader, wake_ups, clock, verification),
         update_appointment_notes=UpdateAppointmentNotes(open_work, reader, clock),
         appointment_payment=payment,
         record_appointment_payment=RecordAppointmentPayment(money.record_offline_payment, reader),

@@ -61,7 +61,7 @@ async def book(
         case _:
             raise Invalid({"event_id": "Must not be given together with session_id"})
     require_one_seat(data.quantity)
-    new = await book_seat(actor.user.id, EventId(event_id), data.notes, return_url=data.return_url)
+    new = await book_seat(actor.user, EventId(event_id), data.notes, return_url=data.return_url)
     return JsonResponse(Booked(message, new.reserved.id), status_code=status)
 
 

@@ -154,7 +154,7 @@ async def create_booking(
     data: JSONBody[NewBookingRequest], actor: Inject[Actor], book_seat: Inject[BookSeat]
 ) -> BookingCreated:
     require_one_seat(data.quantity)
-    new = await book_seat(actor.user.id, EventId(data.event_id), data.notes, return_url=data.return_url)
+    new = await book_seat(actor.user, EventId(data.event_id), data.notes, return_url=data.return_url)
     return BookingCreated("Booking created successfully", _created(new), new.payment_url)
 
 
