@@ -313,7 +313,8 @@ async def test_event_created_during_deactivation_is_not_stored(
 
 async def test_concurrent_bookings_and_deactivation_leave_no_booking(harness: DeactivationHarness) -> None:
     event = await harness.john.creates_event(max_participants=60, price=30)
-    users = await many_users(harness.records, 30)
+    async with harness.parts.open_work() as work:
+        users = [await work.users.get(UserId(member.id)) for member in await many_users(harness.records, 30)]
     book = harness.parts.use_cases.book_seat
 
     async def deactivate_in_between() -> None:
@@ -324,7 +325,7 @@ async def test_concurrent_bookings_and_deactivation_leave_no_booking(harness: De
 
     outcomes = await asyncio.gather(
         deactivate_in_between(),
-        *(book(UserId(member.id), EventId(event["id"]), None) for member in users),
+        *(book(user, EventId(event["id"]), None) for user in users),
         return_exceptions=True,
     )
     assert len(outcomes) == 31

@@ -167,7 +167,7 @@ class AppHarness:
         if gateway != book.gateway.name:
             seats = PostgresSeatInventory(self.worker.database, gateway=gateway)
             book = replace(book, gateway=self.worker.money.gateways.named(gateway), seats=seats)
-        return await book(person.id, event_id, None)
+        return await book(person, event_id, None)
 
     async def paid(self, person: User, event_id: EventId) -> NewBooking:
         """A booking whose payment has come."""
