@@ -1,7 +1,6 @@
 """Mail to addresses that are not verified: how much, without what, and what is sent after the verification.
 
-Anybody can register any address. So mails to it are few, and have nothing in them that another person could read as a
-message of the person who registered it.
+Anyone can register any address. So mails to it are few, and have no links and longer texts of users.
 """
 
 from collections.abc import Mapping

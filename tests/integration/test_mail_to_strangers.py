@@ -1,4 +1,4 @@
-"""Mail to an address that somebody else has registered, over HTTP and to a real SMTP server: few mails, without the
+"""Mail to an address that another person has registered, over HTTP and to a real SMTP server: few mails, without the
 links and texts of that person, until the address is verified."""
 
 import re

@@ -112,7 +112,7 @@ class ReminderResults(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AddressOwner:
-    """`is_limited`: nobody has proven the address. `user_id`: the account with this address, if there is one."""
+    """`is_limited`: the address is not proven. `user_id`: the account with this address, if there is one."""
 
     is_limited: bool
     user_id: UserId | None

@@ -29,7 +29,7 @@ from domain.unverified_mail import (
 
 @dataclass(frozen=True, slots=True)
 class MailToUnverified:
-    """Sender of e-mails that limits those to addresses that nobody has proven.
+    """Sender of e-mails that limits those to addresses that are not proven.
 
     - Such an address gets at most `MAILS_TO_UNVERIFIED` mails in `PER`, from whatever accounts they come. A message
       counts once, also if it is tried again. The others are held until the address is verified.
