@@ -104,7 +104,7 @@ async def services(
 def harness(
     services: Services, crm: httpx.AsyncClient, mail_server: MailServer, emptied_database: asyncpg.Connection
 ) -> AppHarness:
-    people = People(services.api)
+    people = People(services.api, emptied_database)
     return AppHarness(people, services.api, crm, services.parts, services.settings, mail_server, emptied_database)
 
 
