@@ -105,7 +105,10 @@ def without_user_content(payload: Mapping[str, Any]) -> dict[str, Any]:
     changed = dict(payload)
     for part in ("event", "before", "booking", "coaching", *_PEOPLE):
         if isinstance(payload.get(part), dict):
-            changed[part] = {field: _shown(field, value) for field, value in payload[part].items()}
+            address = payload[part].get("email")
+            changed[part] = {
+                field: value if value == address else _shown(field, value) for field, value in payload[part].items()
+            }
     return changed
 
 

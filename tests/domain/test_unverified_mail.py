@@ -101,6 +101,11 @@ def test_titles_places_and_names_with_a_link_are_omitted(text: str) -> None:
     assert shown["user"]["email"] == "victim@example.com"
 
 
+def test_person_without_a_name_has_the_address_as_name() -> None:
+    person = {"name": "ada@example.com", "email": "ada@example.com"}
+    assert without_user_content({"person": person})["person"] == person
+
+
 @pytest.mark.parametrize("text", ["Yoga at 10.30", "Dr. Müller", "Level B1.2, e.g. for you", "7 a.m."])
 def test_usual_titles_stay(text: str) -> None:
     assert without_user_content({"event": {"title": text, "location": None}})["event"]["title"] == text
