@@ -55,6 +55,7 @@ NAMES = {
     "convene_outbox_oldest_seconds": {"destination"},
     "convene_outbox_late_seconds": {"destination"},
     "convene_outbox_dead": {"destination"},
+    "convene_outbox_held": {"destination"},
     "convene_destination_state": {"destination", "state"},
     "convene_delivery_attempts": {"destination", "result"},
     "convene_lease_rescues": {"destination"},
