@@ -30,7 +30,7 @@ from crm.api.openapi import show_asset, show_docs, show_document
 from crm.api.parts import PARTS, Parts
 from crm.api.security import bearer_guard
 from crm.api.webhook import list_webhooks, process_webhook, webhook
-from crm.database import VERSION_TABLE, Database, DatabaseUnavailable
+from crm.database import Database, DatabaseUnavailable
 from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
 from crm.delivery.email import EmailSender
 from crm.delivery.http import PAYMENT_REPORT, WebhookSender
@@ -40,6 +40,7 @@ from crm.metrics import Metrics
 from crm.notification_store import NotificationStore, mail_queue
 from crm.refused_webhooks import RefusedWebhooks
 from crm.retention import Retention
+from crm.schema_version import VERSION_TABLE
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages

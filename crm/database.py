@@ -3,10 +3,7 @@
 from servicekit.database import Connection, ConnectionPool, Timeouts
 from servicekit.pooler import DIRECT, Pooler
 
-__all__ = ["VERSION_TABLE", "Connection", "Database", "DatabaseUnavailable"]
-
-VERSION_TABLE = "crm_schema_version"
-"""Table with the version of the schema."""
+__all__ = ["Connection", "Database", "DatabaseUnavailable"]
 
 
 class DatabaseUnavailable(Exception):

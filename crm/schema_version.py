@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from crm.database import VERSION_TABLE
 from servicekit.schema_version import SchemaVersion
+
+VERSION_TABLE = "crm_schema_version"
+"""Table with the version of the schema."""
 
 SCHEMA_VERSION = SchemaVersion(
     Path(__file__).parent / "migrations" / "versions",

@@ -20,14 +20,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from servicekit.http_limits import (
-    MAX_FIELDS,
-    MAX_TARGET_BYTES,
-    RETRY_AFTER_SECONDS,
-    ConnectionGuard,
-    HttpLimits,
-    Phase,
-)
+from servicekit.http_connections import MAX_FIELDS, MAX_TARGET_BYTES, RETRY_AFTER_SECONDS, ConnectionGuard, Phase
+from servicekit.http_limits import HttpLimits
 
 UNREAD_SECONDS = 20
 """Seconds after which the kernel closes a connection whose peer acknowledges no sent data (on Linux)."""

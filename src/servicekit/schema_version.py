@@ -38,6 +38,11 @@ class SchemaFit:
         return self.found is not None and self.found >= self.needed and not self._too_new
 
     @property
+    def current(self) -> bool:
+        """Whether the database has the newest revision that this code knows: there is nothing to migrate."""
+        return self.found == self.needed
+
+    @property
     def newer(self) -> bool:
         return self.found is not None and self.found > self.needed
 

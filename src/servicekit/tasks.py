@@ -1,19 +1,13 @@
 """Asyncio tasks: supervision of those that run until the end of a process, and cancellation."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any
 
 import structlog
 
-TASK_ENDED = 70
-"""Exit status of a process that a task's end has ended (EX_SOFTWARE of sysexits.h)."""
-
 _log = structlog.get_logger(__name__)
-_exit_status = 0
 
 
 class LongLivedTasks:
@@ -58,18 +52,6 @@ class LongLivedTasks:
         self._ended.append(task.get_name())
         if len(self._ended) == 1:
             self._on_end()
-
-
-def end_process() -> None:
-    """Ends this process as SIGTERM does, but with the exit status `TASK_ENDED`."""
-    global _exit_status  # noqa: PLW0603
-    _exit_status = TASK_ENDED
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def exit_status() -> int:
-    """The exit status of this process after SIGTERM."""
-    return _exit_status
 
 
 async def cancel(tasks: Iterable["asyncio.Task[Any]"], *, again_after: float = 1) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 from jsonschema import Draft202012Validator, FormatChecker
 
-from crm.__main__ import DRAWING
 from crm.api import openapi
 from crm.app import create_app
+from crm.commands import DRAWING
 from crm.settings import load_settings
 
 FORMATS = FormatChecker(["date-time", "uuid"])

@@ -13,6 +13,7 @@ from infrastructure.embedded.errors import Unusable
 from interfaces.cli import COMMANDS
 from interfaces.cli.database_watch import report_until_usable
 from servicekit.migrations import MigrationBlocked
+from servicekit.schema_version import SchemaFit, SchemaVersion
 from tests.support.command import CONVENE, bare_environ, convene, convene_here
 from tests.support.servers import free_port, running_postgres, temporary_directory
 from tests.support.waiting import eventually
@@ -171,7 +172,11 @@ def test_migrate_reports_in_one_line_what_it_waited_for(tmp_path: Path, monkeypa
         report("waiting for another migration of this database, process 7")
         raise MigrationBlocked("process 7 has migrated this database for 1800 s: wait")
 
+    async def old_schema(_version: SchemaVersion, _dsn: str) -> SchemaFit:
+        return SchemaFit(found="0001", needed="0002")
+
     monkeypatch.setattr("infrastructure.postgres.migrations.upgrade", upgrade)
+    monkeypatch.setattr(SchemaVersion, "fit_of", old_schema)
     monkeypatch.setattr("infrastructure.external_servers.ensure_database", lambda _dsn, _setting: None)
     done = convene_here("migrate", cwd=tmp_path, environ=bare_environ(**COMPLETE))
     assert (done.returncode, done.stdout) == (1, "")

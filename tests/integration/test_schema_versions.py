@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from application.ports import PageRequest
-from crm.__main__ import StartError, _check_server
 from crm.schema_version import SCHEMA_VERSION as CRM_SCHEMA_VERSION
+from crm.server_check import StartError, check_server
 from domain.accounts import UserId
 from infrastructure.embedded.errors import Unusable
 from infrastructure.postgres.backfill import Backfill
@@ -90,13 +90,13 @@ async def test_crm_starts_only_with_a_schema_that_it_can_use(
     await database.execute("CREATE TABLE crm_schema_version (version_num text)")
     needed = CRM_SCHEMA_VERSION.needed
     await database.execute("INSERT INTO crm_schema_version VALUES ($1)", needed)
-    await _check_server(database_url, CRM_SCHEMA_VERSION)
+    await check_server(database_url, CRM_SCHEMA_VERSION)
     assert capsys.readouterr().err == ""
     await database.execute("UPDATE crm_schema_version SET version_num = '0001'")
     with pytest.raises(StartError, match=r"the schema is 0001.*run `convene migrate` or `python -m crm migrate`"):
-        await _check_server(database_url, CRM_SCHEMA_VERSION)
+        await check_server(database_url, CRM_SCHEMA_VERSION)
     await database.execute("UPDATE crm_schema_version SET version_num = '9001'")
-    await _check_server(database_url, CRM_SCHEMA_VERSION)
+    await check_server(database_url, CRM_SCHEMA_VERSION)
     assert f"newer than {needed} of this version" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 
 from infrastructure.embedded import EmbeddedPostgres
-from servicekit.tasks import TASK_ENDED
+from servicekit.process import TASK_ENDED
 from tests.support.callers import Address, Caller, request
 from tests.support.databases import a_database
 from tests.support.ending_task import FAULT

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
-from servicekit import http_limits
+from servicekit import http_connections
 from servicekit.http_limits import HttpLimits
 from servicekit.http_server import server_options
 from tests.support.http import serving
@@ -202,7 +202,7 @@ async def peer(shared: Site) -> AsyncIterator[Peer]:
 @pytest.fixture
 def young(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections may be closed to make room from the first moment on."""
-    monkeypatch.setattr(http_limits, "YOUNG_SECONDS", 0)
+    monkeypatch.setattr(http_connections, "YOUNG_SECONDS", 0)
 
 
 # Heads
@@ -383,7 +383,7 @@ async def test_trailers_are_limited(peer: Peer) -> None:
 async def test_rest_of_a_rejected_body_is_read_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_limits, "LINGER_SECONDS", 0.4)
+    monkeypatch.setattr(http_connections, "LINGER_SECONDS", 0.4)
     async with site(PATIENT) as here:
         sound, endless = await here.connect(), await here.connect()
         await sound.send(request("/refuses", "Content-Length: 200000", method="POST") + b"x" * 200_000)
@@ -476,7 +476,7 @@ async def test_over_the_connection_limit_only_probes_are_answered_and_others_get
 
 
 async def test_over_the_reserve_a_connection_is_rejected_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "RESERVED_CONNECTIONS", 1)
+    monkeypatch.setattr(http_connections, "RESERVED_CONNECTIONS", 1)
     async with site(PATIENT) as here:
         for _ in range(PATIENT.max_connections):
             await (await here.connect()).send(request("/slow"))

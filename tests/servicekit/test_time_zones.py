@@ -14,7 +14,7 @@ import tzdata  # type: ignore[import-untyped]
 import crm.__main__
 import crm.app
 import crm.settings
-from crm.__main__ import DRAWING
+from crm.commands import DRAWING
 from domain.availability import EVERY_DAY, Availability, zone_of
 from domain.errors import Invalid
 from domain.time import Interval

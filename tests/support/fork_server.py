@@ -32,7 +32,7 @@ CONVENE = Path(sys.executable).parent / "convene"
 MODULES = ("interfaces.cli", "crm", "crm.settings", "tests.support.")
 """What may be forked: the services, and those of the tests that are services with a fault."""
 
-IMPORTED = ("interfaces.http.app", "interfaces.workers.main", "interfaces.cli.server", "crm.__main__")
+IMPORTED = ("interfaces.http.app", "interfaces.workers.main", "interfaces.cli.server", "crm.serving", "crm.commands")
 _READ_AT_START = ("PYTHON", "LD_", "LC_", "TZ", "MALLOC_")
 """Beginnings of environment variables that are read while an interpreter starts or a library is imported."""
 _INDIFFERENT = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
@@ -287,7 +287,6 @@ def _main() -> None:
         import_module(name)
     _prepare_applications()
     assert "opentelemetry.sdk" not in sys.modules, "it reads the environment"
-    del sys.modules["crm.__main__"]  # A main module must be new to the interpreter.
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1, threading.enumerate()
@@ -319,8 +318,8 @@ def _run(module: str) -> None:
 
 def _prepare_applications() -> None:
     """Makes one of each, so that what applications of a kind have in common is there before the fork."""
-    from crm.__main__ import DRAWING
     from crm.app import create_app as create_crm
+    from crm.commands import DRAWING
     from crm.settings import load_settings as load_crm_settings
     from interfaces.http import app
     from tests.support import savings, shared_routes

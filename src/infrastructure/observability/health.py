@@ -6,7 +6,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
-from infrastructure.postgres.engine import VERSION_TABLE, Database
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.schema_version import VERSION_TABLE
 from servicekit.write_probe import WriteProbe
 
 

@@ -35,9 +35,6 @@ def storable(text: str, longest: int) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:longest]
 
 
-VERSION_TABLE = "alembic_version"
-"""Table with the version of the schema."""
-
 SERVER_SETTINGS = {
     "application_name": "convene",
     # Every statement here finds its rows by an index. A plan is kept for the life of its connection: one made while a

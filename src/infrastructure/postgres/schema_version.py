@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from infrastructure.postgres.engine import VERSION_TABLE
 from servicekit.schema_version import SchemaVersion
+
+VERSION_TABLE = "alembic_version"
+"""Table with the version of the schema."""
 
 SCHEMA_VERSION = SchemaVersion(Path(__file__).parent / "migrations" / "versions", VERSION_TABLE)

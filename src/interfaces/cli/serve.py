@@ -3,15 +3,17 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 import click
 
-from infrastructure.settings import load_settings
+from infrastructure.settings import Settings, load_settings
 from interfaces.cli.database_watch import start_database_watch
 from interfaces.cli.environment import command_environ, shared_metrics_directory
 from interfaces.cli.sockets import adopt, listen
+from servicekit.process import begin_start, complete_start, end_process, exit_status
 
 _PORT = click.IntRange(0, 65535)
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -37,13 +39,19 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
         return
     os.environ.update(environ)
     _exit_cleanly_on_sigterm()
+    begin_start()
 
     from interfaces.cli.server import http_limits, serve
     from interfaces.http.app import create_app
-    from servicekit.tasks import LongLivedTasks, end_process
+    from servicekit.tasks import LongLivedTasks
+
+    def make_app(draining: Callable[[], bool]) -> object:
+        app = create_app(settings, draining, LongLivedTasks(end_process))
+        complete_start()
+        return app
 
     served = serve(
-        lambda draining: create_app(settings, draining, LongLivedTasks(end_process)),
+        make_app,
         listener,
         drain=settings.drain_seconds,
         limits=http_limits(settings),
@@ -78,10 +86,17 @@ def worker() -> None:
     settings = load_settings(environ)
     os.environ.update(environ)
     _exit_cleanly_on_sigterm()
+    begin_start()
 
+    from infrastructure.container import DeliveryParts, build_deliveries
     from interfaces.workers.main import run
 
-    run(settings)
+    def build(settings: Settings) -> DeliveryParts:
+        parts = build_deliveries(settings)
+        complete_start()
+        return parts
+
+    run(settings, build)
 
 
 @click.command()
@@ -100,7 +115,6 @@ def crm(host: str, port: int, fd: int | None) -> NoReturn:
 def _exit_cleanly_on_sigterm() -> None:
     """Makes SIGTERM end the process with status 0 when the server has drained and raises the signal again, or with
     another status if a task of the process has ended it."""
-    from servicekit.tasks import exit_status
 
     def leave(_number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(exit_status())

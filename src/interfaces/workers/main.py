@@ -21,7 +21,8 @@ from interfaces.workers.arq_worker import ArqWorker
 from interfaces.workers.delivery import Deliveries
 from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask, run_task
 from servicekit.probes import ProcessMetrics, serve_probes
-from servicekit.tasks import LongLivedTasks, cancel, end_process, exit_status
+from servicekit.process import end_process, exit_status
+from servicekit.tasks import LongLivedTasks, cancel
 
 _log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 from litestar import Litestar
 from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
-from crm.__main__ import DRAWING as CRM_DRAWING
 from crm.app import create_app as create_crm
+from crm.commands import DRAWING as CRM_DRAWING
 from crm.settings import load_settings as load_crm_settings
 from tests.crm.description_checks import document as crm_document
 from tests.support.description_checks import app, document

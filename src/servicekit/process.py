@@ -1,0 +1,43 @@
+"""The start and the end of a process that serves. Imports nothing but the standard library."""
+
+import gc
+import os
+import signal
+import sys
+
+UNUSED = ("pygments", "rich", "watchfiles")
+"""Packages that structlog, httpx and uvicorn import where they are installed, for coloured output and for restarts when
+a file changes: 0.06 s of CPU and 4 MB of each process."""
+
+TASK_ENDED = 70
+"""Exit status of a process that a task's end has ended (EX_SOFTWARE of sysexits.h)."""
+
+_exit_status = 0
+
+
+def begin_start() -> None:
+    """Before a process imports its parts. Until `complete_start` no garbage is collected: nearly all that is imported
+    stays, and looking through it again and again took a sixth of the CPU of a start. Packages in `UNUSED` cannot be
+    imported from now on."""
+    gc.disable()
+    for name in UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # The import system takes None for a missing module.
+
+
+def complete_start() -> None:
+    """After the parts are made. Later collections leave out what there is now: looking through it would stop all
+    requests for 0.1 s."""
+    gc.freeze()
+    gc.enable()
+
+
+def end_process() -> None:
+    """Ends this process as SIGTERM does, but with the exit status `TASK_ENDED`."""
+    global _exit_status  # noqa: PLW0603
+    _exit_status = TASK_ENDED
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def exit_status() -> int:
+    """The exit status of this process after SIGTERM."""
+    return _exit_status
