@@ -9,10 +9,8 @@ from domain.accounts import Role, User, UserId
 from domain.events import EventDetails, EventType
 from domain.money import Money
 from domain.time import Interval
+from infrastructure.sample_login import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
 from infrastructure.settings import Settings, SettingsError
-
-FACILITATOR_EMAIL = "facilitator@example.com"
-FACILITATOR_PASSWORD = "password123"  # noqa: S105 (published, in contract C)
 
 
 async def load(settings: Settings) -> str:
@@ -20,7 +18,6 @@ async def load(settings: Settings) -> str:
     because its password is public."""
     if not settings.convene_embedded:
         raise SettingsError("The sample data has a published password: it is loaded by `convene up` only")
-    # Imported here, because `convene up` imports the login above and must not load these packages.
     from infrastructure import container
     from infrastructure.auth.passwords import Argon2Passwords
 

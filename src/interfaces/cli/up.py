@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from infrastructure.embedded.data_directory import owned, publish
 from infrastructure.embedded.log_files import LARGEST_LOG
 from infrastructure.embedded.secrets import kept_secrets
 from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
+from infrastructure.sample_login import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
 from infrastructure.settings import (
     SECRETS,
     Settings,
@@ -116,8 +117,6 @@ def _check_settings(plan: _Plan, given: Mapping[str, str]) -> None:
 
 def introduction(data: Path, environ: Mapping[str, str], given: Mapping[str, str], api: socket.socket) -> str:
     """The first steps for a new user of the system."""
-    from infrastructure.sample_data import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
-
     steps = [f"documentation at {_address(api)}/docs"]
     if environ["CONVENE_EMBEDDED"] == "1" and (data / SAMPLE_LOADED).exists():
         steps.append(f"sample login {FACILITATOR_EMAIL} with password {FACILITATOR_PASSWORD}")
@@ -220,20 +219,19 @@ def _run_to_end(command: str, plan: _Plan, environ: Mapping[str, str]) -> None:
 def _start_children(
     supervisor: Supervisor, plan: _Plan, environ: Mapping[str, str], api: socket.socket, crm: socket.socket
 ) -> None:
-    children = [
-        *((f"worker-{number}", (*_CLI, "worker"), None) for number in range(1, plan.workers + 1)),
-        ("crm", (*_CRM, "serve", "--fd", str(crm.fileno())), crm),
-        *(
-            (f"api-{number}", (*_CLI, "api", "--fd", str(api.fileno())), api)
-            for number in range(1, plan.api_workers + 1)
-        ),
-    ]
     # The API processes count together, the others by themselves.
     apart = {name: value for name, value in environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-    for name, argv, listener in children:
-        fds = (listener.fileno(),) if listener else ()
-        supervisor.start(Child(name, argv, environ if listener is api else apart, plan.log(name), fds))
+
+    def start(name: str, argv: Sequence[str], environ: Mapping[str, str], *fds: int) -> None:
+        supervisor.start(Child(name, [*argv, *map(str, fds)], environ, plan.log(name), fds))
+
+    for number in range(1, plan.api_workers + 1):
+        start(f"api-{number}", (*_CLI, "api", "--fd"), environ, api.fileno())
+    start("crm", (*_CRM, "serve", "--fd"), apart, crm.fileno())
     supervisor.wait_until(lambda: _answers(crm, "/"), 60, "CRM")
+    # On two cores the API, which is waited for, has one of them to itself.
+    for number in range(1, plan.workers + 1):
+        start(f"worker-{number}", (*_CLI, "worker"), apart)
     _print_line(f"CRM        {_address(crm)}")
     if environ["CRM_SERVICE_URL"].rstrip("/") != _address(crm):
         _print_line(f"           but bookings are delivered to {environ['CRM_SERVICE_URL']} (CRM_SERVICE_URL)")
