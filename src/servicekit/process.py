@@ -5,22 +5,24 @@ import os
 import signal
 import sys
 
-UNUSED = ("pygments", "rich", "watchfiles")
-"""Packages that structlog, httpx and uvicorn import where they are installed, for coloured output and for restarts when
-a file changes: 0.06 s of CPU and 4 MB of each process."""
-
 TASK_ENDED = 70
 """Exit status of a process that a task's end has ended (EX_SOFTWARE of sysexits.h)."""
+
+_UNUSED = ("pygments", "rich", "watchfiles")
+"""structlog, httpx and uvicorn import them for coloured output and for restarts when a file changes: 0.06 s of CPU and
+4 MB of each process."""
 
 _exit_status = 0
 
 
-def begin_start() -> None:
+def begin_start(*unused: str) -> None:
     """Before a process imports its parts. Until `complete_start` no garbage is collected: nearly all that is imported
-    stays, and looking through it again and again took a sixth of the CPU of a start. Packages in `UNUSED` cannot be
-    imported from now on."""
+    stays, and looking through it again and again took a sixth of the CPU of a start.
+
+    `unused`: packages that a library imports where they are installed, and that this process has no use for. From now
+    on they cannot be imported, which the library takes for not installed."""
     gc.disable()
-    for name in UNUSED:
+    for name in (*_UNUSED, *unused):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # The import system takes None for a missing module.
 
 

@@ -13,8 +13,14 @@ OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "jwt", "prometheus_
 OF_CRM = {"aiosmtplib", "asyncpg", "httpx", "jinja2", "litestar", "sqlalchemy", "structlog", "uvicorn"}
 OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "jinja2"}
 """Loaded by the API when a request needs them."""
+OF_SQLALCHEMY = {"advanced_alchemy", "sqlalchemy"}
 OF_TESTS = {"faker", "hypothesis", "icalendar", "polyfactory", "pytest"}
-BEGIN = "from servicekit.process import begin_start; begin_start()"
+BEGIN = "from servicekit.process import begin_start; begin_start({}); "
+BEGIN_USUAL, BEGIN_WORKER = BEGIN.format(""), BEGIN.format("'litestar'")
+SERVE_CRM = BEGIN_USUAL + (
+    "import os; os.environ |= {'CRM_DATABASE_URL': 'postgresql:///none', 'CRM_BEARER_TOKEN': 'none',"
+    " 'CONVENE_EMBEDDED': '1'}; from crm import serving; serving.served_app()"
+)
 
 HELP = (
     "import click; import interfaces.cli as c; [c.convene.get_command(click.Context(c.convene), n) for n in c.COMMANDS]"
@@ -36,18 +42,22 @@ NEVER_SERVING = NEVER | {"pygments", "rich", "watchfiles"}
         [
             ("import crm.__main__", NEVER | OF_MIGRATIONS | OF_API_AND_WORKER | OF_CRM - {"asyncpg", "httpx"}),
             (
-                f"{BEGIN}; import crm.serving",
-                NEVER_SERVING | OF_MIGRATIONS | OF_API_AND_WORKER - {"prometheus_client"},
+                SERVE_CRM,
+                # Litestar imports OpenTelemetry where it is installed.
+                NEVER_SERVING - {"opentelemetry"}
+                | OF_MIGRATIONS
+                | OF_SQLALCHEMY
+                | OF_API_AND_WORKER - {"prometheus_client"},
             ),
         ],
         [
-            (f"{BEGIN}; import interfaces.http.app", NEVER_SERVING | OF_MIGRATIONS | OF_WORKER | {"crm", "httpx"}),
+            (f"{BEGIN_USUAL}import interfaces.http.app", NEVER_SERVING | OF_MIGRATIONS | OF_WORKER | {"crm", "httpx"}),
             (f"import infrastructure.container as c; {BUILD}", OF_MIGRATIONS | OF_WORKER | {"crm", "httpx", "stripe"}),
         ],
         [
             (
-                f"{BEGIN}; import interfaces.workers.main",
-                NEVER_SERVING | OF_MIGRATIONS | {"aiohttp", "crm", "uvicorn", "websockets", "httptools"},
+                f"{BEGIN_WORKER}import interfaces.workers.main",
+                NEVER_SERVING | OF_MIGRATIONS | {"aiohttp", "crm", "litestar", "uvicorn", "websockets", "httptools"},
             )
         ],
     ],

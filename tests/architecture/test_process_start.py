@@ -16,12 +16,13 @@ from tests.support.settings import settings_for
 SCRIPT = """
 import gc
 from servicekit.process import begin_start, complete_start
-begin_start()
+begin_start("decimal")
 print(gc.isenabled())
-try:
-    import rich
-except ModuleNotFoundError as error:
-    print(error.name)
+for name in "rich", "decimal":
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        print(error.name)
 import structlog
 complete_start()
 print(gc.isenabled(), gc.get_freeze_count() > 1000)
@@ -30,7 +31,7 @@ print(gc.isenabled(), gc.get_freeze_count() > 1000)
 
 def test_nothing_is_collected_while_a_process_starts() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", SCRIPT], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "rich", "True", "True"]
+    assert done.stdout.split() == ["False", "rich", "decimal", "True", "True"]
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[str]:
     def step(name: str) -> Callable[..., Any]:
         return lambda *_arguments, **_named: said.append(name)
 
-    for module in (serve, crm_command):
+    for module in (serve, crm_command, serving):
         monkeypatch.setattr(module, "begin_start", step("begin"))
     for module in (serve, serving):
         monkeypatch.setattr(module, "complete_start", step("complete"))
@@ -51,7 +52,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[str]:
     monkeypatch.setattr(serve, "_exit_cleanly_on_sigterm", step("signals"))
     monkeypatch.setattr("interfaces.http.app.create_app", step("parts"))
     monkeypatch.setattr("infrastructure.container.build_deliveries", step("parts"), raising=False)
-    monkeypatch.setattr(serving, "create_app", step("parts"))
+    monkeypatch.setattr("crm.app.create_app", step("parts"))
     return said
 
 
@@ -85,4 +86,4 @@ def test_crm_collects_again_when_its_parts_are_made(steps: list[str], monkeypatc
     monkeypatch.setattr(serving, "serve", lambda *_arguments, **_named: serving.served_app())
     monkeypatch.setattr(crm_command, "_listener", lambda _options: None)
     crm_command._serve(settings, SimpleNamespace(workers=1))  # type: ignore[arg-type]
-    assert steps == ["begin", "parts", "complete"]
+    assert steps == ["begin", "begin", "parts", "complete"]

@@ -86,7 +86,7 @@ def worker() -> None:
     settings = load_settings(environ)
     os.environ.update(environ)
     _exit_cleanly_on_sigterm()
-    begin_start()
+    begin_start("litestar")  # imported by advanced-alchemy: 0.15 s of CPU and 8 MB
 
     from infrastructure.container import DeliveryParts, build_deliveries
     from interfaces.workers.main import run
