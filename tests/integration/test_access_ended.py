@@ -42,6 +42,7 @@ NO_CREDENTIALS = {
     "refunds": "who asked for money to be paid back",
     "reminders": "what a person is reminded of",
     "reviews": "what a person wrote",
+    "unverified_mails": "which mails an address was sent; the address is a hash",
 }
 """Tables that refer to a user or have a column that could be a secret, and give no access. With the reason."""
 

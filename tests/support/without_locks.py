@@ -33,7 +33,7 @@ def _arguments(work: Any, name: str) -> tuple[Any, ...]:
     """What a part of a unit of work is made of."""
     effects, audit = (work.messages, work.reminders), work.audit
     more = {
-        "users": (audit,),
+        "users": (work.messages, audit),
         "logins": (audit,),
         "appointments": (*effects, audit),
         "bookings": (*effects, audit),
