@@ -29,6 +29,8 @@ class AuditAction(StrEnum):
     ACCOUNT_DEACTIVATED = "account.deactivated"
     ACCOUNT_VERIFIED = "account.verified"
     EMAIL_CHANGED = "account.email_changed"
+    ACCOUNT_EXPORTED = "account.exported"
+    """What is stored about the account."""
     IDENTITY_CHANGED = "account.identity_changed"
     ROLE_CHANGED = "account.role_changed"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (an action)

@@ -203,10 +203,10 @@ class ConnectionPool:
                     self._released()
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
-        """A connection whose statements all read the state of one moment."""
+    async def snapshot(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """As `connection`; its statements all read the state of one moment."""
         async with (
-            self.connection() as connection,
+            self.connection(seconds) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection

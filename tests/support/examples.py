@@ -124,6 +124,7 @@ async def _accounts(call: Recorder, database_url: str) -> tuple[str, str]:
         "updateProfile", ada_token, {"name": "Ada Lovelace", "phone": "+91 98765 43210", "timezone": "Asia/Kolkata"}
     )
     await call("getProfile", ada_token)
+    await call("exportProfile", ada_token)
     await call("resendVerification", ada_token)
     await call("verifyEmail", body={"token": await _mailed_token(database_url, "verify_email")})
     return ada_token, (await call("logIn", body=john))["access_token"]

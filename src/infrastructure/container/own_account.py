@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from application.accounts.email_change import ChangeEmail, RequestEmailChange, UndoEmailChange
+from application.accounts.export import ExportAccount
 from application.accounts.owner import ConfirmOwner
 from application.accounts.password_guesses import PasswordGuesses
 from application.accounts.ports import PasswordHasher
@@ -14,6 +15,7 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from infrastructure.container.foundation import request_tokens
+from infrastructure.postgres.accounts.personal_data_queries import PostgresPersonalData
 from infrastructure.postgres.accounts.sessions import PostgresSessionQueries
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
@@ -22,6 +24,7 @@ from infrastructure.settings import Settings
 @dataclass(frozen=True, slots=True)
 class OwnAccount:
     update_profile: UpdateProfile
+    export_account: ExportAccount
     verify_email: VerifyEmail
     resend_verification: ResendVerification
     list_sessions: ListSessions
@@ -43,6 +46,7 @@ def build_own_account(
     limiter = guesses.limiter
     return OwnAccount(
         update_profile=UpdateProfile(open_work),
+        export_account=ExportAccount(open_work, PostgresPersonalData(database), limiter),
         verify_email=VerifyEmail(open_work, limiter, clock),
         resend_verification=ResendVerification(open_work, limiter, wake_ups),
         list_sessions=ListSessions(

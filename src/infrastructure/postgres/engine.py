@@ -158,9 +158,10 @@ class Database:
         """As `connection`, for at most `seconds` instead of the total of the timeouts. Each statement has its limit."""
         return self._pool.connection(seconds)
 
-    def snapshot(self) -> contextlib.AbstractAsyncContextManager[Connection]:
-        """A connection whose statements all read the state of one moment. Raises `Unavailable`."""
-        return self._pool.snapshot()
+    def snapshot(self, seconds: float | None = None) -> contextlib.AbstractAsyncContextManager[Connection]:
+        """A connection whose statements all read the state of one moment, for at most `seconds`, by default the total
+        of the timeouts. Raises `Unavailable`."""
+        return self._pool.snapshot(seconds)
 
     async def close(self) -> None:
         await self._pool.close()
