@@ -129,7 +129,7 @@ def test_units_and_manifests_set_only_settings() -> None:
     settings = next(each for each in documents() if each["kind"] == "ConfigMap")
     named |= set(settings["data"])
     named |= set(re.findall(r"--from-literal=(\w+)=", (OPS / "kubernetes" / "settings.yaml").read_text()))
-    assert named <= SETTINGS
+    assert named <= SETTINGS | {"BACKUP_PASSPHRASE", "BACKUP_PASSPHRASE_FILE"}
 
 
 def documents() -> Iterator[dict[str, Any]]:
@@ -172,11 +172,13 @@ def test_containers_start_commands_that_exist_and_are_probed() -> None:
         assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
 
 
-def test_migration_is_a_job_of_the_same_image() -> None:
+def test_migration_and_backup_are_jobs_of_the_same_image() -> None:
     (job,) = (each for each in documents() if each["kind"] == "Job")
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    check_command(container["args"])
-    images = {each["spec"]["template"]["spec"]["containers"][0]["image"] for each in [job, *workloads().values()]}
+    (cron_job,) = (each for each in documents() if each["kind"] == "CronJob")
+    pods = [each["spec"]["template"]["spec"] for each in [job, cron_job["spec"]["jobTemplate"], *workloads().values()]]
+    for pod in pods:
+        check_command(pod["containers"][0]["args"])
+    images = {pod["containers"][0]["image"] for pod in pods}
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert images == {f"registry.example.com/convene:{version[1]}"}

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -348,6 +349,19 @@ async def test_failed_backup_leaves_no_directory(
     assert "new.partial is left of an interrupted backup: delete it" in await refused()
     (tmp_path / "new").mkdir()
     assert "new exists: give the name of a new directory" in await refused()
+
+
+async def test_nightly_backup_is_named_by_its_time_and_replaces_older_ones(old_place: Place, tmp_path: Path) -> None:
+    old = tmp_path / "2020-01-01T030000Z"
+    old.mkdir()
+    (old / "manifest.json").touch()
+    status, out, error = await run_convene("backup", ".", "--keep", "1", cwd=tmp_path, **SECRETS, **old_place.environ)
+    assert (status, error) == (0, ""), error
+    assert "deleted: 2020-01-01T030000Z\n" in out
+    (made,) = await asyncio.to_thread(os.listdir, tmp_path)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d{6}Z", made)
+    assert f"{made}: " in out
+    assert await asyncio.to_thread((tmp_path / made / "manifest.json").stat)
 
 
 def _full_disk(_path: Path) -> Any:

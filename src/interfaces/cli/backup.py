@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -36,21 +37,29 @@ DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type
 @click.command()
 @DIRECTORY
 @PASSPHRASE_FILE
-def backup(directory: Path, passphrase_file: Path | None) -> None:
+@click.option(
+    "--keep",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Name the backup by its time, inside DIR, and keep the N newest ones there: for a nightly job.",
+)
+def backup(directory: Path, passphrase_file: Path | None, keep: int | None) -> None:
     """Copy both databases, mail files and the secrets to the new directory DIR, while the system runs.
 
     The secrets (such as TOKEN_ENCRYPTION_KEYS) are encrypted with a passphrase. Without CRM_DATABASE_URL the database
     of the CRM is not copied. `convene restore` reads the backup.
     """
     from infrastructure.backup.making import make_backup
+    from infrastructure.backup.rotation import delete_outdated, named_by
 
     environ = command_environ()
     booking, crm = load_direct_database_url(environ), load_direct_crm_database_url(environ)
     secrets = given_secrets(environ)
     passphrase = read_passphrase(passphrase_file, environ, confirm=True)
-    started = time.monotonic()
+    started, now = time.monotonic(), datetime.now(UTC)
+    target = directory.absolute() if keep is None else directory.absolute() / named_by(now)
     manifest = make_backup(
-        directory.absolute(),
+        target,
         booking=booking,
         crm=crm,
         mail=data_directory() / "mail",
@@ -65,7 +74,11 @@ def backup(directory: Path, passphrase_file: Path | None) -> None:
             click.echo(f"{name} database: {len(database.tables)} tables, {database.rows:,} rows")
     click.echo(f"secrets: {', '.join(sorted(secrets)) or 'none are set'}")
     size = sum(file.bytes for file in manifest.files())
-    click.echo(f"{directory}: {size / 1_000_000:,.1f} MB in {time.monotonic() - started:.0f} s")
+    shown = directory if keep is None else directory / target.name
+    click.echo(f"{shown}: {size / 1_000_000:,.1f} MB in {time.monotonic() - started:.0f} s")
+    if keep is not None:
+        for name in delete_outdated(target.parent, now, keep=keep):
+            click.echo(f"deleted: {name}")
 
 
 def given_secrets(environ: Mapping[str, str]) -> dict[str, str]:
