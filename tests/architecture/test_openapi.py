@@ -87,8 +87,8 @@ def test_every_answer_and_body_has_a_valid_example(described: Described) -> None
             assert location["example"].startswith("https://"), f"{name}: run `python -m tests.support.examples`"
             continue
         if "application/json" not in content:
-            other = {"multipart/form-data", "application/octet-stream", "text/calendar", "text/event-stream"}
-            assert content.keys() <= other, name
+            files = {"application/octet-stream", "application/zip", "text/calendar"}
+            assert content.keys() <= files | {"multipart/form-data", "text/event-stream"}, name
             continue
         shown = bodies(content)
         assert shown, f"{name} has no example: run `python -m tests.support.examples`"
