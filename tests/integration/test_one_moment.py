@@ -126,7 +126,7 @@ async def test_control_without_a_snapshot(opened: Database, database: asyncpg.Co
     """Negative control: the changes are committed between the statements."""
     await database.execute(_ENQUEUE)
     message_id = await database.fetchval("SELECT id FROM outbox")
-    opened.snapshot = lambda _seconds=None: opened.connection()  # type: ignore[method-assign]
+    opened.snapshot = lambda seconds=None: opened.connection()  # type: ignore[method-assign]
     shown = await PostgresDeadLetters(followed(opened, lambda: database.execute(_ATTEMPT, message_id))).show(message_id)
     assert shown.message.attempts < len(shown.attempts_made)
 
