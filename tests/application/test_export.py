@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from application.accounts.export import EXPORTS_PER_ACCOUNT, Archive, ExportAccount
+from application.accounts.export import EXPORTS_PER_ACCOUNT, ExportAccount
+from application.accounts.ports import Archive
 from application.accounts.sessions import Actor
 from domain.accounts import UserId
 from domain.audit import AuditAction, Audited, AuditedKind

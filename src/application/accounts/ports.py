@@ -1,6 +1,6 @@
 """Ports of accounts: repositories, passwords, tokens, external identities."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -247,4 +247,24 @@ class GuessedAccounts(Protocol):
     async def find(self, email: str, network: bytes, *, since: datetime) -> tuple[Credentials | None, bool]:
         """The account with this e-mail, and whether this network has logged in to it since then. One query in either
         case, so that the time does not reveal accounts."""
+        ...
+
+
+class Archive(Protocol):
+    """Receives an export."""
+
+    async def add_records(self, section: str, records: Sequence[str]) -> None:
+        """Records of a section, each as a JSON object. A long section comes in several parts, without others between
+        them; one without records in one empty part."""
+        ...
+
+    async def add_file(self, name: str, content: bytes) -> None:
+        """A file that the account has uploaded. `name` occurs once."""
+        ...
+
+
+class PersonalData(Protocol):
+    async def export(self, user_id: UserId, archive: Archive) -> None:
+        """Adds all that is stored about an account, as of one moment. Data of other people is left out, as are secrets
+        and their hashes. Raises `Unavailable`, also when it takes too long."""
         ...

@@ -1,9 +1,9 @@
 """`convene backup`: copies of both databases, of mail files and of the secrets."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -49,6 +49,7 @@ def backup(directory: Path, passphrase_file: Path | None, keep: int | None) -> N
     The secrets (such as TOKEN_ENCRYPTION_KEYS) are encrypted with a passphrase. Without CRM_DATABASE_URL the database
     of the CRM is not copied. `convene restore` reads the backup.
     """
+    from infrastructure.backup.dump import server_time
     from infrastructure.backup.making import make_backup
     from infrastructure.backup.rotation import delete_outdated, named_by
 
@@ -56,7 +57,8 @@ def backup(directory: Path, passphrase_file: Path | None, keep: int | None) -> N
     booking, crm = load_direct_database_url(environ), load_direct_crm_database_url(environ)
     secrets = given_secrets(environ)
     passphrase = read_passphrase(passphrase_file, environ, confirm=True)
-    started, now = time.monotonic(), datetime.now(UTC)
+    started = time.monotonic()
+    now = asyncio.run(server_time(booking))
     target = directory.absolute() if keep is None else directory.absolute() / named_by(now)
     manifest = make_backup(
         target,
