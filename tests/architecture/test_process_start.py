@@ -1,5 +1,6 @@
 """The garbage collector while a process starts: off before the imports, on again once the parts are made."""
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,33 @@ print(gc.isenabled(), gc.get_freeze_count() > 1000)
 def test_nothing_is_collected_while_a_process_starts() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "rich", "decimal", "True", "True"]
+
+
+# The second block of a size is the one that glibc keeps.
+FREED = """
+import ctypes, sys
+from pathlib import Path
+from servicekit.process import begin_start
+if sys.argv[1:]:
+    begin_start()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+for _ in range(2):
+    block = libc.malloc(20 << 20)
+    ctypes.memset(block, 1, 20 << 20)
+    libc.free(block)
+print(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+def test_memory_of_a_password_hash_is_given_back() -> None:
+    def resident(*arguments: str) -> int:
+        argv = [sys.executable, "-P", "-c", FREED, *arguments]
+        return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+
+    assert resident("begin") < resident() - 15_000
 
 
 @pytest.fixture
