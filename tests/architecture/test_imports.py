@@ -14,6 +14,8 @@ OF_CRM = {"aiosmtplib", "asyncpg", "httpx", "jinja2", "litestar", "sqlalchemy", 
 OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "jinja2"}
 """Loaded by the API when a request needs them."""
 OF_SQLALCHEMY = {"advanced_alchemy", "sqlalchemy"}
+OF_OTHERS = {"aiohttp", "crm", "httptools", "jwt", "litestar", "uvicorn", "websockets"}
+"""What a worker does without."""
 OF_TESTS = {"faker", "hypothesis", "icalendar", "polyfactory", "pytest"}
 BEGIN = "from servicekit.process import begin_start; begin_start({}); "
 BEGIN_USUAL, BEGIN_WORKER = BEGIN.format(""), BEGIN.format("'litestar'")
@@ -28,6 +30,10 @@ HELP = (
 BUILD = (
     "from interfaces.cli.openapi import DRAWING; from infrastructure.settings import load_settings;"
     " from interfaces.http.app import assemble; assemble(c.build(load_settings(DRAWING)))"
+)
+BUILD_DELIVERIES = (
+    "from interfaces.cli.openapi import DRAWING; from infrastructure.settings import load_settings;"
+    " from infrastructure.container import build_deliveries; build_deliveries(load_settings(DRAWING))"
 )
 NEVER = BY_SETTING | OF_TESTS
 NEVER_SERVING = NEVER | {"pygments", "rich", "watchfiles"}
@@ -56,8 +62,8 @@ NEVER_SERVING = NEVER | {"pygments", "rich", "watchfiles"}
         ],
         [
             (
-                f"{BEGIN_WORKER}import interfaces.workers.main",
-                NEVER_SERVING | OF_MIGRATIONS | {"aiohttp", "crm", "litestar", "uvicorn", "websockets", "httptools"},
+                f"{BEGIN_WORKER}import interfaces.workers.main; {BUILD_DELIVERIES}",
+                NEVER_SERVING | OF_MIGRATIONS | OF_OTHERS,
             )
         ],
     ],

@@ -6,12 +6,12 @@ its key is unknown. Random nonces are safe for 2^32 secrets of one key (NIST SP 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _VERSION = b"\x01"
 _ID_BYTES, _NONCE_BYTES = 8, 12
@@ -25,12 +25,21 @@ class SealBroken(Exception):
 
 class SecretBox:
     """Encrypts with the first of `keys` and decrypts with all of them. A key is a text of any length; its strength is
-    its entropy."""
+    its entropy. The package `cryptography`, 10 MB of a process, is imported for the first secret."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        made = [_derive(key) for key in keys]
-        self._ciphers = {key_id: AESGCM(key) for key_id, key in made}
-        self._sealing = made[0][0] if made else None
+        self._keys = keys
+
+    @cached_property
+    def _ciphers(self) -> Mapping[bytes, "AESGCM"]:
+        """By the id of the key. The first one encrypts."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return {key_id: AESGCM(key) for key_id, key in map(_derive, self._keys)}
+
+    @property
+    def _sealing(self) -> bytes | None:
+        return next(iter(self._ciphers), None)
 
     def seal(self, secret: bytes, place: str) -> bytes:
         if self._sealing is None:
@@ -40,6 +49,8 @@ class SecretBox:
 
     def open(self, sealed: bytes, place: str) -> bytes:
         """Raises `SealBroken`."""
+        from cryptography.exceptions import InvalidTag
+
         head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
         cipher = self._ciphers.get(head[len(_VERSION) :])
         if cipher is None or not head.startswith(_VERSION):
@@ -56,5 +67,8 @@ class SecretBox:
 
 def _derive(key: str) -> tuple[bytes, bytes]:
     """The id of the key, which does not reveal it, and the key of the cipher."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     made = HKDF(SHA256(), length=_ID_BYTES + _KEY_BYTES, salt=None, info=b"convene secret box").derive(key.encode())
     return made[:_ID_BYTES], made[_ID_BYTES:]

@@ -48,8 +48,6 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import routes_for
 from domain.unverified_mail import EmailVerification
-from infrastructure.auth.google_oidc import GoogleOidc
-from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.auth.passwords import Argon2Passwords
 from infrastructure.container.appointments import Appointment, build_appointments
@@ -95,6 +93,7 @@ from servicekit.tasks import LongLivedTasks
 from servicekit.time_zones import use_newest_time_zones
 
 if TYPE_CHECKING:
+    from infrastructure.auth.google_oidc import GoogleOidc
     from infrastructure.container.delivery import DeliveryParts, build_deliveries
 else:
 
@@ -178,7 +177,7 @@ class Container:
     redis: Redis
     open_work: OpenUnitOfWork
     wake_ups: RedisWakeUps
-    google: GoogleOidc | None
+    google: "GoogleOidc | None"
     gateways: GatewayRegistry
     use_cases: UseCases
     own_account: OwnAccount
@@ -217,6 +216,9 @@ class Container:
 
 def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: LongLivedTasks | None = None) -> Container:
     """Opens no connections: they are opened on first use. `tasks` supervises the tasks that run until the end."""
+    # Here, for the worker does without: with `cryptography` 10 MB of a process.
+    from infrastructure.auth.jwt import JsonWebTokens
+
     tasks = tasks or LongLivedTasks()
     use_newest_time_zones()
     metrics = Metrics()
@@ -387,9 +389,11 @@ def _answer_once(settings: Settings, database: Database, limiter: RateLimiter) -
     return AnswerOnce(PostgresIdempotencyKeys(database), derived_key(settings, b"idempotency keys"), limiter)
 
 
-def _google(settings: Settings, clock: Clock) -> GoogleOidc | None:
+def _google(settings: Settings, clock: Clock) -> "GoogleOidc | None":
     if settings.google_client_id is None or settings.google_client_secret is None:
         return None
+    from infrastructure.auth.google_oidc import GoogleOidc
+
     connection = ProviderConnection()
     server = AuthorizationServer(
         connection,
