@@ -119,6 +119,30 @@ NOT_TO_CLIENTS = frozenset({MessageType.DISPUTE_OPENED, MessageType.DISPUTE_WON,
 """Types without a mail to the client. The coach of an appointment gets a mail; the facilitator of an event is mailed by
 the CRM."""
 
+TO_FACILITATORS = frozenset(
+    {
+        MessageType.BOOKING_CREATED,
+        MessageType.BOOKING_CANCELLED,
+        MessageType.PAYMENT_COMPLETED,
+        MessageType.PAYMENT_FAILED,
+        MessageType.BOOKING_REFUNDED,
+        MessageType.DISPUTE_OPENED,
+        MessageType.DISPUTE_WON,
+        MessageType.DISPUTE_LOST,
+        MessageType.EVENT_CANCELLED,
+    }
+)
+"""Types about events that the facilitator is mailed: by the CRM, or from here if mail to the facilitator's address is
+limited, so that one place counts the mails to an address."""
+
+
+def mails_facilitator(message_type: MessageType, reason: str | None) -> bool:
+    """Bookings that are cancelled with their event get one mail, about the event."""
+    return message_type in TO_FACILITATORS and not (
+        message_type is MessageType.BOOKING_CANCELLED and reason == MessageType.EVENT_CANCELLED
+    )
+
+
 ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
 SENT_AGAIN = frozenset({Destination.CRM})

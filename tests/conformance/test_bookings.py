@@ -363,3 +363,24 @@ async def test_cancelled_event_withdraws_its_invitations(adapters: BookingAdapte
     async with adapters.open_work() as work:
         withdrawn = await work.invitations.get(invitation.id)
     assert (withdrawn.status, withdrawn.answered_at) == (InvitationStatus.WITHDRAWN, NOW)
+
+
+async def test_facilitator_with_limited_mail_is_mailed_from_here(adapters: BookingAdapters) -> None:
+    """The CRM mails those whose address is verified."""
+    verified, event = await adapters.person(Role.FACILITATOR), await adapters.event()
+    async with adapters.changing() as work:
+        await work.users.save(replace(verified, is_verified=True))
+    for host, expected in (
+        (event, [(MessageType.BOOKING_CREATED, Destination.EMAIL)]),
+        (await adapters.event(facilitator=verified), []),
+    ):
+        booked = await adapters.booked(host)
+        assert await adapters.messages(f"booking:{booked.id}") == to(MessageType.BOOKING_CREATED, *SUBSCRIBERS)
+        key = f"booking:{booked.id}:facilitator"
+        assert await adapters.messages(key) == expected
+        async with adapters.changing() as work:
+            booking = await work.bookings.get(booked.id)
+            starts_at = host.details.interval.starts_at
+            await work.bookings.save(booking.cancelled(NOW, event_starts_at=starts_at, by=booking.user_id))
+        cancelled = [(MessageType.BOOKING_CANCELLED, Destination.EMAIL)] if expected else []
+        assert await adapters.messages(key) == [*expected, *cancelled]

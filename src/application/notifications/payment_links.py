@@ -65,7 +65,7 @@ class MailWithPaymentLinks:
 def _held(payload: dict[str, Any]) -> tuple[PayableRef, datetime] | None:
     """The booking that the recipient has to pay, and the end of its hold; None for every other mail."""
     about = payload.get("coaching") or payload.get("booking")
-    if about is None or payload.get("recipient") == "coach":
+    if about is None or payload.get("recipient") in {"coach", "facilitator"}:
         return None
     until = about.get("hold_until")
     if until is None or about["payment_status"] not in UNPAID or about["status"] == "cancelled":

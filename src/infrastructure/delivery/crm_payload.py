@@ -11,7 +11,7 @@ from infrastructure.delivery.appointment_payloads import (
     is_about_appointment,
     read_appointment,
 )
-from infrastructure.delivery.payloads import Payload, Person, read_payload, zulu
+from infrastructure.delivery.payloads import FacilitatorPayload, Payload, Person, read_payload, zulu
 from servicekit.date_range import is_enterable
 
 
@@ -20,6 +20,7 @@ def to_payload(message: Message) -> dict[str, Any]:
 
 
 def _booking_payload(message: Message) -> dict[str, Any]:
+    """The CRM mails the facilitator, unless mail to the address is limited."""
     payload = read_payload(message)
     booking = payload.booking
     return {
@@ -30,7 +31,8 @@ def _booking_payload(message: Message) -> dict[str, Any]:
         "user": payload.user and _person(payload.user),
         "event": _event(payload),
         "facilitator_id": payload.facilitator.id,
-        "facilitator": _facilitator(payload.facilitator),
+        "facilitator": _facilitator(payload.facilitator) | _verified(payload.facilitator),
+        **({"email_facilitator": False} if payload.facilitator.mail_limited else {}),
         "status": booking and booking.status,
         "payment_status": booking and booking.payment_status,
         "dispute": booking and booking.dispute,
@@ -97,6 +99,10 @@ def _person(person: Person | Participant) -> dict[str, Any]:
 def _facilitator(person: Person | Participant) -> dict[str, Any]:
     """With the IANA name of the facilitator's time zone, if known."""
     return _person(person) | ({"timezone": person.timezone} if person.timezone else {})
+
+
+def _verified(person: FacilitatorPayload) -> dict[str, Any]:
+    return {} if person.is_verified is None else {"is_verified": person.is_verified}
 
 
 def _event(payload: Payload) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Raises `msgspec.ValidationError` for a payload of another shape.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -41,6 +41,13 @@ class Person(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         make_readable(self, ["name"])
+
+
+class FacilitatorPayload(Person, frozen=True):
+    """`mail_limited`: mail to the address is limited, so the CRM sends none. Older messages have neither."""
+
+    is_verified: bool | None = None
+    mail_limited: bool = False
 
 
 class BookingPayload(msgspec.Struct, frozen=True):
@@ -161,7 +168,7 @@ class Payload(msgspec.Struct, frozen=True):
     booking: BookingPayload | None
     user: Person | None
     event: EventPayload
-    facilitator: Person
+    facilitator: FacilitatorPayload
     reason: str | None
     money: MoneyPayload | None = None
     payment: PaymentPayload | None = None
@@ -172,6 +179,8 @@ class Payload(msgspec.Struct, frozen=True):
     invitation: InvitationPayload | None = None
     payment_url: str | None = None
     """The payment link, if it is known at send time."""
+    recipient: Literal["facilitator"] | None = None
+    """Of a mail to the facilitator; by default it goes to the user."""
 
     @property
     def join_link(self) -> str | None:

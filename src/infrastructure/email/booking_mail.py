@@ -12,6 +12,7 @@ from infrastructure.email.content import (
     shortened,
 )
 from infrastructure.email.copy.bookings import booking_copy, button, details, event_details
+from infrastructure.email.facilitator_mail import facilitator_email
 from infrastructure.icalendar.components import Attendee, Entry, Method, Organizer, Status, booking_uid, described
 from servicekit.text import isolated
 
@@ -19,6 +20,8 @@ from servicekit.text import isolated
 def booking_email(message: Message, identity: SenderIdentity) -> EmailContent:
     """Raises `Unmailable`."""
     payload = read_payload(message)
+    if payload.recipient is not None:
+        return facilitator_email(message, payload)
     if payload.written is not None and payload.booking is not None and payload.user is not None:
         return _participant_email(payload.written, payload, payload.booking, payload.user, identity)
     copy = booking_copy(message.message_type, payload, payload.booking) if payload.booking else None

@@ -14,7 +14,7 @@ from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId, BookingRef
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import ALWAYS_SERVED, NOT_TO_CLIENTS, Destination, MessageType, Routes, routes_for
+from domain.outbox import ALWAYS_SERVED, NOT_TO_CLIENTS, Destination, MessageType, Routes, mails_facilitator, routes_for
 from domain.participant_messages import ParticipantMessage
 from domain.payments import UNPAID, Payment
 from domain.time import Interval
@@ -26,6 +26,7 @@ from tests.support.memory.rows import (
     booking_in,
     bookings_of,
     connections_in,
+    event_in,
     payments_in,
     user_in,
 )
@@ -52,15 +53,20 @@ class MemoryMessages:
         for destination in self._routes[message_type]:
             if destination not in among:
                 continue
-            add_to_outbox(
-                self._transaction.store,
-                self._transaction.tables,
-                destination=destination,
-                ordering_key=ordering_key,
-                message_type=message_type,
-                payload=payload,
-                now=self._clock.now(),
-            )
+            self._add(destination, message_type, ordering_key, payload)
+
+    def _add(
+        self, destination: Destination, message_type: MessageType, ordering_key: str, payload: dict[str, Any]
+    ) -> None:
+        add_to_outbox(
+            self._transaction.store,
+            self._transaction.tables,
+            destination=destination,
+            ordering_key=ordering_key,
+            message_type=message_type,
+            payload=payload,
+            now=self._clock.now(),
+        )
 
     async def release_held(self, address: str) -> None:
         release_held(self._transaction.tables, {address}, self._clock.now())
@@ -81,6 +87,8 @@ class MemoryMessages:
             not_mailed = {Destination.EMAIL} if message_type in NOT_TO_CLIENTS else set()
             key, among = f"booking:{booking_id}", set(Destination) - not_mailed
             self._enqueue(message_type, key, among, **state, money=money, **more)
+            if mails_facilitator(message_type, reason):
+                self._enqueue_for_facilitator(message_type, key, booking.event_id, **state, money=money, **more)
 
     async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
         await self.enqueue_for_bookings(MessageType.BOOKING_REFUNDED, [booking_id], reason=reason, money=money)
@@ -142,6 +150,15 @@ class MemoryMessages:
 
     async def enqueue_for_event(self, message_type: MessageType, event_id: EventId) -> None:
         self.enqueue(message_type, f"event:{event_id}")
+        if mails_facilitator(message_type, None):
+            self._enqueue_for_facilitator(message_type, f"event:{event_id}", event_id)
+
+    def _enqueue_for_facilitator(self, message_type: MessageType, key: str, event_id: EventId, **payload: Any) -> None:
+        """If mail to the address is limited: the CRM mails the others."""
+        tables = self._transaction.tables
+        facilitator = user_in(tables, event_in(tables, event_id).facilitator_id)
+        if facilitator.id in tables.of("limited_accounts") and not facilitator.is_verified:
+            self._add(Destination.EMAIL, message_type, f"{key}:facilitator", payload | {"recipient": "facilitator"})
 
     async def enqueue_checkout_close(self, payment: Payment) -> None:
         self.enqueue(MessageType.CHECKOUT_ENDED, f"payment:{payment.id}", payment_id=str(payment.id))

@@ -80,14 +80,17 @@ def follow_ups(
     RETURNING id, booking_id
 ), enqueued AS (
     INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-    SELECT d.name, s.lane, '{MessageType.BOOKING_CREATED}', s.snapshot, s.request_id, s.occurred_at
+    SELECT d.name, s.lane || {payloads.FOR_RECIPIENT}, '{MessageType.BOOKING_CREATED}',
+           s.snapshot || {payloads.RECIPIENT}, s.request_id, s.occurred_at
     FROM (
         SELECT {payloads.BOOKING_ORDERING_KEY} AS lane, {request_id} AS request_id, b.created_at AS occurred_at,
-               {payloads.booking_payload(agreed=payloads.AGREED_NOW)} AS snapshot
+               {payloads.booking_payload(agreed=payloads.AGREED_NOW)} AS snapshot,
+               {payloads.MAIL_LIMITED} AS mail_limited
         FROM b, {event}, users u, users f
         WHERE u.id = b.user_id AND f.id = e.facilitator_id
         OFFSET 0 -- composes each payload once, and not for each destination
-    ) s, {payloads.destinations(destinations)}
+    ) s, {payloads.destinations(destinations, facilitator=True)}
+    WHERE d.recipient IS NULL OR s.mail_limited
 ){_reminded(remind_before, event)}"""  # noqa: S608 (composed of constants)
 
 

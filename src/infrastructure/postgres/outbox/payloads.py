@@ -47,17 +47,21 @@ def payment_of(column: str) -> str:
     LIMIT 1)"""  # noqa: S608 (composed of constants)
 
 
-def _person(alias: str) -> str:
-    return (
-        f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email, "
-        f"'timezone', {alias}.timezone)"
-    )
+_USER = "jsonb_build_object('id', u.id, 'name', u.name, 'email', u.email, 'timezone', u.timezone)"
+
+
+MAIL_LIMITED = "(f.mail_limited AND NOT f.is_verified)"
+"""Whether mail to facilitator `f` is limited. The CRM then sends none; what is sent instead is enqueued with the
+message to the CRM."""
+
+_FACILITATOR = f"""jsonb_build_object('id', f.id, 'name', f.name, 'email', f.email, 'timezone', f.timezone,
+    'is_verified', f.is_verified, 'mail_limited', {MAIL_LIMITED})"""
 
 
 def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) -> str:
     return (
         f"jsonb_build_object('booking', {booking}, 'user', {user}, 'event', {_EVENT}, "
-        f"'facilitator', {_person('f')}, 'reason', {reason}, 'money', {money}, 'payment', {payment})"
+        f"'facilitator', {_FACILITATOR}, 'reason', {reason}, 'money', {money}, 'payment', {payment})"
     )
 
 
@@ -65,7 +69,7 @@ def booking_payload(reason: str = "NULL::text", money: str = "NULL::jsonb", *, a
     """SQL for the payload of booking `b` by user `u` of event `e` of facilitator `f`. `money`: the received or refunded
     amount, in messages about one; the payload then includes the payment."""
     payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {payment_of('booking_id')} END"
-    return _snapshot(_booking(agreed), _person("u"), reason, money, payment)
+    return _snapshot(_booking(agreed), _USER, reason, money, payment)
 
 
 def event_payload() -> str:
@@ -77,10 +81,24 @@ BOOKING_ORDERING_KEY = "'booking:' || b.id"
 EVENT_ORDERING_KEY = "'event:' || e.id"
 
 
-def destinations(names: Iterable[Destination]) -> str:
-    """SQL for these destinations, as rows of `d(name)`."""
-    array = ", ".join(f"'{name}'" for name in names)
-    return f"unnest(ARRAY[{array}]::text[]) AS d(name)"
+FACILITATOR = "facilitator"
+"""The recipient in the payload of a mail to the facilitator of an event."""
+
+
+def destinations(names: Iterable[Destination], *, facilitator: bool = False) -> str:
+    """SQL for these destinations, as rows of `d(name, recipient)`. `facilitator`: also a mail to the facilitator, to be
+    restricted by `TO_RECIPIENT`."""
+    rows = [f"('{name}', NULL)" for name in names]
+    rows += [f"('{Destination.EMAIL}', '{FACILITATOR}')"] if facilitator else []
+    return f"(VALUES {', '.join(rows)}) AS d(name, recipient)" if rows else _NO_DESTINATIONS
+
+
+_NO_DESTINATIONS = "(SELECT NULL::text, NULL::text WHERE false) AS d(name, recipient)"
+TO_RECIPIENT = f"(d.recipient IS NULL OR {MAIL_LIMITED})"
+FOR_RECIPIENT = "coalesce(':' || d.recipient, '')"
+"""The end of the ordering key: a mail to the facilitator has another one than that to the client."""
+RECIPIENT = "jsonb_strip_nulls(jsonb_build_object('recipient', d.recipient))"
+"""What is added to the payload."""
 
 
 def money_json(money: Money | None) -> str | None:

@@ -16,7 +16,7 @@ from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import NOT_TO_CLIENTS, Destination, MessageType, Routes
+from domain.outbox import NOT_TO_CLIENTS, Destination, MessageType, Routes, mails_facilitator
 from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
 from domain.time import Interval
@@ -117,12 +117,15 @@ class PostgresMessages:
         await self._session.execute(text(statement), {**self._when, "invitation_id": invitation_id})
 
     async def enqueue_for_event(self, message_type: MessageType, event_id: EventId) -> None:
+        destinations = payloads.destinations(
+            self._routes[message_type], facilitator=mails_facilitator(message_type, None)
+        )
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {payloads.EVENT_ORDERING_KEY}, '{message_type}', {payloads.event_payload()},
-                   :request_id, :now
-            FROM events e JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[message_type])}
-            WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
+            SELECT d.name, {payloads.EVENT_ORDERING_KEY} || {payloads.FOR_RECIPIENT}, '{message_type}',
+                   {payloads.event_payload()} || {payloads.RECIPIENT}, :request_id, :now
+            FROM events e JOIN users f ON f.id = e.facilitator_id, {destinations}
+            WHERE e.id = :event_id AND {payloads.TO_RECIPIENT}"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "event_id": event_id})
 
     async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
@@ -228,14 +231,15 @@ class PostgresMessages:
         payload = payloads.booking_payload(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
         not_mailed = {Destination.EMAIL} if message_type in NOT_TO_CLIENTS else set()
         destinations = [each for each in self._routes[message_type] if each not in not_mailed]
+        facilitator = mails_facilitator(message_type, reason)
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{message_type}',
-                   {payload} || jsonb_build_object('before', CAST(:before AS jsonb))
+            SELECT d.name, {payloads.BOOKING_ORDERING_KEY} || {payloads.FOR_RECIPIENT}, '{message_type}',
+                   {payload} || {payloads.RECIPIENT} || jsonb_build_object('before', CAST(:before AS jsonb))
                        || jsonb_strip_nulls(jsonb_build_object('written', CAST(:written AS jsonb))), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(destinations)}
-            WHERE {which}
+                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(destinations, facilitator=facilitator)}
+            WHERE ({which}) AND {payloads.TO_RECIPIENT}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
         about = {"reason": reason, "money": payloads.money_json(money), "before": payloads.details_json(before)}
         parameters = {**self._when, **about, **values, "written": written}
