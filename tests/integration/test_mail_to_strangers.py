@@ -142,6 +142,35 @@ async def test_101_bookings_send_a_stranger_five_mails(
     assert any(EVIL in text_of(mail) for mail in after), "verified, it gets what the facilitator wrote"
 
 
+async def test_stranger_registered_as_a_facilitator_gets_five_mails(
+    stranger: Stranger, shared_people: People, shared_database: asyncpg.Connection
+) -> None:
+    """The CRM sends none, and the mails from here count."""
+    victim = await stranger.is_registered("facilitator")
+    event = (await victim.creates_event(title=f"Win at {EVIL}", description=EVIL, virtual_link=EVIL, price=0))["id"]
+    attacker = await shared_people.user(f"Win at {EVIL}")
+    for _ in range(5):
+        answer = await attacker.post("/bookings", {"event_id": event, "notes": EVIL})
+        assert answer.status_code == 201, answer.text
+        booking = answer.json()["booking"]["id"]
+        assert (await attacker.post(f"/bookings/{booking}/cancel")).status_code == 200
+    mails = await stranger.mails()
+    assert len(mails) == MAILS_TO_UNVERIFIED
+    assert_harmless(mails)
+    limited = await shared_database.fetch(
+        """SELECT DISTINCT snapshot -> 'facilitator' ->> 'mail_limited' FROM outbox
+           WHERE destination = 'crm' AND snapshot -> 'facilitator' ->> 'email' = $1""",
+        stranger.email,
+    )
+    assert [row[0] for row in limited] == ["true"], "in every message to the CRM"
+
+    await stranger.verifies()
+    after = await stranger.mails()
+    assert sum("Booking cancelled" in str(mail["Subject"]) for mail in after) == 5
+    assert (await attacker.post("/bookings", {"event_id": event})).status_code == 201
+    assert len(await stranger.mails()) == len(after), "from now on the CRM mails the facilitator"
+
+
 async def test_stranger_registered_as_a_coach_gets_five_mails(stranger: Stranger, shared_people: People) -> None:
     coach = await uuid_of(await stranger.is_registered("facilitator"))
     for _ in range(7):
