@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from application.accounts.ports import Access, AccountTokens, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports import Access, AccountTokens, ApiKeys, LoginNetworks, Logins, Profiles, Users
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
@@ -22,6 +22,7 @@ class UnitOfWork(Protocol):
     logins: Logins
     access: Access
     account_tokens: AccountTokens
+    api_keys: ApiKeys
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings

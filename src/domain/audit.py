@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NewType, TypeAlias
 
 from domain.accounts import User
+from domain.api_keys import ApiKeyId
 from domain.authorization import is_admin
 
 AuditEntryId = NewType("AuditEntryId", int)
@@ -35,6 +36,10 @@ class AuditAction(StrEnum):
     ROLE_CHANGED = "account.role_changed"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (an action)
     PASSWORD_REMOVED = "password.removed"  # noqa: S105 (an action)
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_REVOKED = "api_key.revoked"
+    API_KEYS_REVOKED = "api_keys.revoked"
+    """All of an account."""
     EVENT_CREATED = "event.created"
     EVENT_CHANGED = "event.changed"
     EVENT_CANCELLED = "event.cancelled"
@@ -58,6 +63,7 @@ class AuditedKind(StrEnum):
     ADDRESS = "address"
     """A keyed hash of an e-mail address without an account."""
     SESSION = "session"
+    API_KEY = "api_key"
     EVENT = "event"
     BOOKING = "booking"
     APPOINTMENT = "appointment"
@@ -104,6 +110,10 @@ ANONYMOUS = AuditActor(ActorKind.ANONYMOUS)
 
 def actor_of(user: User) -> AuditActor:
     return AuditActor(ActorKind.ADMIN if is_admin(user) else ActorKind.ACCOUNT, str(user.id))
+
+
+def key_actor(key_id: ApiKeyId) -> AuditActor:
+    return AuditActor(ActorKind.KEY, str(key_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from domain.accounts import LoginId, User, UserId
+from domain.api_keys import ApiKey, ApiKeyId
 from domain.appointments import AppointmentCancelReason, AppointmentChange, AppointmentEvent
 from domain.audit import SYSTEM, AuditAction, Audited, AuditedKind, AuditTrail, Fields, Value, actor_of
 from domain.bookings import BookingChange, BookingEvent, CancelReason
@@ -82,6 +83,25 @@ def record_revocation(trail: AuditTrail, user_id: UserId, credentials: Iterable[
         trail.record(AuditAction.SESSIONS_ENDED, account(user_id), after={"reason": reason})
     if Credential.PASSWORD in revoked:
         trail.record(AuditAction.PASSWORD_REMOVED, account(user_id), after={"reason": reason})
+
+
+def record_new_key(trail: AuditTrail, key: ApiKey) -> None:
+    after: Fields = {
+        "account": key.user_id,
+        "scopes": " ".join(sorted(key.scopes)),
+        "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
+    }
+    trail.record(AuditAction.API_KEY_CREATED, Audited(AuditedKind.API_KEY, str(key.id)), after=after)
+
+
+def record_revoked_key(trail: AuditTrail, user_id: UserId, key_id: ApiKeyId) -> None:
+    trail.record(AuditAction.API_KEY_REVOKED, Audited(AuditedKind.API_KEY, str(key_id)), after={"account": user_id})
+
+
+def record_revoked_keys(trail: AuditTrail, user_id: UserId, number: int, reason: str) -> None:
+    """All keys of an account."""
+    if number:
+        trail.record(AuditAction.API_KEYS_REVOKED, account(user_id), after={"keys": number, "reason": reason})
 
 
 def record_event(trail: AuditTrail, event: EventChanged) -> None:

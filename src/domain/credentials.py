@@ -19,6 +19,7 @@ class Credential(StrEnum):
     ACCOUNT_TOKENS = "account_tokens"
     """Pending links of mails about the account, without those that undo a change of its address."""
     CALENDAR_FEED = "calendar_feed"
+    API_KEYS = "api_keys"
     CONNECTED_CALENDARS = "connected_calendars"
     KNOWN_NETWORKS = "known_networks"
     """Networks that have logged in: each has its own limit of password attempts."""
@@ -64,16 +65,20 @@ class AccessEnd(StrEnum):
 
 
 _BEARERS = frozenset({Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED})
+_WITH_KEYS = _BEARERS | {Credential.API_KEYS}
 
 REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.LOGGED_OUT_EVERYWHERE: _BEARERS,
     AccessEnd.PASSWORD_CHANGED: _BEARERS,
-    AccessEnd.PASSWORD_RESET: _BEARERS,
-    AccessEnd.ROLE_CHANGED: frozenset({Credential.LOGINS}),
-    AccessEnd.DEACTIVATED: _BEARERS,
-    AccessEnd.ACTIVATED: _BEARERS,
+    AccessEnd.PASSWORD_RESET: _WITH_KEYS,
+    AccessEnd.ROLE_CHANGED: frozenset({Credential.LOGINS, Credential.API_KEYS}),
+    AccessEnd.DEACTIVATED: _WITH_KEYS,
+    AccessEnd.ACTIVATED: _WITH_KEYS,
     AccessEnd.ADDRESS_PROVEN: frozenset(Credential),
     AccessEnd.ADDRESS_PROVEN_BY_RESET: frozenset(Credential),
     AccessEnd.EMAIL_CHANGE_UNDONE: frozenset(Credential),
 }
-"""Connected calendars survive a new password. When the owner proves the address, all earlier access is revoked."""
+"""API keys survive a log-out everywhere, and a new password by an owner who knows the present one, as at GitHub and
+Stripe: programs go on. A reset answers a loss of control, so keys end with it. They end with another role, because
+their scopes would mean something else. Connected calendars survive a new password. When the owner proves the address,
+all earlier access is revoked."""

@@ -22,6 +22,7 @@ from application.oauth import ATTEMPT_LIFETIME, AttemptUnknown, OAuthAttempts, S
 from application.unit_of_work import OpenUnitOfWork
 from domain.account_tokens import TokenKind
 from domain.accounts import EmailTaken, InvalidCredentials, Role, User
+from domain.api_keys import NewApiKey, Scope
 from domain.credentials import Credential
 from domain.errors import Invalid, TooManyRequests, Unauthenticated, Unavailable
 from domain.external_identity import (
@@ -170,6 +171,8 @@ async def test_all_access_ends_when_the_owner_proves_the_address(accounts: Accou
     accounts.has_calendars(registered)
     async with accounts.units() as work:
         await issue_token(work, TokenKind.VERIFY_EMAIL, registered, email=EMAIL, now=accounts.clock.now())
+        key = NewApiKey("CRM", frozenset({Scope.BOOKINGS_READ}), None)
+        await work.api_keys.add(registered.id, key, accounts.clock.now(), prefix="cvk_0", fingerprint=b"hash")
         await work.commit()
     accounts.store.tables.of("idempotency_keys")[f"user:{registered.id}", "a key"] = "an answer"
     logged_in = await google.sign_in(an_identity(), address="198.51.100.7")
@@ -188,7 +191,8 @@ async def test_all_access_ends_when_the_owner_proves_the_address(accounts: Accou
     assert len(accounts.networks_of(registered)) == 1, "that of the sign-in alone"
     await accounts.is_authenticated(logged_in)
     assert not [row for row in accounts.store.tables.of("account_tokens").values() if row.used_at is None]
-    assert len(Credential) == 7, "each kind of credential is checked above"
+    assert await accounts.actors.find_by_key(b"hash") is None
+    assert len(Credential) == 8, "each kind of credential is checked above"
 
 
 async def test_identity_linked_before_the_proof_is_replaced(accounts: AccountUseCases, google: SignIns) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from application.ports import Page, PageRequest
 from domain.account_tokens import AccountToken, TokenKind
 from domain.accounts import LoginId, Role, User, UserId
+from domain.api_keys import ApiKey, ApiKeyId, NewApiKey
 from domain.audit import AuditAction
 from domain.credentials import Credential, NetworksBefore
 from domain.external_identity import ExternalIdentity
@@ -165,6 +166,36 @@ class LoginNetworks(Protocol):
         ...
 
 
+class ApiKeys(Protocol):
+    """Keys of accounts, by the hash of their secrets. A revoked key is no longer found."""
+
+    async def add(
+        self, user_id: UserId, new: NewApiKey, now: datetime, *, prefix: str, fingerprint: bytes
+    ) -> ApiKey: ...
+
+    async def count(self, user_id: UserId, now: datetime) -> int:
+        """The number of keys that have not expired. The account must be locked."""
+        ...
+
+    async def revoke(self, user_id: UserId, key_id: ApiKeyId, now: datetime, *, reason: str) -> None:
+        """Raises `ApiKeyNotFound`, also for a key of another account."""
+        ...
+
+
+class ApiKeyQueries(Protocol):
+    async def list_of(self, user_id: UserId, page: PageRequest) -> Page[ApiKey]:
+        """Newest first, expired ones too. Raises `Invalid` for a cursor of another list."""
+        ...
+
+
+class KeyUses(Protocol):
+    """Stores when keys were last used, in the background."""
+
+    def note(self, key_id: ApiKeyId, minute: datetime) -> None:
+        """Returns immediately. What is not stored yet is lost when the process is killed."""
+        ...
+
+
 class Profiles(Protocol):
     """Profiles of facilitators."""
 
@@ -231,6 +262,10 @@ class IdentityProvider(Protocol):
 class ActorQueries(Protocol):
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
         """The account, unless the login has ended."""
+        ...
+
+    async def find_by_key(self, fingerprint: bytes) -> tuple[User, ApiKey] | None:
+        """The account and the key with this hash, also an expired one, unless it was revoked."""
         ...
 
 

@@ -50,8 +50,8 @@ class RequestPasswordReset:
 class ResetPassword:
     """Sets a new password by the token of a mail.
 
-    - Every login, the secret address of the calendar feed and all other pending links of the account end. The owner
-      gets a mail.
+    - All logins and API keys, the secret address of the calendar feed and all other pending links of the account end.
+      The owner gets a mail.
     - The token has proven the address. If it was not proven before, all earlier access ends: calendars that were
       connected, known networks, and a sign-in with Google whose address Google had not verified.
     - A password that is not acceptable does not use the token.
@@ -100,8 +100,8 @@ class ResetPassword:
 
 @dataclass(frozen=True, slots=True)
 class SetPassword:
-    """Sets the password of an account, as an operator. Every login, the secret address of the calendar feed and all
-    pending links of the account end. The owner gets a mail."""
+    """Sets the password of an account, as an operator. All logins and API keys, the secret address of the calendar feed
+    and all pending links of the account end. The owner gets a mail."""
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
@@ -121,7 +121,7 @@ class SetPassword:
         )
         async with self.open_work() as work:
             user = await end_access(
-                work, await work.users.get_locked(user.id), AccessEnd.PASSWORD_CHANGED, self.clock.now()
+                work, await work.users.get_locked(user.id), AccessEnd.PASSWORD_RESET, self.clock.now()
             )
             await work.users.set_password(user.id, password_hash)
             await work.messages.enqueue_password_changed(user.id)

@@ -1,4 +1,4 @@
-"""Sessions: authentication by access token, refresh, logout, the list of an account."""
+"""Sessions: authentication by access token or API key, refresh, logout, the list of an account."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,10 +6,13 @@ from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, present_client
-from application.accounts.ports import AccessClaims, ActorQueries, SessionQueries, Tokens
+from application.accounts.ports import AccessClaims, ActorQueries, KeyUses, SessionQueries, Tokens
+from application.oauth import fingerprint
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import LoginId, User
+from domain.api_keys import ApiKey, ApiKeyNotAllowed, Scope, is_api_key, is_well_formed
+from domain.audit import AuditActor, actor_of, key_actor
 from domain.credentials import AccessEnd
 from domain.errors import Errors, Unauthenticated
 from domain.sessions import Session, SessionNotFound
@@ -17,27 +20,67 @@ from domain.sessions import Session, SessionNotFound
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The signed-in account and its login."""
+    """The authenticated account: `access` is its login, or the API key."""
 
     user: User
-    login_id: LoginId
+    access: LoginId | ApiKey
+
+    @property
+    def login_id(self) -> LoginId:
+        """Raises `ApiKeyNotAllowed` for a key."""
+        if isinstance(self.access, ApiKey):
+            raise ApiKeyNotAllowed
+        return self.access
+
+    @property
+    def for_audit(self) -> AuditActor:
+        return key_actor(self.access.id) if isinstance(self.access, ApiKey) else actor_of(self.user)
+
+    def require(self, *scopes: Scope) -> None:
+        """A login may call every operation, a key those whose scopes it has. Without scopes keys may not. Raises
+        `InsufficientScope`, `ApiKeyNotAllowed`."""
+        if isinstance(self.access, ApiKey):
+            self.access.require(*scopes)
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Authenticates an access token: the account is active, the login has not ended, and the token has not been revoked
-    (by log-out everywhere, a new password or another role). It runs for every request, so a revocation takes effect
-    at the next one."""
+    """Authenticates an access token or an API key. It runs for every request, so a revocation takes effect at the next
+    one.
+
+    - Token: the account is active, the login has not ended, and the token has not been revoked (by log-out everywhere,
+      a new password or another role).
+    - Key: the account is active; the key was not revoked and has not expired. A key whose checksum is wrong is rejected
+      without a query. The minute of its last use is stored, at most once a minute.
+    """
 
     tokens: Tokens
     actors: ActorQueries
+    key_uses: KeyUses
+    clock: Clock
 
-    async def __call__(self, access_token: str) -> Actor:
-        claims = self.tokens.read_access(access_token)
+    async def __call__(self, token: str) -> Actor:
+        """Raises `Unauthenticated`."""
+        if is_api_key(token):
+            return await self._by_key(token)
+        claims = self.tokens.read_access(token)
         user = await self.actors.find(claims.user_id, claims.login_id)
         if user is None or not user.is_active or user.token_version != claims.token_version:
             raise Unauthenticated
         return Actor(user, claims.login_id)
+
+    async def _by_key(self, secret: str) -> Actor:
+        if not is_well_formed(secret):
+            raise Unauthenticated
+        found = await self.actors.find_by_key(fingerprint(secret))
+        now = self.clock.now()
+        if found is None or not found[0].is_active or found[1].is_expired(now):
+            raise Unauthenticated
+        user, key = found
+        minute = now.replace(second=0, microsecond=0)
+        if key.last_used_at is None or key.last_used_at < minute:
+            self.key_uses.note(key.id, minute)
+        return Actor(user, key)
 
 
 @dataclass(frozen=True, slots=True)

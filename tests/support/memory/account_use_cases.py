@@ -11,6 +11,7 @@ from application.accounts.sessions import Actor, Authenticate, LogOut, Refresh
 from domain.accounts import FacilitatorRegistration, PasswordPolicy, Role, User, UserId
 from tests.support.memory.accounts import MemoryActorQueries, MemoryGuessedAccounts, ProfileRow
 from tests.support.memory.accounts_work import AccountUnitsOfWork
+from tests.support.memory.api_keys import MemoryKeyUses
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
 from tests.support.memory.rate_limits import MemoryLimits
@@ -38,7 +39,9 @@ class AccountUseCases:
         self.guesses = PasswordGuesses(MemoryGuessedAccounts(self.store), self.limiter, self.known_networks)
         self.start_login = StartLogin(self.tokens, self.known_networks, self.clock, SESSION_LIFETIME)
         self.log_in = LogIn(self.units, self.hasher, self.guesses, self.start_login)
-        self.authenticate = Authenticate(self.tokens, MemoryActorQueries(self.store))
+        self.actors = MemoryActorQueries(self.store)
+        self.key_uses = MemoryKeyUses(self.store)
+        self.authenticate = Authenticate(self.tokens, self.actors, self.key_uses, self.clock)
         self.log_out = LogOut(self.units, self.clock)
 
     def register(

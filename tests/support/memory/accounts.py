@@ -10,6 +10,7 @@ from application.idempotency import owner_of
 from application.oauth import Attempt
 from application.ports import Page, PageRequest
 from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from domain.api_keys import ApiKey
 from domain.audit import AuditAction, AuditTrail
 from domain.audit_effects import (
     account,
@@ -18,6 +19,7 @@ from domain.audit_effects import (
     record_new_account,
     record_new_email,
     record_revocation,
+    record_revoked_keys,
     session_of,
 )
 from domain.credentials import Credential, NetworksBefore
@@ -25,6 +27,7 @@ from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from domain.sessions import Client, Session
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after
 from tests.support.memory.account_tokens import is_reserved, revoke_tokens
+from tests.support.memory.api_keys import find_by_fingerprint, revoke_keys
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.store import Store, Tables, Transaction
 
@@ -248,6 +251,8 @@ class MemoryAccess:
                     logins[login_id] = replace(login, ended_at=now, end_reason=reason)
         if Credential.ACCOUNT_TOKENS in credentials:
             revoke_tokens(self._tables, user_id, now)
+        if Credential.API_KEYS in credentials:
+            record_revoked_keys(self._audit, user_id, revoke_keys(self._tables, user_id, now, reason), reason)
         for credential, table, owner in (
             (Credential.PASSWORD, "passwords", user_id),
             (Credential.CALENDAR_FEED, "calendar_feeds", user_id),
@@ -296,8 +301,11 @@ class MemoryProfiles:
 
 
 class MemoryActorQueries:
+    """`asked_by_key`: the number of look-ups of keys."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.asked_by_key = 0
 
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
         login: LoginRow | None = self._store.tables.of("logins").get(login_id)
@@ -305,6 +313,10 @@ class MemoryActorQueries:
             return None
         user: User = self._store.tables.of("users")[user_id]
         return user
+
+    async def find_by_key(self, fingerprint: bytes) -> tuple[User, ApiKey] | None:
+        self.asked_by_key += 1
+        return find_by_fingerprint(self._store.tables, fingerprint)
 
 
 class MemorySessionQueries:

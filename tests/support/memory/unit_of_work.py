@@ -17,6 +17,7 @@ from tests.support.memory.accounts import (
     MemoryProfiles,
     MemoryUsers,
 )
+from tests.support.memory.api_keys import MemoryApiKeys
 from tests.support.memory.appointments import MemoryAppointments, MemoryAttachments
 from tests.support.memory.audit_log import AUDIT_KEY, write_entries
 from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
@@ -67,6 +68,7 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "logins": lambda work: MemoryLogins(work.transaction, work.audit),
     "access": lambda work: MemoryAccess(work.transaction, work.audit),
     "account_tokens": lambda work: MemoryAccountTokens(work.transaction),
+    "api_keys": lambda work: MemoryApiKeys(work.transaction, work.audit),
     "login_networks": lambda work: MemoryLoginNetworks(work.transaction),
     "profiles": lambda work: MemoryProfiles(work.transaction),
     "events": lambda work: MemoryEvents(
