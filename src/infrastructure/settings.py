@@ -93,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payment_return_url: str | None
     unpaid_holds_per_account: int
     unpaid_holds_per_coach: int
+    api_keys_per_account: int
     attachments_per_account: int
     attachment_megabytes_per_account: int
     stripe_secret_key: str | None
@@ -113,6 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     appointment_history_retention_days: int
     sandbox_order_retention_days: int
     login_retention_days: int
+    api_key_retention_days: int
     mail_file_retention_days: int
     audit_retention_days: int
     trusted_proxies: tuple[str, ...]
@@ -250,6 +252,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         payment_return_url=read.return_url("PAYMENT_RETURN_URL"),
         unpaid_holds_per_account=read.whole("UNPAID_HOLDS_PER_ACCOUNT", "5", 1, 1000),
         unpaid_holds_per_coach=read.whole("UNPAID_HOLDS_PER_COACH", "2", 1, 1000),
+        api_keys_per_account=read.whole("API_KEYS_PER_ACCOUNT", "20", 0, 1000),
         attachments_per_account=read.whole("ATTACHMENTS_PER_ACCOUNT", "1000", 0, 1_000_000),
         attachment_megabytes_per_account=read.whole("ATTACHMENT_MEGABYTES_PER_ACCOUNT", "500", 0, 1_000_000),
         stripe_secret_key=stripe_secret_key,
@@ -269,6 +272,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         appointment_history_retention_days=read.days("APPOINTMENT_HISTORY_RETENTION_DAYS", "730"),
         sandbox_order_retention_days=read.days("SANDBOX_ORDER_RETENTION_DAYS", "365"),
         login_retention_days=read.days("LOGIN_RETENTION_DAYS", "30"),
+        api_key_retention_days=read.days("API_KEY_RETENTION_DAYS", "90"),
         mail_file_retention_days=read.days("MAIL_FILE_RETENTION_DAYS", "30"),
         audit_retention_days=read.days("AUDIT_RETENTION_DAYS", "730"),
         reminder_offsets=read.offsets("REMINDER_OFFSETS", "24h,1h"),

@@ -9,12 +9,13 @@ from types import ModuleType
 import pytest
 
 from application.unit_of_work import UnitOfWork
-from infrastructure.postgres.accounts import credentials, repository
+from infrastructure.postgres.accounts import api_keys, credentials, repository
 from infrastructure.postgres.appointments import repository as appointments
 from infrastructure.postgres.bookings import repository as bookings
 from infrastructure.postgres.events import repository as events
 from infrastructure.postgres.payments import refunds
 from tests.support.memory import accounts as memory_accounts
+from tests.support.memory import api_keys as memory_api_keys
 from tests.support.memory import appointments as memory_appointments
 from tests.support.memory import bookings as memory_bookings
 from tests.support.memory import events as memory_events
@@ -24,6 +25,7 @@ RECORDED = {
     "users": {"add", "add_external", "add_without_password", "change_email", "save", "set_password"},
     "logins": {"start", "end"},
     "access": {"revoke"},
+    "api_keys": {"add", "revoke"},
     "events": {"add", "save"},
     "bookings": {"save"},
     "appointments": {"save"},
@@ -72,6 +74,7 @@ ADAPTERS: Mapping[str, tuple[ModuleType, ModuleType]] = {
     "users": (repository, memory_accounts),
     "logins": (repository, memory_accounts),
     "access": (credentials, memory_accounts),
+    "api_keys": (api_keys, memory_api_keys),
     "events": (events, memory_events),
     "bookings": (bookings, memory_bookings),
     "appointments": (appointments, memory_appointments),
@@ -107,5 +110,5 @@ def test_every_write_is_decided_on() -> None:
 def test_adapters_record_what_is_decided(name: str) -> None:
     """Both classes get the trail of their unit of work."""
     for adapter, prefix in zip(ADAPTERS[name], ("Postgres", "Memory"), strict=True):
-        found: type = getattr(adapter, f"{prefix}{name.capitalize()}")
+        found: type = getattr(adapter, prefix + name.title().replace("_", ""))
         assert "audit" in inspect.signature(found).parameters

@@ -68,7 +68,7 @@ def test_every_table_with_credentials_is_revoked_or_listed_as_without() -> None:
 
 def test_forgotten_credential_table_is_detected() -> None:
     """What makes the test above mean something."""
-    assert may_give_access(Table("api_keys", MetaData(), Column("fingerprint", Text)))
+    assert may_give_access(Table("service_keys", MetaData(), Column("fingerprint", Text)))
     assert may_give_access(Table("webhooks", MetaData(), Column("signed_with", LargeBinary)))
     assert not may_give_access(metadata.tables["delivery_counts"])
 
@@ -95,6 +95,11 @@ HELD: dict[Credential, tuple[str, str]] = {
         """INSERT INTO account_tokens (fingerprint, kind, user_id, email, created_at, expires_at)
            VALUES (sha256(int8send($1)), 'verify_email', $1, 'ada@example.com', now(), now() + interval '1 h')""",
         "SELECT count(*) FROM account_tokens WHERE user_id = $1 AND used_at IS NULL",
+    ),
+    Credential.API_KEYS: (
+        """INSERT INTO api_keys (user_id, name, scopes, prefix, fingerprint, created_at)
+           VALUES ($1, 'CRM', '{bookings:read}', 'cvk_0', sha256(int8send($1)), now())""",
+        "SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL",
     ),
     Credential.CALENDAR_FEED: (
         "INSERT INTO calendar_feeds (user_id, fingerprint, created_at) VALUES ($1, sha256(int8send($1)), now())",
@@ -178,7 +183,7 @@ async def test_operator_commands_end_every_login(parts: container.Container, dat
     assert Credential.LOGINS not in await held(database, user)
     assert Credential.CALENDAR_FEED in await held(database, user)
     assert await parts.use_cases.set_account_active(email=user.email, active=False)
-    ended = {Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED}
+    ended = {Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED, Credential.API_KEYS}
     assert await held(database, user) == set(Credential) - ended
 
 

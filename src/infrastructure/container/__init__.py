@@ -48,8 +48,8 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import routes_for
 from domain.unverified_mail import EmailVerification
-from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.auth.passwords import Argon2Passwords
+from infrastructure.container.api_keys import ApiKeys, build_api_keys
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.bookings import build_seats
 from infrastructure.container.calendars import CalendarFeeds, Calendars, build_calendars, build_feeds
@@ -64,6 +64,7 @@ from infrastructure.container.foundation import (
     served,
     units_of_work,
 )
+from infrastructure.container.google import build_google
 from infrastructure.container.own_account import OwnAccount, build_own_account
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.container.queries import build_queries
@@ -73,6 +74,7 @@ from infrastructure.observability.health import ServersHealth
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import Traces
 from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries
+from infrastructure.postgres.accounts.key_uses import PostgresKeyUses
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.bookings.invitations import PostgresInvitationQueries
@@ -181,6 +183,8 @@ class Container:
     gateways: GatewayRegistry
     use_cases: UseCases
     own_account: OwnAccount
+    api_keys: ApiKeys
+    key_uses: PostgresKeyUses
     appointment: Appointment
     feeds: CalendarFeeds
     calendars: Calendars
@@ -280,20 +284,21 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         facilitators=FacilitatorRegistration(settings.facilitator_registration),
     )
     actors = PostgresActorQueries(database)
+    key_uses = PostgresKeyUses(database)
     known_networks = KnownNetworks(derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
     session_lifetime = timedelta(days=settings.session_max_days)
     start_login = StartLogin(tokens, known_networks, clock, session_lifetime, settings.new_network_mail)
     log_in = LogIn(open_work, hasher, guesses, start_login)
-    google = _google(settings, clock)
+    google = build_google(settings, clock)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
     sign_in_with_identity = SignInWithIdentity(open_work, start_login, wake_ups, clock, smtputf8=settings.mail_smtputf8)
     use_cases = UseCases(
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
-        authenticate=Authenticate(tokens, actors),
-        authenticate_follower=AuthenticateFollower(tokens, ActorLoader(actors)),
+        authenticate=Authenticate(tokens, actors, key_uses, clock),
+        authenticate_follower=AuthenticateFollower(tokens, ActorLoader(actors), key_uses, clock),
         start_external_sign_in=StartExternalSignIn(google, attempts, limiter),
         finish_external_sign_in=FinishExternalSignIn(google, attempts, sign_in_with_identity),
         sign_in_with_id_token=SignInWithIdToken(google, sign_in_with_identity, limiter),
@@ -371,6 +376,8 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         gateways,
         repeating(use_cases),
         repeating(build_own_account(settings, database, open_work, hasher, guesses, wake_ups, clock)),
+        repeating(build_api_keys(settings, database, open_work, limiter, clock)),
+        key_uses,
         repeating(appointment),
         repeating(feeds),
         repeating(calendars),
@@ -387,19 +394,3 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
 
 def _answer_once(settings: Settings, database: Database, limiter: RateLimiter) -> AnswerOnce:
     return AnswerOnce(PostgresIdempotencyKeys(database), derived_key(settings, b"idempotency keys"), limiter)
-
-
-def _google(settings: Settings, clock: Clock) -> "GoogleOidc | None":
-    if settings.google_client_id is None or settings.google_client_secret is None:
-        return None
-    from infrastructure.auth.google_oidc import GoogleOidc
-
-    connection = ProviderConnection()
-    server = AuthorizationServer(
-        connection,
-        settings.google_discovery_url,
-        client_id=settings.google_client_id,
-        client_secret=settings.google_client_secret,
-        redirect_uri=f"{settings.public_url}/auth/google/callback",
-    )
-    return GoogleOidc(server, connection, clock)

@@ -10,6 +10,7 @@ from domain.credentials import KNOWN_NETWORK_LIFETIME
 from domain.unverified_mail import PER
 from infrastructure.gateways.sandbox import PRUNE_SANDBOX_ORDERS
 from infrastructure.postgres.accounts.account_tokens import PRUNE_ACCOUNT_TOKENS
+from infrastructure.postgres.accounts.api_keys import PRUNE_API_KEYS
 from infrastructure.postgres.accounts.login_networks import PRUNE_NETWORKS
 from infrastructure.postgres.accounts.retention import PRUNE_LOGINS, PRUNE_REFRESH_TOKENS
 from infrastructure.postgres.accounts.unverified_addresses import PRUNE_UNVERIFIED_MAILS
@@ -48,6 +49,7 @@ def rules(settings: Settings) -> Sequence[Rule]:
         Rule("gateway_payloads", REDUCE_GATEWAY_EVENTS, settings.gateway_payload_retention_days * days),
         Rule("appointment_history", PRUNE_CHANGES, settings.appointment_history_retention_days * days),
         Rule("sandbox_orders", PRUNE_SANDBOX_ORDERS, settings.sandbox_order_retention_days * days),
+        Rule("api_keys", PRUNE_API_KEYS, settings.api_key_retention_days * days),
         Rule("logins", PRUNE_REFRESH_TOKENS, logins and logins + access, then=PRUNE_LOGINS),
     ]
     return [rule for rule in configured if rule.age] + [

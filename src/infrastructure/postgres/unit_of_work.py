@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import Access, AccountTokens, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports import Access, AccountTokens, ApiKeys, LoginNetworks, Logins, Profiles, Users
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.audit.ports import UNKEYED_TRAIL, NewTrail
 from application.bookings.ports import Bookings, Invitations
@@ -22,6 +22,7 @@ from domain.audit import AuditTrail
 from domain.outbox import Routes
 from infrastructure.auth.token_encryption import SecretBox
 from infrastructure.postgres.accounts.account_tokens import PostgresAccountTokens
+from infrastructure.postgres.accounts.api_keys import PostgresApiKeys
 from infrastructure.postgres.accounts.credentials import PostgresAccess
 from infrastructure.postgres.accounts.login_networks import PostgresLoginNetworks
 from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresProfiles, PostgresUsers
@@ -50,6 +51,7 @@ class PostgresUnitOfWork:
     logins: Logins
     access: Access
     account_tokens: AccountTokens
+    api_keys: ApiKeys
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings
@@ -84,6 +86,7 @@ class PostgresUnitOfWork:
         self.logins = PostgresLogins(session, audit)
         self.access = PostgresAccess(session, audit)
         self.account_tokens = PostgresAccountTokens(session)
+        self.api_keys = PostgresApiKeys(session, audit)
         self.login_networks = PostgresLoginNetworks(session)
         bookings = PostgresBookings(session, messages, reminders, audit)
         invitations = PostgresInvitations(session)

@@ -2,17 +2,18 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.idempotency import owner_of
 from domain.accounts import UserId
 from domain.audit import AuditTrail
-from domain.audit_effects import record_revocation
+from domain.audit_effects import record_revocation, record_revoked_keys
 from domain.credentials import Credential
 from infrastructure.postgres import idempotency
-from infrastructure.postgres.accounts import account_tokens
+from infrastructure.postgres.accounts import account_tokens, api_keys
 from infrastructure.postgres.calendars import connections, feeds
 
 # In the order of this mapping, so that two transactions lock in the same order.
@@ -22,6 +23,7 @@ REVOKE: Mapping[Credential, str] = {
         UPDATE logins SET ended_at = :now, end_reason = :reason WHERE user_id = :user_id AND ended_at IS NULL""",
     Credential.PASSWORD: "UPDATE users SET password_hash = NULL WHERE id = :user_id",
     Credential.ACCOUNT_TOKENS: account_tokens.REVOKE,
+    Credential.API_KEYS: api_keys.REVOKE,
     Credential.CALENDAR_FEED: feeds.REVOKE,
     Credential.CONNECTED_CALENDARS: connections.REVOKE,
     Credential.KNOWN_NETWORKS: "DELETE FROM login_networks WHERE user_id = :user_id",
@@ -40,4 +42,7 @@ class PostgresAccess:
         for credential, statement in REVOKE.items():
             if credential in credentials:
                 clause = text(statement)
-                await self._session.execute(clause, {name: values[name] for name in clause.compile().params})
+                parameters = {name: values[name] for name in clause.compile().params}
+                revoked = cast("CursorResult[Any]", await self._session.execute(clause, parameters))
+                if credential is Credential.API_KEYS:
+                    record_revoked_keys(self._audit, user_id, revoked.rowcount, reason)

@@ -5,6 +5,7 @@ from advanced_alchemy.base import DefaultBase
 
 from infrastructure.postgres.tables.accounts import (
     AccountTokenRow,
+    ApiKeyRow,
     FacilitatorProfileRow,
     LoginNetworkRow,
     LoginRow,
@@ -57,6 +58,7 @@ metadata = DefaultBase.metadata
 
 __all__ = [
     "AccountTokenRow",
+    "ApiKeyRow",
     "AppointmentAttachmentRow",
     "AppointmentChangeRow",
     "AppointmentRow",

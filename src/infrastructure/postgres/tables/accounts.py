@@ -126,6 +126,29 @@ class AccountTokenRow(DefaultBase):
     )
 
 
+class ApiKeyRow(DefaultBase):
+    """`fingerprint`: the hash of the secret. `last_used_at`: the minute of the last use."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    prefix: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    expires_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    last_used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    revoked_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    revoke_reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index("ix_api_keys_user_id", "user_id", "id"),
+        Index("ix_api_keys_ended", text("least(revoked_at, expires_at)")),
+    )
+
+
 class LoginNetworkRow(DefaultBase):
     """A network from which a user has logged in. `network` is a keyed hash of the user and the network."""
 
