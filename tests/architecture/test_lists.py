@@ -30,6 +30,7 @@ PAGES = {
     "/booking/coach/{coach_id}": DOCUMENTED_BY_E,
     "/coaches": DOCUMENTED_BY_E,
     "/admin/outbox": OTHERS,
+    "/api-keys": OTHERS,
     "/auth/sessions": OTHERS,
     "/booking/{booking_id}/history": OTHERS,
     "/booking/{booking_id}/reminders": OTHERS,

@@ -132,10 +132,11 @@ def test_errors_have_the_shape_of_their_contract() -> None:
 def test_security_scheme_matches_the_kind_of_token() -> None:
     asked = {str(each): [name for scheme in each.operation["security"] for name in scheme] for each in operations()}
     assert asked["GET /coaches"] == []
-    assert asked["GET /events"] == ["userToken"]
+    assert asked["GET /events"] == ["userToken", "apiKey"]
     assert {} in the("GET /events").operation["security"]
     assert asked["POST /auth/refresh"] == ["refreshToken"]
-    assert asked["POST /bookings"] == ["userToken"]
+    assert the("POST /bookings").operation["security"] == [{"userToken": []}, {"apiKey": ["bookings:write"]}]
+    assert asked["POST /api-keys"] == ["userToken"]
     assert asked["POST /service/offline-payments"] == ["serviceToken"]
 
 
@@ -158,7 +159,8 @@ def test_only_posts_that_return_tokens_are_not_stored() -> None:
         if described.method == "POST":
             answer = next(body for status, body in described.operation["responses"].items() if status < "300")
             name = answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-            gives_tokens = name == "CalendarFeed" or any(name.endswith("token") for name in schemas[name]["properties"])
+            fields = schemas[name]["properties"]
+            gives_tokens = name in {"CalendarFeed", "CreatedApiKey"} or any(each.endswith("token") for each in fields)
             (key,) = [each for each in described.operation["parameters"] if each["name"] == "Idempotency-Key"]
             assert gives_tokens != ("gets the same answer" in key["description"]), described
             done_once = "409" in described.operation["responses"]

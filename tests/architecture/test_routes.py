@@ -18,12 +18,15 @@ import application
 import domain
 import infrastructure
 import interfaces
+from domain.api_keys import Scope
 from domain.errors import DomainError
 from infrastructure import container
 from infrastructure.retries import TransactionConflict
 from infrastructure.settings import Settings
 from interfaces.http.app import create_litestar
+from interfaces.http.authentication import ISSUES_TOKENS, VIEWED_BY_KEY, AccountGuard, Viewer
 from interfaces.http.errors import STATUS
+from interfaces.http.injection import injected
 from tests.support.settings import settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +70,41 @@ def test_every_route_states_its_authorisation(app: Litestar) -> None:
         public = handler.opt.get("public") is True
         guarded = bool(handler.resolve_guards())
         assert public != guarded, f"{handler.http_methods} {path}: give it guards=[...], or opt=public, and not both"
+
+
+def test_every_route_declares_which_api_keys_may_call_it(app: Litestar) -> None:
+    """By `with_scope` or `without_keys` of its guard, or `public_with` where it shows more to some accounts."""
+    for path, handler in handlers(app):
+        shown = f"{handler.http_methods} {path}"
+        for guard in handler.resolve_guards():
+            assert not isinstance(guard, AccountGuard) or guard.is_declared, shown
+        assert (Viewer in injected(handler.fn).values()) == (VIEWED_BY_KEY in handler.opt), shown
+
+
+def test_no_api_key_makes_another_credential(app: Litestar) -> None:
+    """Routes whose answer contains tokens; those that end sessions or change the password have no such mark."""
+    operations = {handler.operation_id: handler for _, handler in handlers(app)}
+    for operation_id, handler in operations.items():
+        for guard in handler.resolve_guards():
+            if handler.opt.get(ISSUES_TOKENS) and isinstance(guard, AccountGuard):
+                assert guard.scopes == (), operation_id
+    for security in ("createApiKey", "listApiKeys", "revokeApiKey", "changePassword", "logOut", "resendVerification"):
+        (guard,) = operations[security].resolve_guards()
+        assert isinstance(guard, AccountGuard)
+        assert guard.scopes == (), security
+
+
+def test_scope_of_a_route_reads_or_writes_as_its_method_does(app: Litestar) -> None:
+    for path, handler in handlers(app):
+        verb = "read" if "GET" in handler.http_methods else "write"
+        for guard in handler.resolve_guards():
+            if isinstance(guard, AccountGuard):
+                assert all(scope.endswith(f":{verb}") for scope in guard.scopes), path
+
+
+def test_every_scope_is_needed_by_a_route(app: Litestar) -> None:
+    guards = [guard for _, handler in handlers(app) for guard in handler.resolve_guards()]
+    assert {scope for guard in guards if isinstance(guard, AccountGuard) for scope in guard.scopes} == set(Scope)
 
 
 def test_every_route_is_in_the_api_description(app: Litestar) -> None:

@@ -98,6 +98,7 @@ async def _story(
     await _contract_e(call, ada, john, database_url)
     await _facilitator(call, john, yoga)
     await call("cancelBooking", ada, booking_id=booking["id"])
+    await _api_keys(call, ada)
     await _google_login(call, google)
     await _admin(call, database_url)
     await call("changePassword", ada, {"current_password": PASSWORD, "new_password": "a longer password"})
@@ -150,6 +151,14 @@ async def _bookings(call: Recorder, ada: str, yoga: dict[str, Any], walk: dict[s
     await call("listBookingReminders", ada, booking_id=booking["id"])
     await call("listBookings", ada, status="confirmed", limit=20)
     return booking
+
+
+async def _api_keys(call: Recorder, ada: str) -> None:
+    until = (call.neat.started + timedelta(days=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    key = {"name": "Front desk", "scopes": ["bookings:read", "bookings:write"], "expires_at": until}
+    made = await call("createApiKey", ada, key)
+    await call("listApiKeys", ada)
+    await call("revokeApiKey", ada, key_id=made["id"])
 
 
 async def _email_change(call: Recorder, database_url: str) -> None:

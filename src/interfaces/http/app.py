@@ -34,6 +34,7 @@ from interfaces.http.booking_api import (
     account_sessions,
     accounts,
     admin,
+    api_keys,
     bookings,
     email_change,
     events,
@@ -78,6 +79,7 @@ ROUTES: list[Any] = [
     *account_sessions.ROUTES,
     *email_change.ROUTES,
     *export.ROUTES,
+    *api_keys.ROUTES,
     *google.ROUTES,
     *events.ROUTES,
     *bookings.ROUTES,
@@ -146,13 +148,17 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         # Before the first request, so that a hold does not begin by a wrong clock; without a database at once.
         await parts.database_clock.read()
         await _record_settings(parts)
-        running = [parts.tasks.start("read the clock", parts.database_clock.run())]
+        running = [
+            parts.tasks.start("read the clock", parts.database_clock.run()),
+            parts.tasks.start("store uses of API keys", parts.key_uses.run()),
+        ]
         if parts.replica:
             running.append(parts.tasks.start("watch the replica", parts.replica.watch.run()))
         try:
             yield
         finally:
             await parts.tasks.stop(running)
+            await parts.key_uses.store()
             await followers.close()
             await parts.close()
 
@@ -198,7 +204,9 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
     origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
     providers = Providers()
-    providers.add_fields([parts.use_cases, parts.own_account, parts.appointment, parts.feeds, parts.calendars])
+    providers.add_fields(
+        [parts.use_cases, parts.own_account, parts.api_keys, parts.appointment, parts.feeds, parts.calendars]
+    )
     for kind, value in (
         (DefaultCurrency, settings.default_currency),
         (PublicUrl, settings.public_url),

@@ -48,15 +48,17 @@ class ProvidedTwice(InjectionError):
 @dataclasses.dataclass(frozen=True)
 class Guard:
     """A guard of routes: an async function of the connection that raises unless the route may be called. Its other
-    parameters are injected when a handler is bound. `scheme` is the security scheme in the description of the API."""
+    parameters are injected when a handler is bound, or have the values in `declared`. `scheme` is the security scheme
+    in the description of the API."""
 
     function: Callable[..., Awaitable[None]]
     scheme: str
     raises: Errors
+    declared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        await self.function(connection, **self.values)
+        await self.function(connection, **self.declared, **self.values)
 
 
 def guard(scheme: str, *raises: type[DomainError]) -> Callable[[Callable[..., Awaitable[None]]], Guard]:

@@ -2,11 +2,14 @@
 
 import base64
 import binascii
+import hashlib
 from typing import Protocol
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.api_keys import is_well_formed
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNAUTHENTICATED = 401
@@ -26,7 +29,7 @@ class ReadYourWrites:
     """ASGI middleware. It marks an account before the answer to its write is sent.
 
     The account is the one that the access token names, whether or not the token is valid: it decides only which server
-    reads a list. Requests that are refused as unauthenticated mark nothing.
+    reads a list. An API key counts as an account of its own. Requests that are refused as unauthenticated mark nothing.
     """
 
     def __init__(self, app: ASGIApp, writers: Writers) -> None:
@@ -52,7 +55,10 @@ class ReadYourWrites:
 
 
 def account_of(authorization: bytes) -> str | None:
-    """The number of the account that the token of this header names; None without one."""
+    """The number of the account that the token of this header names, or a hash of an API key; None without one."""
+    _, _, token = authorization[:_LONGEST].partition(b" ")
+    if is_well_formed(token.decode("latin-1")):
+        return hashlib.sha256(token).hexdigest()
     parts = authorization[:_LONGEST].split(b".")
     if len(parts) != 3:
         return None

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.bookings.reservation import BookSeat
+from domain.api_keys import Scope
 from domain.errors import Invalid
 from domain.events import EventId
 from interfaces.http.authentication import signed_in
@@ -42,7 +43,7 @@ class Booked(Struct):
     "/api/bookings",
     operation_id="createBookingOfAOrC",
     tags=["Contracts A and C: bookings"],
-    guards=[signed_in],
+    guards=[signed_in.with_scope(Scope.BOOKINGS_WRITE)],
     responses={200: ResponseSpec(Booked, generate_examples=False)},
     opt={"error_formats": [booking_error_format]},
 )

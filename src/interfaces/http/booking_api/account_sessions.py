@@ -37,7 +37,7 @@ class LoginSessions(Struct):
     next_cursor: str | None
 
 
-@get("/auth/sessions", operation_id="listLoginSessions", tags=TAGS, guards=[signed_in])
+@get("/auth/sessions", operation_id="listLoginSessions", tags=TAGS, guards=[signed_in.without_keys])
 async def list_own_sessions(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
@@ -61,7 +61,11 @@ async def list_own_sessions(
 
 
 @delete(
-    "/auth/sessions/{session_id:str}", operation_id="endLoginSession", tags=TAGS, status_code=204, guards=[signed_in]
+    "/auth/sessions/{session_id:str}",
+    operation_id="endLoginSession",
+    tags=TAGS,
+    status_code=204,
+    guards=[signed_in.without_keys],
 )
 async def end_own_session(
     session_id: FromPath[LoginSessionInPath], actor: Inject[Actor], end_session: Inject[EndSession]

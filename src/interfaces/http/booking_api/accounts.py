@@ -15,6 +15,7 @@ from application.accounts.registration import Register, Registration
 from application.accounts.sessions import Actor, LogOut, Refresh
 from application.accounts.verification import ResendVerification, VerifyEmail
 from domain.accounts import InvalidCredentials, Role, User
+from domain.api_keys import Scope
 from domain.errors import Invalid
 from interfaces.emails import account_address, email_address, plausible_email_address
 from interfaces.http.authentication import ClientAddress, bearer_token, issues_tokens, public, signed_in
@@ -142,7 +143,7 @@ async def refresh_token(request: Request[Any, Any, Any], refresh: Inject[Refresh
     return _tokens(await refresh(bearer_token(request)))
 
 
-@post("/auth/logout", operation_id="logOut", tags=TAGS, status_code=200, guards=[signed_in])
+@post("/auth/logout", operation_id="logOut", tags=TAGS, status_code=200, guards=[signed_in.without_keys])
 async def log_out_user(
     actor: Inject[Actor], log_out: Inject[LogOut], data: JSONBody[LogOutRequest | None] = None
 ) -> Done:
@@ -150,7 +151,7 @@ async def log_out_user(
     return Done("Logged out successfully")
 
 
-@post("/auth/password", operation_id="changePassword", tags=TAGS, status_code=200, guards=[signed_in])
+@post("/auth/password", operation_id="changePassword", tags=TAGS, status_code=200, guards=[signed_in.without_keys])
 async def change_own_password(
     data: JSONBody[PasswordChange],
     address: Inject[ClientAddress],
@@ -187,13 +188,19 @@ async def verify_email_address(
     return Done("E-mail address verified successfully")
 
 
-@post("/auth/verify-email/resend", operation_id="resendVerification", tags=TAGS, status_code=202, guards=[signed_in])
+@post(
+    "/auth/verify-email/resend",
+    operation_id="resendVerification",
+    tags=TAGS,
+    status_code=202,
+    guards=[signed_in.without_keys],
+)
 async def resend_verification_mail(actor: Inject[Actor], resend_verification: Inject[ResendVerification]) -> Done:
     await resend_verification(actor)
     return Done("A mail with a link is on its way")
 
 
-@get("/profile", operation_id="getProfile", tags=TAGS, guards=[signed_in])
+@get("/profile", operation_id="getProfile", tags=TAGS, guards=[signed_in.with_scope(Scope.PROFILE_READ)])
 async def show_profile(actor: Inject[Actor]) -> Profile:
     """The profile of the calling account."""
     user = actor.user
@@ -212,7 +219,7 @@ async def show_profile(actor: Inject[Actor]) -> Profile:
     )
 
 
-@put("/profile", operation_id="updateProfile", tags=TAGS, guards=[signed_in])
+@put("/profile", operation_id="updateProfile", tags=TAGS, guards=[signed_in.with_scope(Scope.PROFILE_WRITE)])
 async def change_profile(
     data: JSONBody[ProfileChange], actor: Inject[Actor], update_profile: Inject[UpdateProfile]
 ) -> ProfileChanged:

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, MessageFilter, StoredMessage
 from application.ports import DEFAULT_PAGE, PageRequest
+from domain.api_keys import Scope
 from domain.errors import Invalid
 from domain.outbox import Destination, MessageNotFound, MessageStatus, MessageType
 from domain.time import entered_instant
@@ -114,7 +115,7 @@ Since = Annotated[
 ]
 
 
-@get("/admin/outbox", operation_id="listOutbox", tags=TAGS, guards=[admins])
+@get("/admin/outbox", operation_id="listOutbox", tags=TAGS, guards=[admins.with_scope(Scope.ADMIN_READ)])
 async def list_outbox(
     request: Request[Any, Any, Any],
     dead_letters: Inject[DeadLetters],
@@ -130,7 +131,12 @@ async def list_outbox(
     return object_page(request, OutboxList([OutboxMessage(**_fields(message)) for message in page.items], page.next))
 
 
-@get("/admin/outbox/{message_id:str}", operation_id="getOutboxMessage", tags=TAGS, guards=[admins])
+@get(
+    "/admin/outbox/{message_id:str}",
+    operation_id="getOutboxMessage",
+    tags=TAGS,
+    guards=[admins.with_scope(Scope.ADMIN_READ)],
+)
 async def show_outbox_message(
     message_id: FromPath[MessageIdInPath], dead_letters: Inject[DeadLetters]
 ) -> OpenedMessage:
@@ -162,7 +168,7 @@ async def show_outbox_message(
     operation_id="replayOutboxMessage",
     tags=TAGS,
     status_code=200,
-    guards=[admins],
+    guards=[admins.with_scope(Scope.ADMIN_WRITE)],
 )
 async def replay_outbox_message(
     message_id: FromPath[MessageIdInPath], replay_message: Inject[ReplayMessage]
@@ -171,7 +177,13 @@ async def replay_outbox_message(
     return Replayed(1)
 
 
-@post("/admin/outbox/replay", operation_id="replayOutbox", tags=TAGS, status_code=200, guards=[admins])
+@post(
+    "/admin/outbox/replay",
+    operation_id="replayOutbox",
+    tags=TAGS,
+    status_code=200,
+    guards=[admins.with_scope(Scope.ADMIN_WRITE)],
+)
 async def replay_outbox(data: JSONBody[ReplayOrder], replay_messages: Inject[ReplayMessages]) -> Replayed:
     """Sends messages again that could not be delivered. With the destination `crm` and a time (`since`) it also sends
     those again that were delivered since then, with the same ids, in order, 100 a second and at most 20,000. If no

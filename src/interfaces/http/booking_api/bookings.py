@@ -16,6 +16,7 @@ from application.notifications.reminders import ShowBookingReminders
 from application.payments.ports.records import Refund
 from application.ports import DEFAULT_PAGE, MAX_PAGE, PageRequest
 from domain.accounts import User
+from domain.api_keys import Scope
 from domain.bookings import BookingStatus
 from domain.disputes import DisputeStatus
 from domain.events import EventId
@@ -149,7 +150,7 @@ PaymentStatusFilter = Annotated[
 ]
 
 
-@post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
+@post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in.with_scope(Scope.BOOKINGS_WRITE)])
 async def create_booking(
     data: JSONBody[NewBookingRequest], actor: Inject[Actor], book_seat: Inject[BookSeat]
 ) -> BookingCreated:
@@ -158,7 +159,7 @@ async def create_booking(
     return BookingCreated("Booking created successfully", _created(new), new.payment_url)
 
 
-@get("/bookings", operation_id="listBookings", tags=TAGS, guards=[signed_in])
+@get("/bookings", operation_id="listBookings", tags=TAGS, guards=[signed_in.with_scope(Scope.BOOKINGS_READ)])
 async def list_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
@@ -180,14 +181,24 @@ class BookingReminders(Struct):
     next_cursor: str | None
 
 
-@get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
+@get(
+    "/bookings/{booking_id:str}",
+    operation_id="getBooking",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.BOOKINGS_READ)],
+)
 async def get_booking(
     booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], show_booking: Inject[ShowBooking]
 ) -> BookingBody:
     return _booking(await show_booking(actor.user, booking_id), actor.user)
 
 
-@get("/bookings/{booking_id:str}/reminders", operation_id="listBookingReminders", tags=TAGS, guards=[signed_in])
+@get(
+    "/bookings/{booking_id:str}/reminders",
+    operation_id="listBookingReminders",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.BOOKINGS_READ)],
+)
 async def list_reminders(
     request: Request[Any, Any, Any],
     booking_id: FromPath[BookingIdInPath],
@@ -200,7 +211,13 @@ async def list_reminders(
     return object_page(request, BookingReminders(booking_id, reminder_bodies(page.items), page.next))
 
 
-@post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])
+@post(
+    "/bookings/{booking_id:str}/cancel",
+    operation_id="cancelBooking",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in.with_scope(Scope.BOOKINGS_WRITE)],
+)
 async def cancel_own_booking(
     booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
 ) -> BookingCancelled:

@@ -22,7 +22,7 @@ class EmailChangeRequest(Struct):
     password: str | None = None
 
 
-@post("/profile/email", operation_id="requestEmailChange", tags=TAGS, status_code=202, guards=[signed_in])
+@post("/profile/email", operation_id="requestEmailChange", tags=TAGS, status_code=202, guards=[signed_in.without_keys])
 async def request_change_of_email(
     data: JSONBody[EmailChangeRequest],
     address: Inject[ClientAddress],

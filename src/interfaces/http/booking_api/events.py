@@ -16,13 +16,14 @@ from application.events.ports import EventFilter, EventQueries, EventView
 from application.events.queries import ShowEvent
 from application.ports import MAX_PAGE, Clock, PageRequest
 from domain.accounts import User, UserId
+from domain.api_keys import Scope
 from domain.errors import Invalid
 from domain.events import EventDetails, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
 from domain.time import Interval
-from interfaces.http.authentication import Viewer, event_creators, facilitators, public
+from interfaces.http.authentication import Viewer, event_creators, facilitators, public_with
 from interfaces.http.injection import Inject
 from interfaces.http.parameters import ID_SCHEMA, Converter, Cursor, EventIdInPath, PageSize, SearchText, positive
 from interfaces.http.schemas import (
@@ -162,7 +163,7 @@ LeastRating = Annotated[
 ]
 
 
-@get("/events", operation_id="listEvents", tags=TAGS, opt=public)
+@get("/events", operation_id="listEvents", tags=TAGS, opt=public_with(Scope.EVENTS_READ))
 async def list_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
@@ -181,7 +182,7 @@ async def list_events(
     return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))
 
 
-@get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
+@get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public_with(Scope.EVENTS_READ))
 async def filter_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
@@ -200,7 +201,7 @@ async def filter_events(
     return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))
 
 
-@get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
+@get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public_with(Scope.EVENTS_READ))
 async def show_one_event(
     event_id: FromPath[EventIdInPath], show_event: Inject[ShowEvent], viewer: Inject[Viewer]
 ) -> EventBody:
@@ -208,7 +209,7 @@ async def show_one_event(
     return event_body(await show_event(event_id, viewer.user), viewer.user)
 
 
-@post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
+@post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators.with_scope(Scope.EVENTS_WRITE)])
 async def add_event(
     data: JSONBody[NewEvent],
     actor: Inject[Actor],
@@ -230,7 +231,12 @@ async def add_event(
     return EventAnswer("Event created successfully", event_body(await create_event(actor.user, details), actor.user))
 
 
-@put("/events/{event_id:str}", operation_id="updateEvent", tags=TAGS, guards=[facilitators])
+@put(
+    "/events/{event_id:str}",
+    operation_id="updateEvent",
+    tags=TAGS,
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
+)
 async def change_event(
     event_id: FromPath[EventIdInPath],
     data: JSONBody[EventChange],
@@ -241,7 +247,13 @@ async def change_event(
     return EventAnswer("Event updated successfully", event_body(event, actor.user))
 
 
-@delete("/events/{event_id:str}", operation_id="deleteEvent", tags=TAGS, status_code=200, guards=[facilitators])
+@delete(
+    "/events/{event_id:str}",
+    operation_id="deleteEvent",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
+)
 async def remove_event(
     event_id: FromPath[EventIdInPath], actor: Inject[Actor], delete_event: Inject[DeleteEvent]
 ) -> Done:

@@ -58,7 +58,7 @@ class ZipArchive:
         self._json = None
 
 
-@get("/profile/export", operation_id="exportProfile", tags=TAGS, guards=[signed_in], media_type=ZIP)
+@get("/profile/export", operation_id="exportProfile", tags=TAGS, guards=[signed_in.without_keys], media_type=ZIP)
 async def export_profile(actor: Inject[Actor], export_account: Inject[ExportAccount]) -> Stream:
     """A ZIP file of all that is stored about the calling account: JSON files, and the files that it has uploaded."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is sent)

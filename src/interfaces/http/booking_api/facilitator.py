@@ -13,6 +13,7 @@ from application.events.management import CancelEvent, CancelledEvent
 from application.events.ports import EventQueries
 from application.events.queries import EventBookings
 from application.ports import MAX_PAGE, PageRequest
+from domain.api_keys import Scope
 from domain.bookings import BookingStatus
 from domain.disputes import DisputeStatus
 from domain.payments import PaymentStatus
@@ -73,7 +74,12 @@ class EventCancelled(Struct):
     total_refund_amount: float
 
 
-@get("/facilitator/events", operation_id="listFacilitatorEvents", tags=TAGS, guards=[facilitators])
+@get(
+    "/facilitator/events",
+    operation_id="listFacilitatorEvents",
+    tags=TAGS,
+    guards=[facilitators.with_scope(Scope.EVENTS_READ)],
+)
 async def list_own_events(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
@@ -90,7 +96,7 @@ async def list_own_events(
     "/facilitator/events/{event_id:str}/bookings",
     operation_id="listEventBookings",
     tags=TAGS,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_READ)],
 )
 async def list_event_bookings(
     request: Request[Any, Any, Any],
@@ -116,7 +122,7 @@ async def list_event_bookings(
     operation_id="cancelEvent",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
 )
 async def cancel_own_event(
     event_id: FromPath[EventIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
@@ -128,7 +134,7 @@ async def cancel_own_event(
     "/facilitator/registrations/{event_id:str}",
     operation_id="listRegistrations",
     tags=TAGS_OF_D,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_READ)],
 )
 async def list_registrations(
     request: Request[Any, Any, Any],
@@ -150,7 +156,7 @@ async def list_registrations(
     operation_id="cancelEventOfD",
     tags=TAGS_OF_D,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
 )
 async def cancel_event_of_d(
     event_id: FromPath[EventIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]

@@ -13,6 +13,7 @@ from application.bookings.cancellation import CancelParticipant
 from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
 from application.events.participant_messages import WriteToParticipants
 from application.ports import DEFAULT_PAGE, PageRequest
+from domain.api_keys import Scope
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
 from interfaces.emails import email_address
 from interfaces.http.authentication import facilitators
@@ -75,7 +76,7 @@ class InvitationList(Struct):
     operation_id="cancelParticipant",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_WRITE)],
 )
 async def cancel_booking_of_participant(
     booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], cancel_participant: Inject[CancelParticipant]
@@ -89,7 +90,7 @@ async def cancel_booking_of_participant(
     operation_id="writeToParticipants",
     tags=TAGS,
     status_code=202,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
 )
 async def write_to_participants_of_event(
     event_id: FromPath[EventIdInPath],
@@ -106,7 +107,7 @@ async def write_to_participants_of_event(
     operation_id="addParticipant",
     tags=TAGS,
     status_code=202,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_WRITE)],
 )
 async def add_participant_by_hand(
     event_id: FromPath[EventIdInPath],
@@ -122,7 +123,7 @@ async def add_participant_by_hand(
     "/facilitator/events/{event_id:str}/invitations",
     operation_id="listInvitations",
     tags=TAGS,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_READ)],
 )
 async def list_invitations_of_event(
     request: Request[Any, Any, Any],
@@ -141,7 +142,7 @@ async def list_invitations_of_event(
     operation_id="withdrawInvitation",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_WRITE)],
 )
 async def withdraw_invitation_of_person(
     invitation_id: FromPath[InvitationIdInPath], actor: Inject[Actor], withdraw_invitation: Inject[WithdrawInvitation]

@@ -12,6 +12,7 @@ from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.webhooks import ReceiveWebhook
+from domain.api_keys import Scope
 from domain.disputes import DisputeStatus
 from domain.ids import BookingRef
 from domain.payments import PaymentStatus
@@ -63,7 +64,13 @@ class Received(Struct):
     status: Literal["received"]
 
 
-@post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])
+@post(
+    "/bookings/{booking_id:str}/pay",
+    operation_id="payBooking",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in.with_scope(Scope.PAYMENTS_WRITE)],
+)
 async def request_payment_link(
     booking_id: FromPath[BookingIdInPath],
     actor: Inject[Actor],
@@ -76,7 +83,12 @@ async def request_payment_link(
     return PaymentLink(await open_checkout.for_user(actor.user, BookingRef(booking_id), return_url=return_url))
 
 
-@get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])
+@get(
+    "/bookings/{booking_id:str}/cancellation",
+    operation_id="showCancellation",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.PAYMENTS_READ)],
+)
 async def show_cancellation_terms(
     booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], show_cancellation: Inject[ShowCancellation]
 ) -> CancellationBody:
@@ -98,7 +110,7 @@ async def show_cancellation_terms(
     operation_id="recordPaymentOnTheSpot",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.PAYMENTS_WRITE)],
 )
 async def record_payment_on_the_spot(
     booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], record_offline_payment: Inject[RecordOfflinePayment]
@@ -114,7 +126,7 @@ async def record_payment_on_the_spot(
     operation_id="refundBooking",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.PAYMENTS_WRITE)],
 )
 async def refund_payment_of_booking(
     booking_id: FromPath[BookingIdInPath],

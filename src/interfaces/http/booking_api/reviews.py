@@ -11,6 +11,7 @@ from application.accounts.sessions import Actor
 from application.events.ports import ReviewView
 from application.events.reviews import ListReviews, WriteReview
 from application.ports import DEFAULT_PAGE, PageRequest
+from domain.api_keys import Scope
 from interfaces.http.authentication import public, signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.parameters import Cursor, EventIdInPath, PageSize
@@ -47,7 +48,12 @@ class ReviewList(Struct):
     next_cursor: str | None
 
 
-@post("/events/{event_id:str}/reviews", operation_id="createReview", tags=TAGS, guards=[signed_in])
+@post(
+    "/events/{event_id:str}/reviews",
+    operation_id="createReview",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.EVENTS_WRITE)],
+)
 async def add_review(
     event_id: FromPath[EventIdInPath],
     data: JSONBody[NewReview],

@@ -22,6 +22,7 @@ from application.appointments.ports import AppointmentPage, AppointmentView, His
 from application.appointments.queries import ListAppointments, ShowAppointment
 from application.notifications.reminders import ShowAppointmentReminders
 from application.ports import DEFAULT_PAGE, PageRequest
+from domain.api_keys import Scope
 from domain.appointments import (
     AppointmentCancelReason,
     AppointmentChange,
@@ -53,6 +54,9 @@ from interfaces.http.schemas import (
 )
 
 TAGS = ["Contract E: appointments"]
+
+readers = signed_in.with_scope(Scope.APPOINTMENTS_READ)
+writers = signed_in.with_scope(Scope.APPOINTMENTS_WRITE)
 
 
 class NewAppointmentRequest(Struct):
@@ -165,7 +169,7 @@ class SessionReminders(Struct):
     next_cursor: str | None
 
 
-@post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[signed_in])
+@post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[writers])
 async def book_session(
     data: JSONBody[NewAppointmentRequest], actor: Inject[Actor], book_appointment: Inject[BookAppointment]
 ) -> AppointmentCreated:
@@ -180,14 +184,14 @@ async def book_session(
     return created_body(booked)
 
 
-@get("/booking/{booking_id:str}", operation_id="getCoaching", tags=TAGS, guards=[signed_in])
+@get("/booking/{booking_id:str}", operation_id="getCoaching", tags=TAGS, guards=[readers])
 async def get_session(
     booking_id: FromPath[AppointmentIdInPath], actor: Inject[Actor], show_appointment: Inject[ShowAppointment]
 ) -> AppointmentBody:
     return appointment_body(await show_appointment(actor.user, booking_id))
 
 
-@get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[signed_in])
+@get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[readers])
 async def list_sessions_of_client(
     request: Request[Any, Any, Any],
     client_id: FromPath[ClientIdInPath],
@@ -203,7 +207,7 @@ async def list_sessions_of_client(
     return object_page(request, _listed(listed, skipped, page))
 
 
-@get("/booking/coach/{coach_id:str}", operation_id="listCoachingsOfCoach", tags=TAGS, guards=[signed_in])
+@get("/booking/coach/{coach_id:str}", operation_id="listCoachingsOfCoach", tags=TAGS, guards=[readers])
 async def list_sessions_of_coach(
     request: Request[Any, Any, Any],
     coach_id: FromPath[CoachIdInPath],
@@ -219,7 +223,7 @@ async def list_sessions_of_coach(
     return object_page(request, _listed(listed, skipped, page))
 
 
-@patch("/booking/{booking_id:str}/status", operation_id="changeCoachingStatus", tags=TAGS, guards=[signed_in])
+@patch("/booking/{booking_id:str}/status", operation_id="changeCoachingStatus", tags=TAGS, guards=[writers])
 async def change_session_status(
     booking_id: FromPath[AppointmentIdInPath],
     data: JSONBody[StatusRequest],
@@ -230,14 +234,14 @@ async def change_session_status(
     return appointment_body(await change_appointment_status(actor.user, booking_id, status))
 
 
-@delete("/booking/{booking_id:str}", operation_id="cancelCoaching", tags=TAGS, guards=[signed_in])
+@delete("/booking/{booking_id:str}", operation_id="cancelCoaching", tags=TAGS, guards=[writers])
 async def cancel_session(
     booking_id: FromPath[AppointmentIdInPath], actor: Inject[Actor], cancel_appointment: Inject[CancelAppointment]
 ) -> None:
     await cancel_appointment(actor.user, booking_id)
 
 
-@patch("/booking/{booking_id:str}", operation_id="noteCoaching", tags=TAGS, guards=[signed_in])
+@patch("/booking/{booking_id:str}", operation_id="noteCoaching", tags=TAGS, guards=[writers])
 async def note_session(
     booking_id: FromPath[AppointmentIdInPath],
     data: JSONBody[NotesRequest],
@@ -252,7 +256,7 @@ async def note_session(
     operation_id="rescheduleCoaching",
     tags=TAGS,
     status_code=200,
-    guards=[signed_in],
+    guards=[writers],
 )
 async def reschedule_session(
     booking_id: FromPath[AppointmentIdInPath],
@@ -264,7 +268,7 @@ async def reschedule_session(
     return appointment_body(await reschedule_appointment(actor.user, booking_id, data.session_datetime, length))
 
 
-@get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[signed_in])
+@get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[readers])
 async def get_session_history(
     request: Request[Any, Any, Any],
     booking_id: FromPath[AppointmentIdInPath],
@@ -279,7 +283,7 @@ async def get_session_history(
     return object_page(request, HistoryBody(booking_id, [_entry(entry) for entry in page.items], page.next))
 
 
-@get("/booking/{booking_id:str}/reminders", operation_id="listCoachingReminders", tags=TAGS, guards=[signed_in])
+@get("/booking/{booking_id:str}/reminders", operation_id="listCoachingReminders", tags=TAGS, guards=[readers])
 async def list_session_reminders(
     request: Request[Any, Any, Any],
     booking_id: FromPath[AppointmentIdInPath],

@@ -15,6 +15,7 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.appointments.ports import AttachmentView
+from domain.api_keys import Scope
 from domain.attachments import MAX_BYTES, UNKNOWN_TYPE, NewAttachment
 from interfaces.http.authentication import signed_in
 from interfaces.http.coaching_api.parameters import AppointmentIdInPath, AttachmentIdInPath
@@ -52,7 +53,7 @@ class AttachmentList(Struct):
     "/booking/{booking_id:str}/attachments",
     operation_id="addAttachment",
     tags=TAGS,
-    guards=[signed_in],
+    guards=[signed_in.with_scope(Scope.APPOINTMENTS_WRITE)],
     request_max_body_size=UPLOAD.largest,
 )
 async def add_attachment(
@@ -65,7 +66,12 @@ async def add_attachment(
     return _body(await attach(actor.user, booking_id, new))
 
 
-@get("/booking/{booking_id:str}/attachments", operation_id="listAttachments", tags=TAGS, guards=[signed_in])
+@get(
+    "/booking/{booking_id:str}/attachments",
+    operation_id="listAttachments",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.APPOINTMENTS_READ)],
+)
 async def list_of_attachments(
     booking_id: FromPath[AppointmentIdInPath], actor: Inject[Actor], list_attachments: Inject[ListAttachments]
 ) -> AttachmentList:
@@ -76,7 +82,7 @@ async def list_of_attachments(
     "/booking/{booking_id:str}/attachments/{attachment_id:str}",
     operation_id="downloadAttachment",
     tags=TAGS,
-    guards=[signed_in],
+    guards=[signed_in.with_scope(Scope.APPOINTMENTS_READ)],
     media_type=UNKNOWN_TYPE,
 )
 async def download(
@@ -95,7 +101,7 @@ async def download(
     "/booking/{booking_id:str}/attachments/{attachment_id:str}",
     operation_id="deleteAttachment",
     tags=TAGS,
-    guards=[signed_in],
+    guards=[signed_in.with_scope(Scope.APPOINTMENTS_WRITE)],
 )
 async def remove_attachment(
     booking_id: FromPath[AppointmentIdInPath],

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from application.accounts.sessions import Actor
 from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
+from domain.api_keys import Scope
 from domain.availability import MINUTES_A_DAY, Availability, Hours, WorkingDay
 from domain.coaches import Coach
 from domain.errors import Invalid
@@ -98,14 +99,24 @@ async def list_slots(
     )
 
 
-@get("/coach/availability", operation_id="getAvailability", tags=TAGS, guards=[facilitators])
+@get(
+    "/coach/availability",
+    operation_id="getAvailability",
+    tags=TAGS,
+    guards=[facilitators.with_scope(Scope.APPOINTMENTS_READ)],
+)
 async def own_availability(
     actor: Inject[Actor], show_own_availability: Inject[ShowOwnAvailability]
 ) -> AvailabilityBody:
     return _body(await show_own_availability(actor.user))
 
 
-@put("/coach/availability", operation_id="setAvailability", tags=TAGS, guards=[facilitators])
+@put(
+    "/coach/availability",
+    operation_id="setAvailability",
+    tags=TAGS,
+    guards=[facilitators.with_scope(Scope.APPOINTMENTS_WRITE)],
+)
 async def change_availability(
     data: JSONBody[AvailabilityChange], actor: Inject[Actor], set_availability: Inject[SetAvailability]
 ) -> AvailabilityBody:

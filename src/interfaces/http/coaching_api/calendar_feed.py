@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
+from domain.api_keys import Scope
 from interfaces.http.authentication import ISSUES_TOKENS, public, signed_in
 from interfaces.http.coaching_api.parameters import FeedToken
 from interfaces.http.injection import Inject
@@ -25,14 +26,16 @@ class FeedAddress(Struct):
     "/calendar/feed",
     operation_id="openCalendarFeed",
     tags=TAGS,
-    guards=[signed_in],
+    guards=[signed_in.without_keys],
     opt={ISSUES_TOKENS: True},
 )
 async def open_own_feed(actor: Inject[Actor], open_feed: Inject[OpenFeed]) -> FeedAddress:
     return FeedAddress(await open_feed(actor.user))
 
 
-@delete("/calendar/feed", operation_id="closeCalendarFeed", tags=TAGS, guards=[signed_in])
+@delete(
+    "/calendar/feed", operation_id="closeCalendarFeed", tags=TAGS, guards=[signed_in.with_scope(Scope.CALENDARS_WRITE)]
+)
 async def close_own_feed(actor: Inject[Actor], close_feed: Inject[CloseFeed]) -> None:
     await close_feed(actor.user)
 

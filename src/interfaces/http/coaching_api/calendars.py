@@ -12,6 +12,7 @@ from application.accounts.sessions import Actor
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
 from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import SyncBooking
+from domain.api_keys import Scope
 from domain.calendars import ConnectionStatus, Provider
 from domain.ids import AppointmentId
 from interfaces.http.authentication import CREATES, ISSUES_TOKENS, signed_in
@@ -62,7 +63,7 @@ class ConnectionBody(Struct):
 def _consent(provider: Provider, name: str) -> list[Any]:
     """The two steps of connecting a calendar of this provider."""
 
-    @get(f"/calendar/{provider}/auth-url", operation_id=f"get{name}Consent", tags=TAGS, guards=[signed_in])
+    @get(f"/calendar/{provider}/auth-url", operation_id=f"get{name}Consent", tags=TAGS, guards=[signed_in.without_keys])
     async def auth_url(
         redirect_uri: FromQuery[RedirectUri], actor: Inject[Actor], begin_calendar_consent: Inject[BeginCalendarConsent]
     ) -> ConsentUrl:
@@ -73,7 +74,7 @@ def _consent(provider: Provider, name: str) -> list[Any]:
         operation_id=f"connect{name}",
         tags=TAGS,
         status_code=200,
-        guards=[signed_in],
+        guards=[signed_in.without_keys],
         opt={ISSUES_TOKENS: True, CREATES: True},
     )
     async def exchange_token(
@@ -91,7 +92,13 @@ def _consent(provider: Provider, name: str) -> list[Any]:
     return [auth_url, exchange_token]
 
 
-@post("/calendar/sync-booking", operation_id="syncBooking", tags=TAGS, status_code=200, guards=[signed_in])
+@post(
+    "/calendar/sync-booking",
+    operation_id="syncBooking",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in.with_scope(Scope.CALENDARS_WRITE)],
+)
 async def sync(data: JSONBody[BookingToSync], actor: Inject[Actor], sync_booking: Inject[SyncBooking]) -> SyncedEntry:
     synced = await sync_booking(
         actor.user,
@@ -103,7 +110,12 @@ async def sync(data: JSONBody[BookingToSync], actor: Inject[Actor], sync_booking
     return SyncedEntry(synced.entry_id, synced.link, synced.status)
 
 
-@get("/calendar/connections", operation_id="listCalendarConnections", tags=TAGS, guards=[signed_in])
+@get(
+    "/calendar/connections",
+    operation_id="listCalendarConnections",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.CALENDARS_READ)],
+)
 async def list_connections(actor: Inject[Actor], connection_queries: Inject[ConnectionQueries]) -> list[ConnectionBody]:
     """The calling account's connected calendars. `reconnect`: the provider has revoked the access."""
     return [
@@ -117,7 +129,13 @@ async def list_connections(actor: Inject[Actor], connection_queries: Inject[Conn
     ]
 
 
-@delete("/calendar/{provider:str}", operation_id="disconnectCalendar", tags=TAGS, status_code=204, guards=[signed_in])
+@delete(
+    "/calendar/{provider:str}",
+    operation_id="disconnectCalendar",
+    tags=TAGS,
+    status_code=204,
+    guards=[signed_in.with_scope(Scope.CALENDARS_WRITE)],
+)
 async def disconnect(
     provider: FromPath[ProviderInPath], actor: Inject[Actor], disconnect_calendar: Inject[DisconnectCalendar]
 ) -> None:

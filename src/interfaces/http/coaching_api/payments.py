@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.appointments.payment import AppointmentPayment, RecordAppointmentPayment
+from domain.api_keys import Scope
 from interfaces.http.authentication import signed_in
 from interfaces.http.coaching_api.appointments import AppointmentBody, appointment_body
 from interfaces.http.coaching_api.parameters import AppointmentIdInPath
@@ -19,7 +20,13 @@ class AppointmentPaymentLink(Struct):
     payment_url: str | None
 
 
-@post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
+@post(
+    "/booking/{booking_id:str}/pay",
+    operation_id="payCoaching",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in.with_scope(Scope.PAYMENTS_WRITE)],
+)
 async def request_payment_link(
     booking_id: FromPath[AppointmentIdInPath],
     actor: Inject[Actor],
@@ -35,7 +42,7 @@ async def request_payment_link(
     operation_id="recordCoachingPayment",
     tags=TAGS,
     status_code=200,
-    guards=[signed_in],
+    guards=[signed_in.with_scope(Scope.PAYMENTS_WRITE)],
 )
 async def record_payment(
     booking_id: FromPath[AppointmentIdInPath],

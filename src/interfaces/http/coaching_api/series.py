@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.appointments.series import BookSeries
+from domain.api_keys import Scope
 from domain.appointments import length_of
 from interfaces.http.authentication import signed_in
 from interfaces.http.coaching_api.appointments import AppointmentCreated, created_body
@@ -43,7 +44,9 @@ class SeriesBody(Struct):
     refused: list[RefusedSession]
 
 
-@post("/booking/recurring", operation_id="bookSeries", tags=TAGS, guards=[signed_in])
+@post(
+    "/booking/recurring", operation_id="bookSeries", tags=TAGS, guards=[signed_in.with_scope(Scope.APPOINTMENTS_WRITE)]
+)
 async def book_recurring(
     data: JSONBody[NewSeriesRequest], actor: Inject[Actor], book_series: Inject[BookSeries]
 ) -> SeriesBody:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.appointments.statistics import ShowCoachStatistics
+from domain.api_keys import Scope
 from interfaces.http.authentication import signed_in
 from interfaces.http.coaching_api.parameters import CoachIdInPath, OptionalRangeEnd, OptionalRangeStart
 from interfaces.http.injection import Inject
@@ -39,7 +40,12 @@ class CoachFiguresBody(Struct):
     weeks: list[CoachWeekBody]
 
 
-@get("/booking/coach/{coach_id:str}/analytics", operation_id="getCoachAnalytics", tags=TAGS, guards=[signed_in])
+@get(
+    "/booking/coach/{coach_id:str}/analytics",
+    operation_id="getCoachAnalytics",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.APPOINTMENTS_READ)],
+)
 async def coach_analytics(
     coach_id: FromPath[CoachIdInPath],
     actor: Inject[Actor],

@@ -11,6 +11,7 @@ from application.accounts.sessions import Actor
 from application.bookings.cancellation import CancelBooking
 from application.bookings.ports import BookingFilter, BookingQueries, BookingView
 from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.api_keys import Scope
 from domain.bookings import BookingStatus
 from domain.events import EventType
 from interfaces.http.authentication import signed_in
@@ -42,7 +43,7 @@ class BookingCancelled(Struct):
     message: str
 
 
-@get("/api/my-bookings", operation_id="listBookingsOfA", tags=TAGS, guards=[signed_in])
+@get("/api/my-bookings", operation_id="listBookingsOfA", tags=TAGS, guards=[signed_in.with_scope(Scope.BOOKINGS_READ)])
 async def list_own_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
@@ -58,7 +59,11 @@ async def list_own_bookings(
 
 
 @delete(
-    "/api/bookings/{booking_id:str}", operation_id="cancelBookingOfA", tags=TAGS, status_code=200, guards=[signed_in]
+    "/api/bookings/{booking_id:str}",
+    operation_id="cancelBookingOfA",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in.with_scope(Scope.BOOKINGS_WRITE)],
 )
 async def cancel_own_booking(
     booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]

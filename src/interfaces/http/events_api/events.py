@@ -10,6 +10,7 @@ from msgspec import Struct
 from application.events.ports import EventFilter, EventQueries, EventView
 from application.events.queries import ShowEvent
 from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.api_keys import Scope
 from domain.events import EventType
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
@@ -36,7 +37,7 @@ class EventBody(Struct):
     available_spots: int
 
 
-@get("/api/events", operation_id="listEventsOfA", tags=TAGS, guards=[signed_in])
+@get("/api/events", operation_id="listEventsOfA", tags=TAGS, guards=[signed_in.with_scope(Scope.EVENTS_READ)])
 async def list_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
@@ -50,7 +51,12 @@ async def list_events(
     return array_page(request, page, _event)
 
 
-@get("/api/events/{event_id:str}", operation_id="getEventOfA", tags=TAGS, guards=[signed_in])
+@get(
+    "/api/events/{event_id:str}",
+    operation_id="getEventOfA",
+    tags=TAGS,
+    guards=[signed_in.with_scope(Scope.EVENTS_READ)],
+)
 async def show_one_event(event_id: FromPath[EventIdInPath], show_event: Inject[ShowEvent]) -> EventBody:
     """One event."""
     return _event(await show_event(event_id))

@@ -7,11 +7,16 @@ import msgspec
 from msgspec import Struct
 
 from application.notifications.ports import EntryId, LiveUpdate
+from domain.api_keys import Scope
 from domain.errors import Invalid
 from domain.outbox import MessageType
 from interfaces.http.schemas import one_of, whole_seconds
 
 _LARGEST = 2**63 - 1
+
+
+SCOPES = Scope.BOOKINGS_READ, Scope.APPOINTMENTS_READ
+"""Entries are about both."""
 
 
 class Entry(Struct):

@@ -17,7 +17,7 @@ from domain.errors import DomainError, Forbidden, Unauthenticated
 from interfaces.http.authentication import bearer_token
 from interfaces.http.errors import CountError, ErrorFormat, ErrorFormats, ErrorResponse, body_of, error_response
 from interfaces.http.injection import Inject
-from interfaces.http.live.entries import as_json, last_seen
+from interfaces.http.live.entries import SCOPES, as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 from servicekit.logging import current_request_id
 
@@ -57,13 +57,14 @@ async def follow_by_socket(
     error_formats: Inject[ErrorFormats],
     count_error: Inject[CountError],
 ) -> None:
-    """For facilitators and admins. The token is sent in the `Authorization` header or as the subprotocol `bearer.<jwt>`
-    beside `convene.v1`; never in the address, which proxies and servers log."""
+    """For facilitators and admins. The token or API key is sent in the `Authorization` header or as the subprotocol
+    `bearer.<token>` beside `convene.v1`; never in the address, which proxies and servers log."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             _refuse_foreign(socket, allowed_origins)
             token = _token(socket)
             actor = await authenticate(token)
+            actor.require(*SCOPES)
             if not actor.user.can_facilitate:
                 raise Forbidden
             seen = last_seen("last_event_id", socket.query_params.get("last_event_id"))

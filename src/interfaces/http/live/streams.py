@@ -9,7 +9,8 @@ from litestar import Request, Response, get
 from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Scope, Send
+from litestar.types import Receive, Send
+from litestar.types import Scope as ConnectionScope
 
 from application.accounts.sessions import Actor, Authenticate, AuthenticateFollower
 from application.notifications.live_updates import FollowLiveUpdates
@@ -17,7 +18,7 @@ from application.notifications.ports import EntryId, LiveUpdate
 from domain.errors import Unauthenticated
 from interfaces.http.authentication import bearer_token, facilitators
 from interfaces.http.injection import Inject
-from interfaces.http.live.entries import Entry, as_json, last_seen
+from interfaces.http.live.entries import SCOPES, Entry, as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 from interfaces.http.middleware import ONLY_HEAD
 from interfaces.http.parameters import Converter
@@ -47,7 +48,7 @@ LastEventId = Annotated[
     "/facilitator/feed",
     operation_id="followFeed",
     tags=["Live updates"],
-    guards=[facilitators],
+    guards=[facilitators.with_scope(*SCOPES)],
     responses={200: ResponseSpec(Entry, media_type=EVENT_STREAM, generate_examples=False)},
 )
 async def follow_by_stream(
@@ -106,7 +107,7 @@ class _Sending(ASGIResponse):
         super().__init__(media_type=EVENT_STREAM, headers=stream.headers, status_code=200)
         self._stream = stream
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
         """Raises `TooManyFollowers` and `Unavailable` before anything is sent."""
         stream = self._stream
         async with stream.followers.joined(stream.actor.user.id):

@@ -3,7 +3,7 @@
 Each of them declares its errors; the document cannot be built while one does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from application.accounts.sessions import Refresh
 from application.idempotency import (
@@ -12,8 +12,17 @@ from application.idempotency import (
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
 )
+from domain.api_keys import Scope
 from domain.errors import DomainError, Errors, TooManyRequests
-from interfaces.http.authentication import REFRESH_TOKEN, SERVICE_TOKEN, USER_TOKEN, Viewer
+from interfaces.http.authentication import (
+    API_KEY,
+    REFRESH_TOKEN,
+    SERVICE_TOKEN,
+    USER_TOKEN,
+    VIEWED_BY_KEY,
+    AccountGuard,
+    Viewer,
+)
 from interfaces.http.injection import injected
 from interfaces.http.openapi.operations import Operation
 
@@ -23,6 +32,13 @@ SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "The `access_token` of a login.",
+    },
+    API_KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "cvk_…",
+        "description": "An API key of an account, in place of its `access_token`. The roles are the scopes that the key"
+        " must have, all of them.",
     },
     REFRESH_TOKEN: {
         "type": "http",
@@ -61,11 +77,18 @@ def errors_of(operation: Operation) -> list[type[DomainError]]:
 
 def security(operation: Operation) -> list[dict[str, list[str]]]:
     """OpenAPI's security requirements; empty for public operations. `{}` marks a token as optional."""
+    if Viewer in injected(operation.handler.fn).values():
+        return [{}, {USER_TOKEN: []}, *_by_key(operation.handler.opt[VIEWED_BY_KEY])]
     schemes = [guard.scheme for guard in operation.guards]
     schemes += [TOKENS_OF_USE_CASES[kind] for kind in operation.use_cases if kind in TOKENS_OF_USE_CASES]
-    if Viewer in injected(operation.handler.fn).values():
-        return [{}, {USER_TOKEN: []}]
-    return [{scheme: []} for scheme in schemes]
+    scopes = [scope for guard in operation.guards if isinstance(guard, AccountGuard) for scope in guard.scopes]
+    needed: list[dict[str, list[str]]] = [{scheme: []} for scheme in schemes]
+    return needed + _by_key(scopes)
+
+
+def _by_key(scopes: Iterable[Scope]) -> list[dict[str, list[str]]]:
+    needed = [scope.value for scope in scopes]
+    return [{API_KEY: needed}] if needed else []
 
 
 def _raised_by(use_case: type) -> Errors:

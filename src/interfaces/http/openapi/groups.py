@@ -15,6 +15,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "People": {
         "Accounts": "Registration, login, tokens, Google login and the caller's profile. Contract B for new clients; A"
         " and C have addresses of their own under `/api`, D has one for Google login.",
+        "API keys": "Keys for programs that act for an account, limited by scopes.",
     },
     "Events": {
         "Events": "Sessions, workshops and retreats. Contract B, with D's filter by type and rating. A has the same"

@@ -7,6 +7,7 @@ contracts B and D have the plain name, and the others end in `OfA`, `OfC` and so
 
 from collections.abc import Mapping
 
+from domain.api_keys import Scope
 from domain.appointments import AppointmentCancelReason, AppointmentChange, AppointmentStatus
 from domain.calendars import ConnectionStatus, Provider
 from domain.outbox import MessageType
@@ -15,6 +16,7 @@ from interfaces.http import health, reminders, schemas, service, shared_booking_
 from interfaces.http.booking_api import (
     accounts,
     admin,
+    api_keys,
     bookings,
     events,
     facilitator,
@@ -58,6 +60,9 @@ NAMES: Mapping[type, str] = {
     accounts.Profile: "UserProfile",
     accounts.ProfileChange: "UserProfileUpdate",
     accounts.UserWithPhone: "UpdatedUser",
+    api_keys.NewApiKeyBody: "ApiKeyRequest",
+    api_keys.ApiKeyBody: "ApiKey",
+    Scope: "ApiKeyScope",
     accounts.ProfileChanged: "UserProfileUpdated",
     accounts.LogOutRequest: "LogoutRequest",
     accounts.PasswordChange: "PasswordChangeRequest",

@@ -10,6 +10,7 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.bookings.ports import BookingFilter, BookingQueries, BookingView
 from application.ports import MAX_PAGE, PageRequest
+from domain.api_keys import Scope
 from domain.bookings import BookingStatus
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
@@ -35,7 +36,7 @@ class BookingBody(Struct):
     notes: str | None
 
 
-@get("/api/bookings/my", operation_id="listBookingsOfC", tags=TAGS, guards=[signed_in])
+@get("/api/bookings/my", operation_id="listBookingsOfC", tags=TAGS, guards=[signed_in.with_scope(Scope.BOOKINGS_READ)])
 async def list_own_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],

@@ -13,6 +13,7 @@ from application.events.management import CancelEvent
 from application.events.ports import EventQueries, EventView
 from application.events.queries import EventBookings
 from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.api_keys import Scope
 from domain.bookings import BookingStatus
 from domain.events import EventStatus, EventType
 from interfaces.http.authentication import facilitators, profiled_facilitators
@@ -100,7 +101,7 @@ class OwnSession(Struct):
     operation_id="deleteSession",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
 )
 async def remove_session(
     session_id: FromPath[SessionIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
@@ -110,7 +111,12 @@ async def remove_session(
     return Done("Session cancelled successfully")
 
 
-@get("/api/facilitator/bookings", operation_id="listFacilitatorBookings", tags=TAGS, guards=[profiled_facilitators])
+@get(
+    "/api/facilitator/bookings",
+    operation_id="listFacilitatorBookings",
+    tags=TAGS,
+    guards=[profiled_facilitators.with_scope(Scope.BOOKINGS_READ)],
+)
 async def list_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
@@ -123,7 +129,12 @@ async def list_bookings(
     return array_page(request, page, _facilitator_booking)
 
 
-@get("/api/facilitator/dashboard", operation_id="getDashboard", tags=TAGS, guards=[profiled_facilitators])
+@get(
+    "/api/facilitator/dashboard",
+    operation_id="getDashboard",
+    tags=TAGS,
+    guards=[profiled_facilitators.with_scope(Scope.BOOKINGS_READ)],
+)
 async def show_dashboard(
     actor: Inject[Actor],
     facilitator_queries: Inject[FacilitatorQueries],
@@ -136,7 +147,12 @@ async def show_dashboard(
     return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in dashboard.recent])
 
 
-@get("/api/facilitator/sessions", operation_id="listOwnSessions", tags=TAGS, guards=[profiled_facilitators])
+@get(
+    "/api/facilitator/sessions",
+    operation_id="listOwnSessions",
+    tags=TAGS,
+    guards=[profiled_facilitators.with_scope(Scope.EVENTS_READ)],
+)
 async def list_own_sessions(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
@@ -153,7 +169,7 @@ async def list_own_sessions(
     "/api/facilitator/sessions/{session_id:str}/bookings",
     operation_id="listSessionBookings",
     tags=TAGS,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.BOOKINGS_READ)],
 )
 async def list_session_bookings(
     request: Request[Any, Any, Any],

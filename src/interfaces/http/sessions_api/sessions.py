@@ -13,6 +13,7 @@ from application.accounts.sessions import Actor
 from application.events.management import CancelEvent, CreateEvent, UpdateEvent
 from application.events.ports import EventFilter, EventQueries, EventView
 from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.api_keys import Scope
 from domain.events import EventDetails, EventType
 from domain.money import Money
 from domain.time import Interval
@@ -77,7 +78,7 @@ class SessionCreated(Struct):
     session_id: int
 
 
-@get("/api/sessions", operation_id="listSessions", tags=TAGS, guards=[signed_in])
+@get("/api/sessions", operation_id="listSessions", tags=TAGS, guards=[signed_in.with_scope(Scope.EVENTS_READ)])
 async def list_sessions(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
@@ -91,7 +92,12 @@ async def list_sessions(
     return array_page(request, page, _session)
 
 
-@post("/api/sessions", operation_id="createSession", tags=TAGS, guards=[profiled_facilitators])
+@post(
+    "/api/sessions",
+    operation_id="createSession",
+    tags=TAGS,
+    guards=[profiled_facilitators.with_scope(Scope.EVENTS_WRITE)],
+)
 async def add_session(
     data: JSONBody[NewSession],
     actor: Inject[Actor],
@@ -109,7 +115,12 @@ async def add_session(
     return SessionCreated("Session created successfully", (await create_event(actor.user, details)).id)
 
 
-@put("/api/sessions/{session_id:str}", operation_id="updateSession", tags=TAGS, guards=[facilitators])
+@put(
+    "/api/sessions/{session_id:str}",
+    operation_id="updateSession",
+    tags=TAGS,
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
+)
 async def change_session(
     session_id: FromPath[SessionIdInPath],
     data: JSONBody[SessionChange],
@@ -125,7 +136,7 @@ async def change_session(
     operation_id="cancelSession",
     tags=TAGS,
     status_code=200,
-    guards=[facilitators],
+    guards=[facilitators.with_scope(Scope.EVENTS_WRITE)],
 )
 async def cancel_session(
     session_id: FromPath[SessionIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
