@@ -27,6 +27,7 @@ IMPERSONAL = {
 the page lists what the row has."""
 IMPERSONAL_OF = {
     *("calendar_feeds.fingerprint", "account_tokens.fingerprint", "refresh_tokens.fingerprint"),
+    *("api_keys.fingerprint", "api_keys.prefix", "api_keys.revoke_reason", "api_keys.scopes"),
     *("oauth_attempts.browser", "oauth_attempts.nonce", "oauth_attempts.state", "oauth_attempts.verifier"),
     *("coaches.refund_policy", "destinations.name", "disputes.id", "gateway_events.id", "reminders.reason"),
     *("refunds.gateway_refund_id", "sandbox_orders.id", "sandbox_orders.refunds"),

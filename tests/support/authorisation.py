@@ -65,6 +65,7 @@ changeEmail                 public
 undoEmailChange             public
 getProfile                  account         profile:read
 updateProfile               account         profile:write
+exportProfile               account         no keys
 signInWithGoogle            public
 signInWithGoogleOfC         public
 signInWithGoogleOfD         public
