@@ -17,7 +17,7 @@ class Cost(NamedTuple):
 
 RECOMMENDED = Cost(passes=2, kib=19 * 1024)
 
-# A hash takes a core about 30 ms. More concurrent hashes than cores would only delay other work.
+# A hash takes a core about 40 ms. More concurrent hashes than cores would only delay other work.
 AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
 
 # A hash of random bytes with the same parameters: a login of an unknown account takes as long as one of a known
