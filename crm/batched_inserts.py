@@ -6,7 +6,7 @@ timer (docs/decisions/0014 has the reasons). A request that is answered has its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -20,22 +20,28 @@ MOST = 64
 Row = tuple[Any, ...]
 
 
-def rows_of(columns: Mapping[str, str]) -> str:
-    """SQL: the rows of a batch as the relation `given`, with these columns (type by name) and the number `place` of
-    each row, from 1. The columns are the parameters of the statement: an array each, in this order."""
+def _one_row(columns: Mapping[str, str]) -> str:
+    fields = (f"${number}::{kind} AS {name}" for number, (name, kind) in enumerate(columns.items(), start=1))
+    return f"(SELECT {', '.join(fields)}, 1 AS place) AS given"
+
+
+def _rows(columns: Mapping[str, str]) -> str:
     arrays = (f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=1))
     return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS given ({', '.join(columns)}, place)"
 
 
 class BatchedInserts:
-    """`statement` inserts `rows_of` its columns, and returns those that it has inserted, each with its `place`.
+    """`statement` makes the SQL from that of its rows: the relation `given`, with these columns (type by name) and the
+    number `place` of each row, from 1. It returns the rows that it has inserted, each with its `place`.
 
     Calls raise `DatabaseUnavailable`, or what PostgreSQL raises for the row alone.
     """
 
-    def __init__(self, database: Database, statement: str) -> None:
+    def __init__(self, database: Database, statement: Callable[[str], str], columns: Mapping[str, str]) -> None:
         self._database = database
-        self._statement = statement
+        # With arrays a row alone takes 0.55 instead of 0.22 ms in PostgreSQL.
+        self._insert_one = statement(_one_row(columns))
+        self._insert_many = statement(_rows(columns))
         self._inserts = Batches(self._insert_all, unavailable=DatabaseUnavailable, most=MOST)
 
     async def __call__(self, row: Row) -> asyncpg.Record | None:
@@ -44,6 +50,8 @@ class BatchedInserts:
 
     async def _insert_all(self, rows: Sequence[Row]) -> Sequence[asyncpg.Record | None]:
         async with self._database.connection() as connection:
-            inserted = await connection.fetch(self._statement, *map(list, zip(*rows, strict=True)))
+            if len(rows) == 1:
+                return [await connection.fetchrow(self._insert_one, *rows[0])]
+            inserted = await connection.fetch(self._insert_many, *map(list, zip(*rows, strict=True)))
         by_place = {record["place"]: record for record in inserted}
         return [by_place.get(place) for place in range(1, len(rows) + 1)]

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from crm.batched_inserts import BatchedInserts, rows_of
+from crm.batched_inserts import BatchedInserts
 from crm.database import Database
 from crm.delivery.queue import Queue, Status
 from crm.facilitator_events import STATE, event_state, remember_events_of
@@ -41,14 +41,16 @@ COLUMNS: Mapping[str, str] = {
 _STATE_COPIED = "event_id, facilitator_id, event_title, event_date"
 _INSERTED = f"{_STATE_COPIED}, {', '.join(_COPIED)}"
 
+
 # One statement, which is a transaction and a round trip. No conflict target: the identity cannot collide, so the only
 # conflict there is, is the message's id. Rows are locked in the order of their keys, so that two processes with the
 # same messages, facilitators or events do not deadlock. Of several messages with a facilitator the newest one counts.
 # Reading the facilitator first keeps the row unlocked in the common case; ON CONFLICT DO UPDATE would lock it for
 # nothing.
-RECORD = f"""
+def _record(given: str) -> str:
+    return f"""
 WITH given AS MATERIALIZED (
-    SELECT *, uuidv7() AS mail_id FROM {rows_of(COLUMNS)}
+    SELECT *, uuidv7() AS mail_id FROM {given}
 ), inserted AS (
     INSERT INTO notifications ({_INSERTED}, mail_id, body, next_attempt_at)
     SELECT {_INSERTED}, mail_id, body::jsonb, now() + due_after FROM given ORDER BY message_id, place
@@ -73,6 +75,7 @@ WITH given AS MATERIALIZED (
 ), event AS ({remember_events_of("stored")})
 SELECT place, id, mail_id, received_at FROM stored
 """  # noqa: S608 (composed of constants)
+
 
 MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
 
@@ -151,7 +154,7 @@ class NotificationStore:
         self._database = database
         self._lease = lease
         self._lease_time = lease_time
-        self._inserts = BatchedInserts(database, RECORD)
+        self._inserts = BatchedInserts(database, _record, COLUMNS)
 
     async def record(
         self, notification: Notification, body: str, message_id: str | None, *, claim: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from crm.batched_inserts import BatchedInserts, rows_of
+from crm.batched_inserts import BatchedInserts
 from crm.database import Database
 from crm.delivery.queue import Queue
 from crm.notification_store import MessageIdReused
@@ -27,12 +27,15 @@ _COPIED = {
     "facilitator_id": "bigint",
     "payment_status": "text",
 }
+COLUMNS: Mapping[str, str] = {**_COPIED, "body": "text", "forward": "text", "payment": "text"}
 _INSERTED = ", ".join(_COPIED)
 
+
 # One statement, which is a transaction and a round trip. `forward` and `payment` are the bodies of the deliveries.
-RECORD = f"""
+def _record(given: str) -> str:
+    return f"""
 WITH given AS MATERIALIZED (
-    SELECT *, uuidv7() AS id FROM {rows_of({**_COPIED, "body": "text", "forward": "text", "payment": "text"})}
+    SELECT *, uuidv7() AS id FROM {given}
 ), inserted AS (
     INSERT INTO crm_bookings (id, {_INSERTED}, body)
     SELECT id, {_INSERTED}, body::json FROM given ORDER BY message_id, place
@@ -49,6 +52,7 @@ WITH given AS MATERIALIZED (
 )
 SELECT place, id FROM stored
 """  # noqa: S608 (composed of constants)
+
 
 FIRST = """
 SELECT b.id, b.body::jsonb = $2::jsonb AS same,
@@ -104,7 +108,7 @@ class WebhookStore:
     def __init__(self, database: Database, *, forwards: bool) -> None:
         self._database = database
         self._forwards = forwards
-        self._inserts = BatchedInserts(database, RECORD)
+        self._inserts = BatchedInserts(database, _record, COLUMNS)
 
     async def record(self, webhook: Webhook, body: str, message_id: str | None) -> Stored:
         """Store a webhook once, with its deliveries; raises MessageIdReused, InvalidFields.
