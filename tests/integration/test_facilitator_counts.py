@@ -49,8 +49,8 @@ async def facilitator(pool: Database) -> User:
 async def figures(pool: Database, facilitator: UserId) -> tuple[dict[str, Any], dict[str, Any]]:
     """Those of the counts, and those of the tables."""
     async with pool.snapshot() as connection:
-        (kept,) = await connection.fetch(FROM_COUNTS, [facilitator], NOW)
-        (counted,) = await connection.fetch(FROM_TABLES, [facilitator], NOW)
+        (kept,) = await connection.fetch(FROM_COUNTS, facilitator, NOW)
+        (counted,) = await connection.fetch(FROM_TABLES, facilitator, NOW)
     return dict(kept), dict(counted)
 
 

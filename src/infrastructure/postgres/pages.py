@@ -24,8 +24,14 @@ _SKEW = 3600.0
 
 def limited(query: str, page: PageRequest) -> str:
     """The query with the number of rows to read in place of `:rows`: one more than the page has, if there is a next
-    one. PostgreSQL then keeps the plan for it; there are as many statements as page sizes in use."""
+    one. There are as many statements as page sizes in use."""
     return query.replace(":rows", str(page.limit + 1))
+
+
+def unplanned(value: str) -> str:
+    """A value that the planner does not look at. PostgreSQL keeps a plan for any values only if it looks as cheap as
+    those for the given ones; otherwise it plans each request anew, which takes longer than reading the page."""
+    return f"(SELECT {value})"
 
 
 def cursor_of(*keys: object) -> str:

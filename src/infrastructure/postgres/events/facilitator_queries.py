@@ -33,7 +33,9 @@ FROM counts
 """  # noqa: S608 (composed of constants)
 
 
-FROM_COUNTS, FROM_TABLES = _figures(KEPT), _figures(COUNTED)
+FROM_COUNTS, FROM_TABLES = (
+    _figures(source).replace("= ANY($1::bigint[])", "= $1::bigint") for source in (KEPT, COUNTED)
+)
 
 
 class PostgresFacilitatorQueries:
@@ -48,9 +50,9 @@ class PostgresFacilitatorQueries:
         """A facilitator who was not counted yet is counted here."""
         newest = NEWEST_OF_FACILITATOR.replace(":rows", str(recent))
         async with self._database.snapshot() as connection:
-            (row,) = await connection.fetch(FROM_COUNTS, [facilitator_id], now)
+            (row,) = await connection.fetch(FROM_COUNTS, facilitator_id, now)
             if not row["complete"]:
-                (row,) = await connection.fetch(FROM_TABLES, [facilitator_id], now)
+                (row,) = await connection.fetch(FROM_TABLES, facilitator_id, now)
             bookings = await connection.fetch(newest, None, facilitator_id)
         return Dashboard(
             total_sessions=row["total_sessions"],

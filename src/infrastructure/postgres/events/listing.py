@@ -2,26 +2,27 @@
 
 A page is chosen from `events` alone, and what belongs to its events is joined afterwards: so no plan starts from
 another table. Comparisons of rows name an index, because for `facilitator_id = … ORDER BY starts_at` the planner may
-read the events of all facilitators in their order. The number of rows is part of the statement (`limited`): if it is a
-parameter, the planner expects a tenth of the table, and plans each request anew.
+read the events of all facilitators in their order.
 """
 
 from datetime import datetime
 
 from application.events.ports import EventFilter
 from infrastructure.postgres.events.search import Search
+from infrastructure.postgres.pages import unplanned
 
 FIRST_VALUE = 4
 """`$1` is the viewer, `$2` and `$3` are the position (start and id)."""
 
-_AFTER = "coalesce($2::timestamptz, '-infinity'), coalesce($3::bigint, 0)"
-_BEFORE = "coalesce($2::timestamptz, 'infinity'), coalesce($3::bigint, 0)"
+_ID = unplanned("coalesce($3::bigint, 0)")
+_AFTER = unplanned("coalesce($2::timestamptz, '-infinity')") + f", {_ID}"
+_BEFORE = unplanned("coalesce($2::timestamptz, 'infinity')") + f", {_ID}"
 
 # `coalesce`: by the index of `ends_at` all events ahead would be read for a page. What is completed has ended.
-_ENDS_LATER = "e.status = 'active' AND e.completed_at IS NULL AND coalesce(e.ends_at > {}::timestamptz, false)"
+_ENDS_LATER = "e.status = 'active' AND e.completed_at IS NULL AND coalesce(e.ends_at > {}, false)"
 _IN_STATE = {True: "e.status = 'active'", False: "e.status = 'cancelled'"}
 _OF_ACTIVE = "(SELECT f.is_active FROM users f WHERE f.id = e.facilitator_id)"
-_RATED = """(SELECT p.rating_sum >= {}::numeric * nullif(p.rating_count, 0) FROM facilitator_profiles p
+_RATED = """(SELECT p.rating_sum >= {} * nullif(p.rating_count, 0) FROM facilitator_profiles p
              WHERE p.user_id = e.facilitator_id)"""
 _TYPE, _CATEGORY = "lower(e.event_type)", "lower(e.category)"
 
@@ -39,16 +40,20 @@ def first_events(filters: EventFilter, search: Search, now: datetime) -> tuple[s
     on."""
     values = list(search.values)
 
-    def parameter(value: object) -> str:
+    def parameter(value: object, kind: str) -> str:
         values.append(value)
-        return f"${FIRST_VALUE - 1 + len(values)}"
+        return f"${FIRST_VALUE - 1 + len(values)}::{kind}"
 
     conditions = ["e.hidden_at IS NULL", _OF_ACTIVE, search.condition]
-    conditions.append(_ENDS_LATER.format(parameter(now)) if filters.active is None else _IN_STATE[filters.active])
+    conditions.append(
+        _ENDS_LATER.format(unplanned(parameter(now, "timestamptz")))
+        if filters.active is None
+        else _IN_STATE[filters.active]
+    )
     if filters.least_rating is not None:
-        conditions.append(_RATED.format(parameter(filters.least_rating)))
-    owner = None if filters.facilitator_id is None else f"{parameter(filters.facilitator_id)}::bigint"
-    kind = None if filters.kind is None else f"lower({parameter(filters.kind)}::text)"
+        conditions.append(_RATED.format(parameter(filters.least_rating, "numeric")))
+    owner = None if filters.facilitator_id is None else parameter(filters.facilitator_id, "bigint")
+    kind = None if filters.kind is None else f"lower({parameter(filters.kind, 'text')})"
     if search.values or owner is not None:
         if kind is not None:
             conditions.append(f"({_TYPE} = {kind} OR {_CATEGORY} = {kind})")

@@ -22,7 +22,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.listing import FIRST_VALUE, LATEST_OF_FACILITATOR, first_events
 from infrastructure.postgres.events.search import search_for
 from infrastructure.postgres.outbox.payloads import AGREED
-from infrastructure.postgres.pages import cursor_of, id_after, limited, moment_and_id_after
+from infrastructure.postgres.pages import cursor_of, id_after, limited, moment_and_id_after, unplanned
 
 _EVENT = """
     e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
@@ -36,7 +36,7 @@ _FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_pr
 
 # The same rule as `shows_join_link` in the domain. Without a viewer there is no such booking.
 _SEAT = """EXISTS (
-    SELECT FROM bookings s WHERE s.event_id = e.id AND s.user_id = $1::bigint AND s.status <> 'cancelled'
+    SELECT FROM bookings s WHERE s.event_id = e.id AND s.user_id = (SELECT $1::bigint) AND s.status <> 'cancelled'
       AND s.payment_status NOT IN ('pending', 'failed')) AS viewer_has_seat"""
 
 _EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM {{}} e {_FACILITATOR}"  # noqa: S608
@@ -62,23 +62,26 @@ _BOOKINGS = f"""
 """  # noqa: S608 (composed of constants)
 
 # A page begins at its position in the index, also in a plan for any values. The page is chosen first, and then joined.
-_BEFORE = "coalesce($1::bigint, 9223372036854775807)"
+_BEFORE = unplanned("coalesce($1::bigint, 9223372036854775807)")
+_OWNER = unplanned("$2::bigint")
 
 _OF_USER = f"""(
         SELECT * FROM bookings
-        WHERE (user_id, id) < ($2, {_BEFORE}) AND (user_id, id) >= ($2, 0)
-          AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR payment_status = $4)
+        WHERE (user_id, id) < ({_OWNER}, {_BEFORE}) AND (user_id, id) >= ({_OWNER}, 0)
+          AND coalesce(status = {unplanned("$3::text")}, true)
+          AND coalesce(payment_status = {unplanned("$4::text")}, true)
         ORDER BY user_id DESC, id DESC LIMIT :rows
     )"""  # noqa: S608 (composed of constants)
 
 # Bookings that an older version wrote have no facilitator until the worker fills it in. The subquery is scalar, so that
 # the plan starts from them.
 _OF_FACILITATOR = f"""(
-        (SELECT * FROM bookings WHERE (facilitator_id, id) < ($2, {_BEFORE}) AND (facilitator_id, id) >= ($2, 0)
+        (SELECT * FROM bookings
+         WHERE (facilitator_id, id) < ({_OWNER}, {_BEFORE}) AND (facilitator_id, id) >= ({_OWNER}, 0)
          ORDER BY facilitator_id DESC, id DESC LIMIT :rows)
         UNION ALL
         (SELECT * FROM bookings b WHERE facilitator_id IS NULL AND id < {_BEFORE}
-           AND (SELECT facilitator_id FROM events WHERE id = b.event_id) = $2
+           AND (SELECT facilitator_id FROM events WHERE id = b.event_id) = {_OWNER}
          ORDER BY id DESC LIMIT :rows)
     )"""  # noqa: S608 (composed of constants)
 
@@ -103,8 +106,7 @@ _BOOKINGS_OF_EVENT = f"""
 _REVIEWS_OF_EVENT = f"""
     SELECT r.id, r.rating, r.comment, r.created_at, u.id AS user_id, u.name AS user_name
     FROM reviews r JOIN users u ON u.id = r.user_id
-    WHERE (r.event_id, r.id) < ($2, {_BEFORE}) AND (r.event_id, r.id) >= ($2, 0)
-    ORDER BY r.event_id DESC, r.id DESC LIMIT :rows
+    WHERE r.event_id = {_OWNER} AND r.id < {_BEFORE} ORDER BY r.id DESC LIMIT :rows
 """  # noqa: S608 (composed of constants)
 
 
