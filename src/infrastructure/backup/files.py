@@ -9,7 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from infrastructure.backup.errors import BackupError
 from infrastructure.backup.manifest import CopiedFile
@@ -107,9 +107,17 @@ def copy_mail(source: Path, directory: Path, name: str) -> CopiedFile | None:
 
 
 def restore_mail(archive: Path, target: Path) -> None:
+    """Raises `BackupError` for an entry that is not a file inside `target`."""
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The filters of tarfile need Python 3.11.4.
     with tarfile.open(archive, mode="r|gz") as files:
-        files.extractall(target, filter="data")
+        for member in files:
+            path = target / member.name
+            if not member.isreg() or not path.resolve().is_relative_to(target.resolve()):
+                raise BackupError(f"{archive} has an entry that is not a mail: {member.name!r}")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_bytes(cast("IO[bytes]", files.extractfile(member)).read())
 
 
 def _private(path: Path) -> BinaryIO:
