@@ -66,10 +66,10 @@ class ApplyWebhook:
             case DisputeUpdate():
                 await self._settle_first(gateway, report.payment, arrived_at)
                 outcome = await self.settle_dispute(gateway, report)
-                if outcome is DisputeOutcome.WAITS:
-                    return outcome
             case _:
                 outcome = Settled.NO_CHANGE
+        if outcome == DisputeOutcome.WAITS:
+            return outcome
         async with self.open_work() as work:
             await work.gateway_events.record_result(gateway, event_id, outcome, self.clock.now())
             await work.commit()
