@@ -115,7 +115,7 @@ async def test_results_are_recorded_by_the_primary_key_also_with_a_plan_made_for
     arrays = [["delivered"], [None], [LEASE], [200], [""], [False], [False], ["crm"], [0]]
     async with own.connection() as connection:
         for statement, values in (
-            (claims._RECORD, [[uuid4()], uuid4(), [1], *arrays, 0]),
+            (claims._RECORD, [[uuid4()], uuid4(), [1], *arrays, 0, [None]]),
             (claims._RENEW, [[uuid4()], uuid4(), [1], LEASE]),
             (claims._RELEASE, [[uuid4()], uuid4(), [1]]),
         ):

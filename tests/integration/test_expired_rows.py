@@ -50,6 +50,15 @@ SELECT 'crm', n, 'x', '{}',"""
 FILL = {
     "messages": ("outbox", f"{_OUTBOX} 'delivered', at, at"),
     "dead_letters": ("outbox", f"{_OUTBOX} 'dead', at, at"),
+    "held_messages": (
+        "outbox",
+        """INSERT INTO outbox (destination, lane, fact, snapshot, status, occurred_at, settled_at, held_for)
+        SELECT 'email', n, 'x', '{}', 'held', at, at, 'client@example.com'""",
+    ),
+    "unverified_mails": (
+        "unverified_mails",
+        "INSERT INTO unverified_mails (address, message_ids, counted_at, last_at) SELECT int4send(n), '{}', '{}', at",
+    ),
     "invitations": (
         "invitations",
         """INSERT INTO invitations (event_id, name, email, invited_by, status, created_at, expires_at, answered_at)
@@ -111,6 +120,8 @@ INDEXES = {
     "account_tokens": "ix_account_tokens_expires_at",
     "login_networks": "ix_login_networks_last_login_at",
     "dead_letters": "ix_outbox_dead_settled",
+    "held_messages": "ix_outbox_held_settled",
+    "unverified_mails": "ix_unverified_mails_last_at",
     "reminders": "ix_reminders_starts_at",
     "gateway_payloads": "ix_gateway_events_payload",
     "appointment_history": "ix_coaching_changes_changed_at",
