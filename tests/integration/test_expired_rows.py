@@ -94,6 +94,11 @@ FILL = {
         """INSERT INTO account_tokens (fingerprint, kind, user_id, email, created_at, expires_at)
         SELECT int4send(n), 'verify_email', 1, 'coach@example.com', at, at""",
     ),
+    "api_keys": (
+        "api_keys",
+        """INSERT INTO api_keys (user_id, name, scopes, prefix, fingerprint, created_at, expires_at)
+        SELECT 1, 'n', ARRAY[]::text[], 'p', int4send(n), at, at""",
+    ),
     "login_networks": (
         "login_networks",
         "INSERT INTO login_networks (user_id, network, last_login_at) SELECT 1, int4send(n), at",
@@ -120,6 +125,7 @@ INDEXES = {
     "account_tokens": "ix_account_tokens_expires_at",
     "login_networks": "ix_login_networks_last_login_at",
     "dead_letters": "ix_outbox_dead_settled",
+    "api_keys": "ix_api_keys_ended",
     "held_messages": "ix_outbox_held_settled",
     "unverified_mails": "ix_unverified_mails_last_at",
     "reminders": "ix_reminders_starts_at",
