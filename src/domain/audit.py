@@ -54,6 +54,9 @@ class AuditAction(StrEnum):
     MESSAGES_REPLAYED = "outbox.replayed"
     MESSAGES_DISCARDED = "outbox.discarded"
     PROCESS_STARTED = "settings.loaded"
+    AUDIT_READ = "audit.read"
+    """A page of the audit log."""
+    AUDIT_EXPORTED = "audit.exported"
 
 
 class AuditedKind(StrEnum):
@@ -71,6 +74,7 @@ class AuditedKind(StrEnum):
     MESSAGE = "message"
     DESTINATION = "destination"
     SETTINGS = "settings"
+    AUDIT_LOG = "audit_log"
 
 
 @dataclass(frozen=True, slots=True)

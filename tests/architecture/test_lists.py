@@ -29,6 +29,7 @@ PAGES = {
     "/booking/client/{client_id}": DOCUMENTED_BY_E,
     "/booking/coach/{coach_id}": DOCUMENTED_BY_E,
     "/coaches": DOCUMENTED_BY_E,
+    "/admin/audit": OTHERS,
     "/admin/outbox": OTHERS,
     "/api-keys": OTHERS,
     "/auth/sessions": OTHERS,

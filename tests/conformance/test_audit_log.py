@@ -160,3 +160,16 @@ async def test_only_old_chained_entries_are_pruned(log: Log, chained: bool) -> N
     await log.record(AuditAction.LOGIN_FAILED)
     await log.chain.extend(limit=5)
     assert (await VerifyAuditChain(log.chain)()).broken is None
+
+
+async def test_last_entry_of_a_page_is_found_if_others_follow(log: Log) -> None:
+    await log.record(*[AuditAction.LOGIN_FAILED] * 3, AuditAction.ROLE_CHANGED)
+    wanted = AuditFilter(action="login.failed")
+    page = await log.queries.list(wanted, PageRequest(2))
+    last = await log.queries.last_of(wanted, PageRequest(2))
+    assert last is not None
+    assert (last.id, last.cursor) == (page.items[-1].id, page.next)
+    assert await log.queries.last_of(wanted, PageRequest(2, last.cursor)) is None
+    assert await log.queries.last_of(wanted, PageRequest(3)) is None
+    with pytest.raises(Invalid):
+        await log.queries.last_of(wanted, PageRequest(2, "cursor of no list"))

@@ -34,6 +34,7 @@ BODIES = {
 QUERIES = {
     ("get", "/booking/coach/{coach_id}/availability"): {"start_date", "end_date"},
     ("get", "/booking/coach/{coach_id}/analytics"): {"start_date", "end_date"},
+    ("get", "/admin/audit"): {"since", "until"},
     ("get", "/admin/outbox"): {"since"},
 }
 

@@ -17,6 +17,7 @@ import pytest
 
 from domain.accounts import Role
 from infrastructure import container
+from infrastructure.container.administration import Administration
 from infrastructure.settings import Settings
 from tests.support.people import PASSWORD, People, Person
 from tests.support.settings import JWT_SECRET_KEY
@@ -144,12 +145,12 @@ async def test_scheme_is_case_insensitive(shared_api: httpx.AsyncClient, ada: Pe
 
 
 @pytest.fixture
-async def use_cases(
+async def administration(
     make_settings: Callable[..., Settings], shared_database_url: str
-) -> AsyncIterator[container.UseCases]:
+) -> AsyncIterator[Administration]:
     """As an operator's command has them, on the database of the shared API."""
     parts = container.build(make_settings(database_url=shared_database_url))
-    yield parts.use_cases
+    yield parts.administration
     await parts.close()
 
 
@@ -175,12 +176,12 @@ async def test_logout_everywhere_ends_every_login(shared_api: httpx.AsyncClient,
 
 
 async def test_admin_manages_all_events_and_bookings(
-    shared_api: httpx.AsyncClient, shared_people: People, john: Person, ada: Person, use_cases: container.UseCases
+    shared_api: httpx.AsyncClient, shared_people: People, john: Person, ada: Person, administration: Administration
 ) -> None:
     event = await john.creates_event()
     booking = await ada.books(event["id"])
     member = await shared_people.user()
-    assert await use_cases.grant_role(email=member.email, role=Role.ADMIN)
+    assert await administration.grant_role(email=member.email, role=Role.ADMIN)
     tokens = (await log_in(shared_api, member.email)).json()
     admin = Person(shared_api, member.id, member.name, member.email, tokens["access_token"], "")
     assert (await admin.get(f"/bookings/{booking['id']}")).status_code == 200

@@ -1,8 +1,9 @@
 """The commands that list: `users list`, and `--json` of every list, for programs."""
 
 import asyncio
+import csv
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,38 @@ async def test_outbox_list_prints_messages_and_unserved_destinations(database: a
     [message] = body["items"]
     assert message.items() >= {"id": str(message_id), "destination": "crm", "status": "pending"}.items()
     assert body["not_served"] == []
+
+
+async def test_audit_lists_entries_and_records_the_reading_as_the_operator(
+    database: asyncpg.Connection, run: Run
+) -> None:
+    await database.execute(
+        """INSERT INTO audit_log (at, actor_kind, actor_id, action, object_kind, object_id, after)
+           VALUES ('2026-03-01T10:00:00Z', 'admin', '7', 'account.role_changed', 'account', '9', '{"role": "admin"}'),
+                  ('2026-03-01T11:00:00Z', 'anonymous', NULL, 'login.failed', 'account', '9', NULL)"""
+    )
+    about = ("--object-kind", "account", "--object-id", "9")
+    shown = await run("audit", *about)
+    assert shown.exit_code == 0, (shown.output, shown.exception)
+    heads, *lines = [line.split() for line in shown.stdout.splitlines()]
+    assert heads == ["id", "at", "actor", "action", "object", "before", "after"]
+    assert [line[1:5] for line in lines] == [
+        ["2026-03-01", "11:00:00Z", "anonymous", "login.failed"],
+        ["2026-03-01", "10:00:00Z", "admin", "7"],
+    ]
+    page = await listed(run, "audit", *about, "--limit", "1")
+    assert [entry["action"] for entry in page["items"]] == ["login.failed"]
+    rest = await listed(run, "audit", *about, "--cursor", page["next"])
+    assert [(entry["actor_id"], entry["after"]) for entry in rest["items"]] == [("7", {"role": "admin"})]
+    exported = await run("audit", "--csv", *about, "--until", "2026-03-01T10:30Z")
+    [row] = csv.DictReader(exported.stdout.splitlines())
+    assert (row["at"], row["action"], row["after"]) == (
+        *("2026-03-01T10:00:00Z", "account.role_changed", '{"role": "admin"}'),
+    )
+    recorded = await listed(run, "audit", "--actor-kind", "operator")
+    assert [entry["action"] for entry in recorded["items"]] == ["audit.exported", *["audit.read"] * 3]
+
+
+@pytest.mark.parametrize("options", [("--csv", "--json"), ("--actor-id", "7"), ("--object-id", "7")])
+async def test_options_of_audit_that_do_not_go_together_are_rejected(run: Run, options: Sequence[str]) -> None:
+    assert (await run("audit", *options)).exit_code == 2

@@ -41,7 +41,7 @@ async def a_queued_reminder(harness: ReminderHarness) -> BookingId:
 async def test_discarded_reminder_stays_discarded(harness: ReminderHarness) -> None:
     harness.tries = 1
     booking = await a_queued_reminder(harness)
-    await harness.parts.use_cases.dead_letters.discard(await harness.reminder_message())
+    await harness.parts.administration.dead_letters.discard(await harness.reminder_message())
     assert (await harness.rows(BookingRef(booking)))[0] == DISCARDED
     await harness.records.execute("DELETE FROM outbox")
     assert (await harness.rows(BookingRef(booking)))[0] == DISCARDED

@@ -171,7 +171,7 @@ class Parts:
 
 def test_every_use_case_of_the_container_is_repeated(make_settings: Callable[..., Settings]) -> None:
     parts = build(make_settings())
-    groups = (parts.use_cases, parts.appointment, parts.feeds, parts.calendars)
+    groups = (parts.use_cases, parts.administration, parts.appointment, parts.feeds, parts.calendars)
     values = [getattr(group, each.name) for group in groups for each in fields(group)]
     found = [type(value) for value in values if type(value).__module__.startswith("application.")]
     assert len(found) > 70

@@ -50,9 +50,21 @@ class AuditFilter:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AuditPosition:
+    """An entry in a list. `cursor` is that of the page after it."""
+
+    id: AuditEntryId
+    cursor: str
+
+
 class AuditQueries(Protocol):
     async def list(self, filter_: AuditFilter, page: PageRequest) -> Page[StoredAuditEntry]:
         """Newest first. Raises `Invalid` for a cursor of another list."""
+        ...
+
+    async def last_of(self, filter_: AuditFilter, page: PageRequest) -> AuditPosition | None:
+        """The last entry of this page of the list; None if no other follows it. Raises `Invalid` as `list`."""
         ...
 
 

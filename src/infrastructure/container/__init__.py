@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
 from application.accounts.external_identity import (
     FinishExternalSignIn,
     SignInWithIdentity,
@@ -34,8 +33,6 @@ from application.idempotency import AnswerOnce
 from application.notifications.live_updates import FollowLiveUpdates
 from application.notifications.reminders import ShowBookingReminders
 from application.oauth import OAuthAttempts
-from application.outbox.dead_letters import ReplayMessage, ReplayMessages
-from application.outbox.ports import DeadLetters
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import OpenCheckout
 from application.payments.checkout_return import ShowPaymentReturn
@@ -49,6 +46,7 @@ from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import routes_for
 from domain.unverified_mail import EmailVerification
 from infrastructure.auth.passwords import Argon2Passwords
+from infrastructure.container.administration import Administration, build_administration
 from infrastructure.container.api_keys import ApiKeys, build_api_keys
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.bookings import build_seats
@@ -57,7 +55,6 @@ from infrastructure.container.foundation import (
     PRODUCTION,
     Substitutes,
     attachment_quota,
-    audit_trails,
     derived_key,
     invitation_tokens,
     recorded_settings,
@@ -81,7 +78,6 @@ from infrastructure.postgres.bookings.invitations import PostgresInvitationQueri
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
-from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.redis.live_updates import RedisLiveUpdateListeners
 from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
@@ -129,10 +125,7 @@ class UseCases:
     request_password_reset: RequestPasswordReset
     reset_password: ResetPassword
     set_password: SetPassword
-    grant_role: GrantRole
-    approve_facilitator: ApproveFacilitator
     create_account: CreateAccount
-    set_account_active: SetAccountActive
     show_event: ShowEvent
     create_event: CreateEvent
     update_event: UpdateEvent
@@ -164,9 +157,6 @@ class UseCases:
     facilitator_queries: FacilitatorQueries
     event_queries: EventQueries
     booking_queries: BookingQueries
-    dead_letters: DeadLetters
-    replay_message: ReplayMessage
-    replay_messages: ReplayMessages
     follow_live_updates: FollowLiveUpdates
     health: Health
     clock: Clock
@@ -185,6 +175,7 @@ class Container:
     own_account: OwnAccount
     api_keys: ApiKeys
     key_uses: PostgresKeyUses
+    administration: Administration
     appointment: Appointment
     feeds: CalendarFeeds
     calendars: Calendars
@@ -249,7 +240,6 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     event_queries, booking_queries, review_queries, facilitator_queries = build_queries(settings, database, replica)
     show_event = ShowEvent(event_queries)
     invitations = PostgresInvitationQueries(database)
-    dead_letters = PostgresDeadLetters(database, audit_trails(settings))
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     verification = EmailVerification(settings.email_verification)
@@ -308,13 +298,8 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         request_password_reset=RequestPasswordReset(open_work, limiter, wake_ups),
         reset_password=ResetPassword(open_work, hasher, limiter, wake_ups, clock, policy),
         set_password=SetPassword(open_work, hasher, wake_ups, clock, policy),
-        grant_role=GrantRole(open_work, clock),
-        approve_facilitator=ApproveFacilitator(open_work, clock),
         create_account=CreateAccount(
             open_work, hasher, limiter, wake_ups, clock, policy, smtputf8=settings.mail_smtputf8
-        ),
-        set_account_active=SetAccountActive(
-            open_work, [money.expire_holds, appointment.expire_appointment_holds], clock
         ),
         show_event=show_event,
         create_event=CreateEvent(open_work, gateways.chosen, event_queries, wake_ups, clock),
@@ -357,13 +342,12 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         facilitator_queries=facilitator_queries,
         event_queries=event_queries,
         booking_queries=booking_queries,
-        dead_letters=dead_letters,
-        replay_message=ReplayMessage(dead_letters, wake_ups),
-        replay_messages=ReplayMessages(dead_letters, wake_ups),
         follow_live_updates=FollowLiveUpdates(PostgresLiveUpdates(database), live_update_listeners),
         health=ServersHealth(database, redis),
         clock=clock,
     )
+    expire_holds = [money.expire_holds, appointment.expire_appointment_holds]
+    administration = build_administration(settings, database, open_work, wake_ups, clock, expire_holds)
     feeds = build_feeds(database, settings.public_url, clock)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
     return Container(
@@ -378,6 +362,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         repeating(build_own_account(settings, database, open_work, hasher, guesses, wake_ups, clock)),
         repeating(build_api_keys(settings, database, open_work, limiter, clock)),
         key_uses,
+        repeating(administration),
         repeating(appointment),
         repeating(feeds),
         repeating(calendars),

@@ -27,6 +27,7 @@ COMMANDS = {
     "users": "interfaces.cli.users:users",
     "outbox": "interfaces.cli.outbox:outbox",
     "payments": "interfaces.cli.payments:payments",
+    "audit": "interfaces.cli.audit:audit",
     "backup": "interfaces.cli.backup:backup",
     "restore": "interfaces.cli.restore:restore",
     "secrets": "interfaces.cli.secrets:secrets",

@@ -1,25 +1,21 @@
 """`convene users`: administration of accounts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from application.accounts.registration import Registration
-from application.audit.ports import ORIGIN, by_operator
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User
-from infrastructure.settings import load_settings
-from interfaces.cli.environment import command_database, command_environ
+from interfaces.cli.environment import command_database
 from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
+from interfaces.cli.use_cases import as_operator
 from interfaces.emails import account_address, email_address
 
 if TYPE_CHECKING:
-    from infrastructure.container import UseCases
-
-Answer = TypeVar("Answer")
+    from infrastructure.container import Container
 
 
 @click.group()
@@ -64,11 +60,11 @@ def list_(
 def create(email: str, name: str, role: str, password: str) -> None:
     """Create an account, such as the first admin."""
 
-    async def work(cases: "UseCases") -> User:
+    async def work(parts: "Container") -> User:
         account = Registration(email=email_address(email), password=password, name=name, role=Role(role))
-        return await cases.create_account(account, address="command line")
+        return await parts.use_cases.create_account(account, address="command line")
 
-    user = _run(work)
+    user = as_operator(work)
     click.echo(f"{user.email} is {user.role}, id {user.id}")
 
 
@@ -77,7 +73,9 @@ def create(email: str, name: str, role: str, password: str) -> None:
 @click.password_option(envvar="CONVENE_PASSWORD", help="Asked for when neither it nor CONVENE_PASSWORD is given.")
 def passwd(email: str, password: str) -> None:
     """Set a new password for EMAIL. All logins and pending links of the account end, and its owner gets a mail."""
-    user = _known(email, _run(lambda cases: cases.set_password(email=account_address(email), password=password)))
+    user = _known(
+        email, as_operator(lambda parts: parts.use_cases.set_password(email=account_address(email), password=password))
+    )
     click.echo(f"{user.email} has a new password")
 
 
@@ -86,7 +84,9 @@ def passwd(email: str, password: str) -> None:
 @click.argument("role", type=click.Choice([str(role) for role in Role]))
 def promote(email: str, role: str) -> None:
     """Give EMAIL another ROLE. All logins of the account end."""
-    user = _known(email, _run(lambda cases: cases.grant_role(email=account_address(email), role=Role(role))))
+    user = _known(
+        email, as_operator(lambda parts: parts.administration.grant_role(email=account_address(email), role=Role(role)))
+    )
     click.echo(f"{user.email} is {user.role}")
 
 
@@ -95,7 +95,9 @@ def promote(email: str, role: str) -> None:
 def approve(email: str) -> None:
     """Make EMAIL a facilitator, as requested when registering (FACILITATOR_REGISTRATION=approval). `convene users list
     --requested` lists who waits; `convene users promote EMAIL user` declines."""
-    user = _known(email, _run(lambda cases: cases.approve_facilitator(email=account_address(email))))
+    user = _known(
+        email, as_operator(lambda parts: parts.administration.approve_facilitator(email=account_address(email)))
+    )
     click.echo(f"{user.email} is {user.role}")
 
 
@@ -104,7 +106,10 @@ def approve(email: str) -> None:
 def deactivate(email: str) -> None:
     """Deactivate EMAIL. All logins end immediately. A facilitator's events can no longer be listed or booked, and
     unpaid holds end. Paid bookings stay; `convene doctor` lists them."""
-    user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=False)))
+    user = _known(
+        email,
+        as_operator(lambda parts: parts.administration.set_account_active(email=account_address(email), active=False)),
+    )
     click.echo(f"{user.email} is deactivated")
 
 
@@ -112,7 +117,10 @@ def deactivate(email: str) -> None:
 @click.argument("email")
 def activate(email: str) -> None:
     """Activate EMAIL again. A facilitator's events can be listed and booked again."""
-    user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=True)))
+    user = _known(
+        email,
+        as_operator(lambda parts: parts.administration.set_account_active(email=account_address(email), active=True)),
+    )
     click.echo(f"{user.email} is active")
 
 
@@ -147,20 +155,3 @@ def _known(email: str, user: User | None) -> User:
     if user is None:
         raise Problem(f"there is no account with {email}: `convene users create` makes one")
     return user
-
-
-def _run(work: "Callable[[UseCases], Awaitable[Answer]]") -> Answer:
-    settings = load_settings(command_environ())
-
-    from infrastructure import container
-
-    async def run() -> Answer:
-        ORIGIN.set(by_operator)
-        parts = container.build(settings)
-        try:
-            await parts.database_clock.read()
-            return await work(parts.use_cases)
-        finally:
-            await parts.close()
-
-    return asyncio.run(run())

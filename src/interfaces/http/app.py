@@ -35,6 +35,7 @@ from interfaces.http.booking_api import (
     accounts,
     admin,
     api_keys,
+    audit,
     bookings,
     email_change,
     events,
@@ -99,6 +100,7 @@ ROUTES: list[Any] = [
     *shared_booking_route.ROUTES,
     *service.ROUTES,
     *admin.ROUTES,
+    *audit.ROUTES,
     *live.ROUTES,
     *ops.ROUTES,
 ]
@@ -204,9 +206,8 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
     origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
     providers = Providers()
-    providers.add_fields(
-        [parts.use_cases, parts.own_account, parts.api_keys, parts.appointment, parts.feeds, parts.calendars]
-    )
+    providers.add_fields([parts.use_cases, parts.own_account, parts.api_keys, parts.administration])
+    providers.add_fields([parts.appointment, parts.feeds, parts.calendars])
     for kind, value in (
         (DefaultCurrency, settings.default_currency),
         (PublicUrl, settings.public_url),

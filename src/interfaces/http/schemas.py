@@ -63,7 +63,7 @@ class Done(Struct):
 
 def array_page(request: Request[Any, Any, Any], page: Page[View], present: Callable[[View], T]) -> Response[list[T]]:
     """A page whose body is a bare array: the way to the next one stands in a `Link` header (RFC 8288)."""
-    return JsonResponse([present(item) for item in page.items], headers=_next_link(request, page.next))
+    return JsonResponse([present(item) for item in page.items], headers=next_link(request, page.next))
 
 
 class PageBody(Protocol):
@@ -75,10 +75,10 @@ Body = TypeVar("Body", bound=PageBody)
 
 def object_page(request: Request[Any, Any, Any], body: Body) -> Response[Body]:
     """A page whose body is an object: the same `Link` header beside its `next_cursor`."""
-    return JsonResponse(body, headers=_next_link(request, body.next_cursor))
+    return JsonResponse(body, headers=next_link(request, body.next_cursor))
 
 
-def _next_link(request: Request[Any, Any, Any], cursor: str | None) -> dict[str, str]:
+def next_link(request: Request[Any, Any, Any], cursor: str | None) -> dict[str, str]:
     """Repeats the other parameters of the query. A cursor takes the place of `skip`."""
     if cursor is None:
         return {}

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
-from application.audit.ports import AuditFilter, ChainEnds, Unchained
+from application.audit.ports import AuditFilter, AuditPosition, ChainEnds, Unchained
 from application.ports import Clock, Page, PageRequest
 from domain.audit import AuditEntryId, AuditTrail, ChainLink, StoredAuditEntry, links
 from infrastructure.postgres.pages import cursor_of, moment_and_id_after
@@ -44,7 +44,19 @@ class MemoryAuditLog:
         self._clock = clock
 
     async def list(self, filter_: AuditFilter, page: PageRequest) -> Page[StoredAuditEntry]:
-        moment, number = moment_and_id_after(page.after)
+        rows = self._newest(filter_, page.after)
+        shown = rows[: page.limit]
+        return Page(shown, cursor_of(shown[-1].at, shown[-1].id) if len(rows) > len(shown) else None)
+
+    async def last_of(self, filter_: AuditFilter, page: PageRequest) -> AuditPosition | None:
+        rows = self._newest(filter_, page.after)
+        if len(rows) <= page.limit:
+            return None
+        last = rows[page.limit - 1]
+        return AuditPosition(last.id, cursor_of(last.at, last.id))
+
+    def _newest(self, filter_: AuditFilter, after: str | None) -> Sequence[StoredAuditEntry]:
+        moment, number = moment_and_id_after(after)
         wanted = {
             ("actor", "kind"): filter_.actor_kind,
             ("actor", "id"): filter_.actor_id,
@@ -52,7 +64,7 @@ class MemoryAuditLog:
             ("audited", "kind"): filter_.object_kind,
             ("audited", "id"): filter_.object_id,
         }
-        rows = [
+        return [
             entry
             for entry in sorted(self._entries.values(), key=lambda entry: (entry.at, entry.id), reverse=True)
             if all(value is None or _value(entry, path) == value for path, value in wanted.items())
@@ -60,8 +72,6 @@ class MemoryAuditLog:
             and (filter_.until is None or entry.at < filter_.until)
             and (moment is None or (entry.at, entry.id) < (moment, number))
         ]
-        shown = rows[: page.limit]
-        return Page(shown, cursor_of(shown[-1].at, shown[-1].id) if len(rows) > len(shown) else None)
 
     async def extend(self, *, limit: int) -> int:
         ends = await self.ends()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from application.audit.ports import AuditFilter
+from application.audit.ports import AuditFilter, AuditPosition
 from application.ports import Page, PageRequest
 from domain.audit import AuditActor, Audited, AuditEntryId, StoredAuditEntry
 from infrastructure.postgres.engine import Database
@@ -19,28 +19,42 @@ class PostgresAuditQueries:
         self._database = database
 
     async def list(self, filter_: AuditFilter, page: PageRequest) -> Page[StoredAuditEntry]:
-        moment, number = moment_and_id_after(page.after)
-        conditions, values = _conditions(
-            {
-                "actor_kind = {}": filter_.actor_kind,
-                "actor_id = {}": filter_.actor_id,
-                "action = {}": filter_.action,
-                "object_kind = {}": filter_.object_kind,
-                "object_id = {}": filter_.object_id,
-                "at >= {}": filter_.since,
-                "at < {}": filter_.until,
-            }
-        )
-        if moment is not None:
-            values += [moment, number]
-            conditions.append(f"(at, id) < (${len(values) - 1}, ${len(values)})")
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        values.append(page.limit + 1)
-        statement = f"SELECT {COLUMNS} FROM audit_log {where} ORDER BY at DESC, id DESC LIMIT ${len(values)}"  # noqa: S608
+        where, values = _where(filter_, page.after)
+        statement = f"SELECT {COLUMNS} FROM audit_log {where} {_NEWEST} LIMIT ${len(values) + 1}"  # noqa: S608
         async with self._database.connection() as connection:
-            rows = await connection.fetch(statement, *values)
+            rows = await connection.fetch(statement, *values, page.limit + 1)
         found = [stored_entry(row) for row in rows[: page.limit]]
         return Page(found, cursor_of(found[-1].at, found[-1].id) if len(rows) > page.limit else None)
+
+    async def last_of(self, filter_: AuditFilter, page: PageRequest) -> AuditPosition | None:
+        where, values = _where(filter_, page.after)
+        statement = f"SELECT at, id FROM audit_log {where} {_NEWEST} OFFSET ${len(values) + 1} LIMIT 2"  # noqa: S608
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, *values, page.limit - 1)
+        return AuditPosition(rows[0]["id"], cursor_of(*rows[0])) if len(rows) == 2 else None
+
+
+_NEWEST = "ORDER BY at DESC, id DESC"
+
+
+def _where(filter_: AuditFilter, after: str | None) -> tuple[str, list[Any]]:
+    """The clause and its parameters. Raises `Invalid` for a cursor of another list."""
+    moment, number = moment_and_id_after(after)
+    conditions, values = _conditions(
+        {
+            "actor_kind = {}": filter_.actor_kind,
+            "actor_id = {}": filter_.actor_id,
+            "action = {}": filter_.action,
+            "object_kind = {}": filter_.object_kind,
+            "object_id = {}": filter_.object_id,
+            "at >= {}": filter_.since,
+            "at < {}": filter_.until,
+        }
+    )
+    if moment is not None:
+        values += [moment, number]
+        conditions.append(f"(at, id) < (${len(values) - 1}, ${len(values)})")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
 def _conditions(wanted: dict[str, Any]) -> tuple[list[str], list[Any]]:

@@ -110,6 +110,8 @@ def _finished(
         for status, response in drawn["responses"].items()
         if int(status) < 400 or int(status) in declared
     }
+    if "also" in operation.handler.opt:
+        kept["200"]["content"][operation.handler.opt["also"]] = {"schema": {"type": "string"}}
     responses = error_responses(operation, error_formats, details) | kept
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), "X-Request-ID": _header("X-Request-ID")}
