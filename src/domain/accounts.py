@@ -80,6 +80,16 @@ class UserNotFound(NotFound):
     message = "User not found"
 
 
+class OwnAccountProtected(Forbidden):
+    code = "own_account"
+    message = "You cannot deactivate your own account or change its role"
+
+
+class LastAdmin(Conflict):
+    code = "last_admin"
+    message = "This is the last active admin"
+
+
 class ProfileNotFound(NotFound):
     """The account may manage events but has no facilitator profile, such as an admin."""
 

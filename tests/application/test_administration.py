@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
-from domain.accounts import FacilitatorRegistration, InvalidCredentials, Role, RoleNotRequested, User
+from domain.accounts import (
+    FacilitatorRegistration,
+    InvalidCredentials,
+    LastAdmin,
+    OwnAccountProtected,
+    Role,
+    RoleNotRequested,
+    User,
+    UserId,
+    UserNotFound,
+)
 from domain.bookings import BookingStatus, CancelReason
 from domain.errors import Unauthenticated
 from domain.events import Event, EventNotFound
@@ -39,7 +49,7 @@ def set_active(accounts: AccountUseCases, *expire: Callable[[], Awaitable[int]])
 
 async def test_granted_role_is_set(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered()
-    changed = await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.ADMIN)
+    changed = await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.ADMIN)
     assert changed == replace(user, role=Role.ADMIN, token_version=2)
     assert accounts.users() == [changed]
     assert not accounts.profiles()
@@ -49,7 +59,7 @@ async def test_new_role_ends_every_login_and_keeps_calendars(accounts: AccountUs
     await accounts.has_registered()
     logged_in = await accounts.has_logged_in()
     accounts.has_calendars(logged_in.user)
-    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.ADMIN)
+    await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.ADMIN)
 
     assert accounts.end_reasons() == ["role changed"]
     with pytest.raises(Unauthenticated):
@@ -63,23 +73,74 @@ async def test_new_role_ends_every_login_and_keeps_calendars(accounts: AccountUs
 @pytest.mark.parametrize("role", Role)
 async def test_granted_role_closes_a_pending_request(accounts: AccountUseCases, role: Role) -> None:
     await requesting_facilitator(accounts)
-    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=role)
+    await GrantRole(accounts.units, accounts.clock)(EMAIL, role=role)
     assert accounts.users()[0].requested_role is None
 
 
 async def test_granted_facilitator_has_a_profile(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered()
-    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.FACILITATOR)
+    await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.FACILITATOR)
     assert accounts.profiles() == {user.id: ProfileRow(None, None)}
 
 
 async def test_unknown_email_changes_no_account(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered()
     unknown = "unknown@example.com"
-    assert await GrantRole(accounts.units, accounts.clock)(email=unknown, role=Role.ADMIN) is None
-    assert await ApproveFacilitator(accounts.units, accounts.clock)(email=unknown) is None
-    assert await set_active(accounts)(email=unknown, active=False) is None
+    with pytest.raises(UserNotFound):
+        await GrantRole(accounts.units, accounts.clock)(unknown, role=Role.ADMIN)
+    with pytest.raises(UserNotFound):
+        await ApproveFacilitator(accounts.units, accounts.clock)(unknown)
+    with pytest.raises(UserNotFound):
+        await set_active(accounts)(UserId(99), active=False)
     assert accounts.users() == [user]
+
+
+# Admins
+
+
+async def admins(accounts: AccountUseCases, number: int) -> list[User]:
+    found = []
+    for place in range(number):
+        email = f"admin{place}@example.com"
+        await accounts.has_registered(email=email)
+        found.append(await GrantRole(accounts.units, accounts.clock)(email, role=Role.ADMIN))
+    return found
+
+
+async def test_admin_changes_another_account_by_its_id(accounts: AccountUseCases) -> None:
+    [admin] = await admins(accounts, 1)
+    user = await accounts.has_registered()
+    assert (await GrantRole(accounts.units, accounts.clock)(user.id, role=Role.ADMIN, by=admin)).role is Role.ADMIN
+    assert not (await set_active(accounts)(user.id, active=False, by=admin)).is_active
+
+
+async def test_admins_do_not_change_their_own_role_or_activity(accounts: AccountUseCases) -> None:
+    admin, other = await admins(accounts, 2)
+    with pytest.raises(OwnAccountProtected):
+        await GrantRole(accounts.units, accounts.clock)(admin.id, role=Role.USER, by=admin)
+    with pytest.raises(OwnAccountProtected):
+        await set_active(accounts)(admin.id, active=False, by=admin)
+    assert accounts.users() == [admin, other]
+
+
+async def test_last_active_admin_stays(accounts: AccountUseCases) -> None:
+    admin, other = await admins(accounts, 2)
+    await set_active(accounts)(other.id, active=False)
+    before = accounts.users()
+    with pytest.raises(LastAdmin):
+        await GrantRole(accounts.units, accounts.clock)(admin.email, role=Role.FACILITATOR)
+    with pytest.raises(LastAdmin):
+        await set_active(accounts)(admin.id, active=False)
+    assert accounts.users() == before
+    await GrantRole(accounts.units, accounts.clock)(other.id, role=Role.USER)
+    await GrantRole(accounts.units, accounts.clock)(admin.id, role=Role.ADMIN)
+    await set_active(accounts)(admin.id, active=True)
+
+
+async def test_second_admin_can_be_removed(accounts: AccountUseCases) -> None:
+    admin, other = await admins(accounts, 2)
+    await GrantRole(accounts.units, accounts.clock)(admin.id, role=Role.USER, by=other)
+    assert [user.role for user in accounts.users()] == [Role.USER, Role.ADMIN]
 
 
 # Approval
@@ -87,7 +148,7 @@ async def test_unknown_email_changes_no_account(accounts: AccountUseCases) -> No
 
 async def test_approved_facilitator_has_the_requested_role_and_profile(accounts: AccountUseCases) -> None:
     user = await requesting_facilitator(accounts)
-    approved = await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    approved = await ApproveFacilitator(accounts.units, accounts.clock)(EMAIL)
 
     assert approved == replace(user, role=Role.FACILITATOR, requested_role=None, token_version=2)
     assert accounts.users() == [approved]
@@ -97,7 +158,7 @@ async def test_approved_facilitator_has_the_requested_role_and_profile(accounts:
 async def test_approval_ends_every_login(accounts: AccountUseCases) -> None:
     await requesting_facilitator(accounts)
     logged_in = await accounts.has_logged_in()
-    await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    await ApproveFacilitator(accounts.units, accounts.clock)(EMAIL)
     with pytest.raises(Unauthenticated):
         await accounts.is_authenticated(logged_in)
     assert accounts.end_reasons() == ["role changed"]
@@ -110,9 +171,9 @@ def sent(accounts: AccountUseCases) -> list[OutboxRow]:
 
 async def test_approved_facilitator_receives_one_mail(accounts: AccountUseCases) -> None:
     user = await requesting_facilitator(accounts)
-    await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    await ApproveFacilitator(accounts.units, accounts.clock)(EMAIL)
     with pytest.raises(RoleNotRequested):
-        await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+        await ApproveFacilitator(accounts.units, accounts.clock)(EMAIL)
 
     assert [(row.destination, row.message_type, row.ordering_key) for row in sent(accounts)] == [
         (Destination.EMAIL, MessageType.FACILITATOR_APPROVED, f"user:{user.id}")
@@ -122,14 +183,14 @@ async def test_approved_facilitator_receives_one_mail(accounts: AccountUseCases)
 async def test_account_that_does_not_wait_for_approval_is_not_approved(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered()
     with pytest.raises(RoleNotRequested):
-        await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+        await ApproveFacilitator(accounts.units, accounts.clock)(EMAIL)
     assert accounts.users() == [user]
     assert not sent(accounts)
 
 
 async def test_granted_role_sends_no_mail(accounts: AccountUseCases) -> None:
     await requesting_facilitator(accounts)
-    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.FACILITATOR)
+    await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.FACILITATOR)
     assert not sent(accounts)
 
 
@@ -140,7 +201,7 @@ async def test_deactivation_ends_every_login_and_the_calendar_feed(accounts: Acc
     await accounts.has_registered()
     logged_in = await accounts.has_logged_in()
     accounts.has_calendars(logged_in.user)
-    changed = await set_active(accounts)(email=EMAIL, active=False)
+    changed = await set_active(accounts)(EMAIL, active=False)
 
     assert changed == replace(logged_in.user, is_active=False, token_version=2)
     assert accounts.end_reasons() == ["account deactivated"]
@@ -156,7 +217,7 @@ async def test_deactivation_ends_every_login_and_the_calendar_feed(accounts: Acc
 async def deactivated_facilitator(app: BookingApplication, event: Event, *, active: bool = False) -> AccountUnitsOfWork:
     """Returns the units of work of the operator."""
     units = AccountUnitsOfWork(app.store, app.clock)
-    await SetAccountActive(units, [app.expire_holds], app.clock)(email=app.facilitator(event).email, active=active)
+    await SetAccountActive(units, [app.expire_holds], app.clock)(app.facilitator(event).email, active=active)
     return units
 
 
@@ -213,18 +274,18 @@ async def test_unpaid_holds_expire_until_none_is_left(accounts: AccountUseCases)
 
         return expire
 
-    await set_active(accounts, *map(expire_batch, batches))(email=EMAIL, active=False)
+    await set_active(accounts, *map(expire_batch, batches))(EMAIL, active=False)
     assert batches == {"bookings": [], "appointments": []}
 
 
 async def test_activation_expires_no_holds(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered(role=Role.FACILITATOR)
-    await set_active(accounts)(email=EMAIL, active=False)
+    await set_active(accounts)(EMAIL, active=False)
 
     async def expire() -> int:
         raise AssertionError("an activation expires no holds")
 
-    changed = await set_active(accounts, expire)(email=EMAIL, active=True)
+    changed = await set_active(accounts, expire)(EMAIL, active=True)
     assert changed == replace(user, token_version=3)
     await accounts.has_logged_in()
 
@@ -233,6 +294,6 @@ async def test_activation_ends_every_login(accounts: AccountUseCases) -> None:
     await accounts.has_registered()
     logged_in = await accounts.has_logged_in()
     accounts.has_calendars(logged_in.user)
-    await set_active(accounts)(email=EMAIL, active=True)
+    await set_active(accounts)(EMAIL, active=True)
     assert accounts.end_reasons() == ["account activated"]
     assert accounts.calendars_of(logged_in.user) == {"calendar_connections"}

@@ -76,7 +76,7 @@ async def test_failed_login_is_recorded_with_a_keyed_hash_of_the_address(account
 
 async def test_login_to_a_deactivated_account_is_recorded_as_failed(accounts: AccountUseCases) -> None:
     user = await accounts.has_registered()
-    await SetAccountActive(accounts.units, [], accounts.clock)(email=EMAIL, active=False)
+    await SetAccountActive(accounts.units, [], accounts.clock)(EMAIL, active=False)
     with pytest.raises(InvalidCredentials):
         await accounts.has_logged_in()
     assert about(last(accounts.store)) == ("login.failed", "account", str(user.id))
@@ -117,17 +117,17 @@ async def test_ends_of_sessions_are_recorded(accounts: AccountUseCases) -> None:
 async def test_administration_is_recorded_with_the_values_before_and_after(accounts: AccountUseCases) -> None:
     register = accounts.register(facilitators=FacilitatorRegistration.APPROVAL)
     await register(a_registration(role=Role.FACILITATOR), address=ADDRESS)
-    await ApproveFacilitator(accounts.units, accounts.clock)(email=EMAIL)
+    await ApproveFacilitator(accounts.units, accounts.clock)(EMAIL)
     approved = audit_entries(accounts.store)[1]
     assert (approved.action, approved.before, approved.after) == (
         AuditAction.ROLE_CHANGED,
         {"role": "user"},
         {"role": "facilitator"},
     )
-    await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.ADMIN)
+    await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.USER)
     activity = SetAccountActive(accounts.units, [], accounts.clock)
-    await activity(email=EMAIL, active=False)
-    await activity(email=EMAIL, active=True)
+    await activity(EMAIL, active=False)
+    await activity(EMAIL, active=True)
     assert [each for each in actions(accounts.store) if each.startswith("account.")] == [
         *("account.created", "account.role_changed", "account.role_changed"),
         *("account.deactivated", "account.activated"),
@@ -166,13 +166,13 @@ async def test_actor_and_network_are_those_of_the_origin(accounts: AccountUseCas
     admin = replace(user, role=Role.ADMIN)
     token = ORIGIN.set(lambda: AuditOrigin(actor_of(admin), ADDRESS, "the request"))
     try:
-        await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.ADMIN)
+        await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.FACILITATOR)
         entry = last(accounts.store)
         assert (entry.actor, entry.request_id) == (AuditActor("admin", str(user.id)), "the request")
         assert entry.network
         assert ADDRESS not in entry.network
         ORIGIN.set(by_operator)
-        await GrantRole(accounts.units, accounts.clock)(email=EMAIL, role=Role.USER)
+        await GrantRole(accounts.units, accounts.clock)(EMAIL, role=Role.USER)
         assert last(accounts.store).actor.kind == "operator"
     finally:
         ORIGIN.reset(token)

@@ -33,6 +33,7 @@ PAGES = {
     "/admin/outbox": OTHERS,
     "/api-keys": OTHERS,
     "/auth/sessions": OTHERS,
+    "/admin/users": OTHERS,
     "/booking/{booking_id}/history": OTHERS,
     "/booking/{booking_id}/reminders": OTHERS,
     "/bookings/{booking_id}/reminders": OTHERS,

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.accounts.ports import ActorQueries, GuessedAccounts, SessionQueries
+from application.accounts.ports import AccountFilter, AccountQueries, ActorQueries, GuessedAccounts, SessionQueries
 from application.oauth import Attempt, Attempts
 from application.ports import PageRequest
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -23,9 +23,11 @@ from domain.sessions import Client, Session
 from infrastructure.postgres.accounts.actors import PostgresActorQueries
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
+from infrastructure.postgres.accounts.queries import PostgresAccountQueries
 from infrastructure.postgres.accounts.sessions import PostgresSessionQueries
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
+from tests.support.memory.account_queries import MemoryAccountQueries
 from tests.support.memory.accounts import (
     MemoryActorQueries,
     MemoryAttempts,
@@ -50,6 +52,7 @@ class Accounts:
     sessions: SessionQueries
     guessed: GuessedAccounts
     attempts: Attempts
+    queries: AccountQueries
 
     async def add(self, **values: Any) -> User:
         usual: dict[str, Any] = {
@@ -84,6 +87,7 @@ def accounts(request: pytest.FixtureRequest) -> Accounts:
             MemorySessionQueries(store),
             MemoryGuessedAccounts(store),
             MemoryAttempts(store),
+            MemoryAccountQueries(store),
         )
     database: Database = request.getfixturevalue("postgres_database")
     return Accounts(
@@ -92,6 +96,7 @@ def accounts(request: pytest.FixtureRequest) -> Accounts:
         PostgresSessionQueries(database),
         PostgresGuessedAccounts(database),
         PostgresAttempts(database),
+        PostgresAccountQueries(database),
     )
 
 
@@ -474,3 +479,67 @@ async def test_unfinished_attempts_are_deleted_by_later_ones(accounts: Accounts)
 
     assert await accounts.attempts.take(old.state, old.browser, not_before=NOW) is None
     assert await accounts.attempts.take(later.state, later.browser, not_before=NOW) == later
+
+
+# Lists of accounts
+
+
+def a_word() -> str:
+    """In no other account."""
+    return f"q{uuid4().hex}"
+
+
+async def found(accounts: Accounts, **wanted: Any) -> list[UserId]:
+    page = await accounts.queries.list(AccountFilter(**wanted), PageRequest(10))
+    return [user.id for user in page.items]
+
+
+async def test_accounts_are_found_by_words_of_name_and_address(accounts: Accounts) -> None:
+    first, last, domain = a_word(), a_word(), a_word()
+    ada = await accounts.add(name=f"{first} {last}", email=f"{an_email().partition('@')[0]}@{domain}.example")
+    emmy = await accounts.add(name=first)
+    assert await found(accounts, search=first.upper()) == [emmy.id, ada.id]
+    assert await found(accounts, search=first[:20]) == [emmy.id, ada.id]
+    assert await found(accounts, search=f"{last} {first[:9]}") == [ada.id]
+    assert await found(accounts, search=ada.email) == await found(accounts, search=domain) == [ada.id]
+    assert await found(accounts, search=f"{last} {a_word()}") == []
+    with pytest.raises(Invalid):
+        await found(accounts, search="@ .")
+
+
+async def test_accounts_are_filtered(accounts: Accounts) -> None:
+    word = a_word()
+    user = await accounts.add(name=word)
+    admin = await accounts.add(name=word, role=Role.ADMIN)
+    waiting = await accounts.add(name=word, requested_role=Role.FACILITATOR)
+    async with accounts.changing() as work:
+        await work.users.save(replace(await work.users.get_locked(user.id), is_active=False))
+        await work.users.save(replace(await work.users.get_locked(admin.id), is_verified=True))
+    assert await found(accounts, search=word, role=Role.ADMIN) == [admin.id]
+    assert await found(accounts, search=word, role=Role.USER) == [waiting.id, user.id]
+    assert await found(accounts, search=word, active=False) == [user.id]
+    assert await found(accounts, search=word, active=True) == [waiting.id, admin.id]
+    assert await found(accounts, search=word, verified=True) == [admin.id]
+    assert await found(accounts, search=word, verified=False) == [waiting.id, user.id]
+    assert await found(accounts, search=word, requested=True) == [waiting.id]
+
+
+async def test_list_of_accounts_has_pages(accounts: Accounts) -> None:
+    word = a_word()
+    users = [await accounts.add(name=word) for _ in range(3)]
+    wanted = AccountFilter(search=word)
+    first = await accounts.queries.list(wanted, PageRequest(2))
+    rest = await accounts.queries.list(wanted, PageRequest(2, first.next))
+    assert [user.id for user in (*first.items, *rest.items)] == [user.id for user in reversed(users)]
+    assert rest.next is None
+    with pytest.raises(Invalid):
+        await accounts.queries.list(wanted, PageRequest(2, "cursor of no list"))
+
+
+async def test_active_accounts_with_a_role_are_locked(accounts: Accounts) -> None:
+    admin, inactive, user = [await accounts.add(role=role) for role in (Role.ADMIN, Role.ADMIN, Role.USER)]
+    async with accounts.changing() as work:
+        await work.users.save(replace(await work.users.get_locked(inactive.id), is_active=False))
+    async with accounts.units() as work:
+        locked = await work.users.lock_active(Role.ADMIN)
+    assert {admin.id, inactive.id, user.id} & set(locked) == {admin.id}

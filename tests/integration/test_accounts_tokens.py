@@ -181,7 +181,7 @@ async def test_admin_manages_all_events_and_bookings(
     event = await john.creates_event()
     booking = await ada.books(event["id"])
     member = await shared_people.user()
-    assert await administration.grant_role(email=member.email, role=Role.ADMIN)
+    assert await administration.grant_role(member.email, role=Role.ADMIN)
     tokens = (await log_in(shared_api, member.email)).json()
     admin = Person(shared_api, member.id, member.name, member.email, tokens["access_token"], "")
     assert (await admin.get(f"/bookings/{booking['id']}")).status_code == 200

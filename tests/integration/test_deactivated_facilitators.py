@@ -44,7 +44,7 @@ class DeactivationHarness:
     uuid: str
 
     async def set_active(self, active: bool) -> None:
-        assert await self.parts.administration.set_account_active(email=self.john.email, active=active)
+        assert await self.parts.administration.set_account_active(self.john.email, active=active)
 
     async def books_time(self) -> httpx.Response:
         at = (datetime.now(UTC) + timedelta(days=3)).replace(hour=10, minute=0, second=0, microsecond=0)

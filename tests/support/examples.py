@@ -398,6 +398,10 @@ async def _admin(call: Recorder, database_url: str) -> None:
     await call("listOutbox", root, status="dead", destination="crm", limit=20)
     await call("getOutboxMessage", root, message_id=str(message_id))
     await call("replayOutboxMessage", root, message_id=str(message_id))
+    emmy = (await call("listUsers", root, q="emmy", limit=20))["users"][0]["id"]
+    await call("changeUserRole", root, {"role": "facilitator"}, user_id=emmy)
+    await call("deactivateUser", root, user_id=emmy)
+    await call("activateUser", root, user_id=emmy)
     await call("listAuditLog", root, action="event.created", limit=1)
     await call("replayOutbox", root, {"destination": "crm", "since": call.neat.today.strftime("%Y-%m-%dT%H:%M:%SZ")})
 

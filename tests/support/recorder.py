@@ -69,6 +69,8 @@ class Neat:
             return f"{text.partition('@')[0]}@d3b07384-d9a0-4c9b-8f54-1a2b3c4d5e6f"
         if name == "auth_url":
             return self.location(text)
+        if name == "request_id":
+            return "4c1f0a9be2d84c7a9c3d5f60718293a4"
         if name == "event_id":
             return "8b5cf0b7c7d35d0c9a2d3f6e1b4a7c90"
         if name == "expires_at":

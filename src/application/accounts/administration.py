@@ -1,29 +1,38 @@
-"""Administration of accounts by operators: roles, deactivation."""
+"""Administration of accounts by operators and admins: roles, deactivation."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import ClassVar, TypeAlias
 
 from application.accounts.access import end_access
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
-from domain.accounts import Role, RoleNotRequested, User
+from domain.accounts import LastAdmin, OwnAccountProtected, Role, RoleNotRequested, User, UserId, UserNotFound
+from domain.authorization import is_admin
 from domain.credentials import AccessEnd
+from domain.errors import Errors
+
+AccountRef: TypeAlias = UserId | str
+"""An account by its id or by its normalised e-mail address."""
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRole:
-    """Sets a user's role, as an operator. Every login of the account ends. A pending request for a role is closed."""
+    """Sets a user's role. Every login of the account ends, and a pending request for a role is closed. The last active
+    admin keeps the role, and admins do not change their own."""
+
+    raises: ClassVar[Errors] = (UserNotFound, OwnAccountProtected, LastAdmin)
 
     open_work: OpenUnitOfWork
     clock: Clock
 
-    async def __call__(self, *, email: str, role: Role) -> User | None:
+    async def __call__(self, account: AccountRef, *, role: Role, by: User | None = None) -> User:
+        """`by` is None for an operator."""
         async with self.open_work() as work:
-            user = await _locked(work, email)
-            if user is None:
-                return None
+            user, needed = await _locked_to_change(work, account, by)
             changed = await _with_role(work, user, role, self.clock.now())
+            _require_admin(changed, needed=needed)
             await work.commit()
         return changed
 
@@ -31,17 +40,16 @@ class GrantRole:
 @dataclass(frozen=True, slots=True)
 class ApproveFacilitator:
     """Approves an account as a facilitator, as its owner requested when registering. Every login of the account ends,
-    and the owner receives a mail. Raises `RoleNotRequested`."""
+    and the owner receives a mail."""
+
+    raises: ClassVar[Errors] = (UserNotFound, RoleNotRequested)
 
     open_work: OpenUnitOfWork
     clock: Clock
 
-    async def __call__(self, *, email: str) -> User | None:
-        """Returns None if there is no such account."""
+    async def __call__(self, account: AccountRef) -> User:
         async with self.open_work() as work:
-            user = await _locked(work, email)
-            if user is None:
-                return None
+            user = await _locked(work, account)
             if user.requested_role is None:
                 raise RoleNotRequested
             changed = await _with_role(work, user, user.requested_role, self.clock.now())
@@ -59,26 +67,28 @@ async def _with_role(work: UnitOfWork, user: User, role: Role, now: datetime) ->
 
 @dataclass(frozen=True, slots=True)
 class SetAccountActive:
-    """Deactivates or activates an account, as an operator. Every login ends, and the secret address of the calendar
-    feed is revoked.
+    """Deactivates or activates an account. Every login ends, and the secret address of the calendar feed is revoked.
 
     - The events of a deactivated facilitator are not listed, booked or paid, and their time cannot be booked.
     - Unpaid holds expire as if their payment had not arrived in time. Paid and free bookings stay.
     - Activating the account makes the events available again.
+    - The last active admin is not deactivated, and admins do not deactivate themselves.
     """
+
+    raises: ClassVar[Errors] = (UserNotFound, OwnAccountProtected, LastAdmin)
 
     open_work: OpenUnitOfWork
     expire_holds: Sequence[Callable[[], Awaitable[int]]]
     clock: Clock
 
-    async def __call__(self, *, email: str, active: bool) -> User | None:
+    async def __call__(self, account: AccountRef, *, active: bool, by: User | None = None) -> User:
+        """`by` is None for an operator."""
         async with self.open_work() as work:
-            user = await _locked(work, email)
-            if user is None:
-                return None
+            user, needed = await _locked_to_change(work, account, by)
             now = self.clock.now()
             why = AccessEnd.ACTIVATED if active else AccessEnd.DEACTIVATED
             changed = await end_access(work, replace(user, is_active=active), why, now)
+            _require_admin(changed, needed=needed)
             await work.events.set_facilitator_active(user.id, active=active)
             if not active:
                 await work.bookings.end_holds(user.id, now)
@@ -91,6 +101,27 @@ class SetAccountActive:
         return changed
 
 
-async def _locked(work: UnitOfWork, email: str) -> User | None:
-    credentials = await work.users.find_credentials(email)
-    return await work.users.get_locked(credentials.user.id) if credentials else None
+async def _locked_to_change(work: UnitOfWork, account: AccountRef, by: User | None) -> tuple[User, bool]:
+    """The account, and whether it is the last active admin. Locks the admins first, so that of two concurrent changes
+    one finds the last admin. Raises `UserNotFound`, `OwnAccountProtected`."""
+    admins = await work.users.lock_active(Role.ADMIN)
+    user = await _locked(work, account)
+    if by is not None and by.id == user.id:
+        raise OwnAccountProtected
+    return user, set(admins) == {user.id}
+
+
+def _require_admin(changed: User, *, needed: bool) -> None:
+    """Raises `LastAdmin`."""
+    if needed and not (changed.is_active and is_admin(changed)):
+        raise LastAdmin
+
+
+async def _locked(work: UnitOfWork, account: AccountRef) -> User:
+    """Raises `UserNotFound`."""
+    if not isinstance(account, str):
+        return await work.users.get_locked(account)
+    credentials = await work.users.find_credentials(account)
+    if credentials is None:
+        raise UserNotFound
+    return await work.users.get_locked(credentials.user.id)

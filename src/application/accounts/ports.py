@@ -61,6 +61,11 @@ class Users(Protocol):
         account must not be deactivated meanwhile. Lock the account before its logins."""
         ...
 
+    async def lock_active(self, role: Role) -> Collection[UserId]:
+        """All active accounts with this role, locked as by `get_locked`, which prevents concurrent changes of theirs.
+        Required before the lock of an account that may be one of them."""
+        ...
+
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
         """The account that is linked to this identity, locked as by `get_locked`."""
         ...
@@ -75,6 +80,24 @@ class Users(Protocol):
         self, user_id: UserId, password_hash: str | None, *, action: AuditAction | None = AuditAction.PASSWORD_CHANGED
     ) -> None:
         """None removes the password. `action` is that of the audit log; None for another hash of the same password."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """Only accounts with these values; None for all. `search`: each of its words is the beginning of a word of the name
+    or the address. `requested`: only accounts that wait for approval as a facilitator."""
+
+    search: str | None = None
+    role: Role | None = None
+    active: bool | None = None
+    verified: bool | None = None
+    requested: bool = False
+
+
+class AccountQueries(Protocol):
+    async def list(self, filter_: AccountFilter, page: PageRequest) -> Page[User]:
+        """Newest first. Raises `Invalid` for a search without a word and for a cursor of another list."""
         ...
 
 

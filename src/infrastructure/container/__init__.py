@@ -346,8 +346,9 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         health=ServersHealth(database, redis),
         clock=clock,
     )
-    expire_holds = [money.expire_holds, appointment.expire_appointment_holds]
-    administration = build_administration(settings, database, open_work, wake_ups, clock, expire_holds)
+    administration = build_administration(
+        settings, database, open_work, wake_ups, clock, [money.expire_holds, appointment.expire_appointment_holds]
+    )
     feeds = build_feeds(database, settings.public_url, clock)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
     return Container(

@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
+from application.accounts.ports import AccountQueries
 from application.audit.reading import ReadAuditLog
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from infrastructure.container.foundation import audit_trails
+from infrastructure.postgres.accounts.queries import PostgresAccountQueries
 from infrastructure.postgres.audit.queries import PostgresAuditQueries
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
@@ -18,6 +20,7 @@ from infrastructure.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Administration:
+    account_queries: AccountQueries
     grant_role: GrantRole
     approve_facilitator: ApproveFacilitator
     set_account_active: SetAccountActive
@@ -37,6 +40,7 @@ def build_administration(
 ) -> Administration:
     dead_letters = PostgresDeadLetters(database, audit_trails(settings))
     return Administration(
+        account_queries=PostgresAccountQueries(database),
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
         set_account_active=SetAccountActive(open_work, expire_holds, clock),

@@ -228,8 +228,8 @@ def facilitators(settings: Settings) -> Findings:
     """Lists bookings with deactivated facilitators and accounts that await approval. An operator decides about both."""
     from infrastructure.postgres.accounts.queries import (
         BookingsAhead,
+        PostgresAccountQueries,
         PostgresDeactivatedFacilitators,
-        PostgresUserList,
     )
     from infrastructure.postgres.engine import Database
 
@@ -237,7 +237,7 @@ def facilitators(settings: Settings) -> Findings:
         database = Database(settings.database_url, pool_size=1, pooler=settings.pooler)
         try:
             ahead = await PostgresDeactivatedFacilitators(database).bookings_ahead()
-            return ahead, await PostgresUserList(database).count_requested()
+            return ahead, await PostgresAccountQueries(database).count_requested()
         finally:
             await database.close()
 

@@ -1,13 +1,15 @@
 """`convene users`: administration of accounts."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import click
 
+from application.accounts.ports import AccountFilter
 from application.accounts.registration import Registration
 from application.ports import Page, PageRequest
-from domain.accounts import Role, User
+from domain.accounts import Role, User, UserNotFound
 from interfaces.cli.environment import command_database
 from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
@@ -16,6 +18,7 @@ from interfaces.emails import account_address, email_address
 
 if TYPE_CHECKING:
     from infrastructure.container import Container
+    from infrastructure.container.administration import Administration
 
 
 @click.group()
@@ -26,13 +29,25 @@ def users() -> None:
 @users.command("list")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), help="Only accounts with this role.")
 @click.option("--active/--inactive", default=None, help="Only accounts that can log in, or only deactivated ones.")
+@click.option("--verified/--unverified", default=None, help="Only accounts with a verified address, or the others.")
 @click.option("--requested", is_flag=True, help="Only accounts that await approval as a facilitator.")
+@click.option(
+    "--search", metavar="TEXT", help="Only accounts with these words, or words that begin so, in name or address."
+)
 @page_options
 def list_(
-    role: str | None, active: bool | None, requested: bool, limit: int, cursor: str | None, as_json: bool
+    role: str | None,
+    active: bool | None,
+    verified: bool | None,
+    requested: bool,
+    search: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
 ) -> None:
     """List accounts, newest first."""
-    found = _page(PageRequest(limit, cursor), Role(role) if role else None, active, requested=requested)
+    wanted = AccountFilter(search, Role(role) if role else None, active, verified, requested)
+    found = _page(wanted, PageRequest(limit, cursor))
     if as_json:
         print_json_page([_entry(user) for user in found.items], found.next)
         return
@@ -73,9 +88,10 @@ def create(email: str, name: str, role: str, password: str) -> None:
 @click.password_option(envvar="CONVENE_PASSWORD", help="Asked for when neither it nor CONVENE_PASSWORD is given.")
 def passwd(email: str, password: str) -> None:
     """Set a new password for EMAIL. All logins and pending links of the account end, and its owner gets a mail."""
-    user = _known(
-        email, as_operator(lambda parts: parts.use_cases.set_password(email=account_address(email), password=password))
-    )
+    address = account_address(email)
+    user = as_operator(lambda parts: parts.use_cases.set_password(email=address, password=password))
+    if user is None:
+        raise _no_account(email)
     click.echo(f"{user.email} has a new password")
 
 
@@ -84,9 +100,7 @@ def passwd(email: str, password: str) -> None:
 @click.argument("role", type=click.Choice([str(role) for role in Role]))
 def promote(email: str, role: str) -> None:
     """Give EMAIL another ROLE. All logins of the account end."""
-    user = _known(
-        email, as_operator(lambda parts: parts.administration.grant_role(email=account_address(email), role=Role(role)))
-    )
+    user = _changed(email, lambda administration, account: administration.grant_role(account, role=Role(role)))
     click.echo(f"{user.email} is {user.role}")
 
 
@@ -95,9 +109,7 @@ def promote(email: str, role: str) -> None:
 def approve(email: str) -> None:
     """Make EMAIL a facilitator, as requested when registering (FACILITATOR_REGISTRATION=approval). `convene users list
     --requested` lists who waits; `convene users promote EMAIL user` declines."""
-    user = _known(
-        email, as_operator(lambda parts: parts.administration.approve_facilitator(email=account_address(email)))
-    )
+    user = _changed(email, lambda administration, account: administration.approve_facilitator(account))
     click.echo(f"{user.email} is {user.role}")
 
 
@@ -106,10 +118,7 @@ def approve(email: str) -> None:
 def deactivate(email: str) -> None:
     """Deactivate EMAIL. All logins end immediately. A facilitator's events can no longer be listed or booked, and
     unpaid holds end. Paid bookings stay; `convene doctor` lists them."""
-    user = _known(
-        email,
-        as_operator(lambda parts: parts.administration.set_account_active(email=account_address(email), active=False)),
-    )
+    user = _changed(email, lambda administration, account: administration.set_account_active(account, active=False))
     click.echo(f"{user.email} is deactivated")
 
 
@@ -117,10 +126,7 @@ def deactivate(email: str) -> None:
 @click.argument("email")
 def activate(email: str) -> None:
     """Activate EMAIL again. A facilitator's events can be listed and booked again."""
-    user = _known(
-        email,
-        as_operator(lambda parts: parts.administration.set_account_active(email=account_address(email), active=True)),
-    )
+    user = _changed(email, lambda administration, account: administration.set_account_active(account, active=True))
     click.echo(f"{user.email} is active")
 
 
@@ -138,20 +144,26 @@ def _entry(user: User) -> dict[str, object]:
     }
 
 
-def _page(page: PageRequest, role: Role | None, active: bool | None, *, requested: bool) -> Page[User]:
-    from infrastructure.postgres.accounts.queries import PostgresUserList
+def _page(wanted: AccountFilter, page: PageRequest) -> Page[User]:
+    from infrastructure.postgres.accounts.queries import PostgresAccountQueries
 
     async def read() -> Page[User]:
         database = command_database()
         try:
-            return await PostgresUserList(database).newest(page, role=role, active=active, requested=requested)
+            return await PostgresAccountQueries(database).list(wanted, page)
         finally:
             await database.close()
 
     return asyncio.run(read())
 
 
-def _known(email: str, user: User | None) -> User:
-    if user is None:
-        raise Problem(f"there is no account with {email}: `convene users create` makes one")
-    return user
+def _changed(email: str, change: "Callable[[Administration, str], Awaitable[User]]") -> User:
+    address = account_address(email)
+    try:
+        return as_operator(lambda parts: change(parts.administration, address))
+    except UserNotFound:
+        raise _no_account(email) from None
+
+
+def _no_account(email: str) -> Problem:
+    return Problem(f"there is no account with {email}: `convene users create` makes one")

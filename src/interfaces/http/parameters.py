@@ -95,6 +95,7 @@ def _converters(function: Callable[..., Any]) -> dict[str, tuple[str, Convert]]:
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 LONGEST_SEARCH = 100
@@ -149,7 +150,13 @@ def member_of(
     return Converter(description, {"type": "string", "enum": [*texts]}, convert)
 
 
-def _search(name: str, text: str) -> str | None:
+def flag(name: str, text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise Invalid({name: "Must be true or false"})
+    return _FLAGS[text.lower()]
+
+
+def search_text(name: str, text: str) -> str | None:
     if not text.strip():
         return None
     if len(text) > LONGEST_SEARCH:
@@ -198,7 +205,7 @@ SearchText = Annotated[
         "Only events with all of these words, or words that begin so, in the title, the description, the category or"
         " the facilitator's name, ignoring case.",
         {"type": "string", "maxLength": LONGEST_SEARCH},
-        _search,
+        search_text,
     ),
 ]
 """None where there is nothing but blanks."""

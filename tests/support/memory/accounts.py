@@ -90,6 +90,9 @@ class MemoryUsers:
     async def get_locked(self, user_id: UserId) -> User:
         return await self.get(user_id)
 
+    async def lock_active(self, role: Role) -> Collection[UserId]:
+        return [user.id for user in self._users.values() if user.role is role and user.is_active]
+
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
         return next((user for user in self._users.values() if user.external_id == identity.subject), None)
 

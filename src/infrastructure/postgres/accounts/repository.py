@@ -1,5 +1,6 @@
 """Accounts and their logins."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
@@ -115,6 +116,11 @@ class PostgresUsers:
     def _locked(self, row: UserRow) -> User:
         user = self._loaded[UserId(row.id)] = _user(row)
         return user
+
+    async def lock_active(self, role: Role) -> Collection[UserId]:
+        active = select(UserRow).where(UserRow.role == role, UserRow.is_active).order_by(UserRow.id)
+        locked = active.with_for_update(key_share=True).execution_options(populate_existing=True)
+        return [self._locked(row).id for row in await self._session.scalars(locked)]
 
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
         locked = select(UserRow).where(_SUBJECTS[identity.provider] == identity.subject).with_for_update(key_share=True)

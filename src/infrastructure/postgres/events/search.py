@@ -6,18 +6,15 @@ A single character must equal a word.
 
 from dataclasses import dataclass
 
-from domain.errors import Invalid
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.search_words import SEARCH_WORDS, no_search_word
 
-_WORDS = """
+_WORDS = f"""
     SELECT query, ARRAY(
         SELECT u.id FROM users u WHERE u.role <> 'user' AND search_vector(u.name) @@ query::tsquery
     ) AS facilitators
-    FROM (
-        SELECT quote_literal(word) || CASE WHEN length(word) > 1 THEN ':*' ELSE '' END AS query
-        FROM unnest(tsvector_to_array(search_vector($1))) AS word
-    ) AS words
-"""
+    FROM ({SEARCH_WORDS}) AS words
+"""  # noqa: S608 (a constant)
 _TEXT = "search_vector(e.title || ' ' || e.description || ' ' || coalesce(e.category, ''))"
 
 
@@ -36,7 +33,7 @@ async def search_for(database: Database, text: str | None, *, first: int) -> Sea
     async with database.connection() as connection:
         words = await connection.fetch(_WORDS, text)
     if not words:
-        raise Invalid({"q": "Must contain a letter or a digit"})
+        raise no_search_word()
     # The facilitator first, because the condition on words requires reading the row's text.
     conditions = [
         f"(e.facilitator_id = ANY(${number}::bigint[]) OR {_TEXT} @@ ${number + 1}::text::tsquery)"

@@ -52,6 +52,11 @@ class UserRow(DefaultBase):
             postgresql_using="gin",
             postgresql_where=text("role <> 'user'"),
         ),
+        Index("ix_users_directory", text("search_vector((name || ' '::text) || email)"), postgresql_using="gin"),
+        Index("ix_users_role", "role", "id", postgresql_where=text("role <> 'user'")),
+        Index("ix_users_inactive", "id", postgresql_where=text("NOT is_active")),
+        Index("ix_users_unverified", "id", postgresql_where=text("NOT is_verified")),
+        Index("ix_users_requested", "id", postgresql_where=text("requested_role IS NOT NULL")),
     )
 
 

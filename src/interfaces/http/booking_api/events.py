@@ -25,7 +25,7 @@ from domain.reviews import BEST_RATING
 from domain.time import Interval
 from interfaces.http.authentication import Viewer, event_creators, facilitators, public_with
 from interfaces.http.injection import Inject
-from interfaces.http.parameters import ID_SCHEMA, Converter, Cursor, EventIdInPath, PageSize, SearchText, positive
+from interfaces.http.parameters import ID_SCHEMA, Converter, Cursor, EventIdInPath, PageSize, SearchText, flag, positive
 from interfaces.http.schemas import (
     DefaultCurrency,
     Done,
@@ -39,7 +39,6 @@ from interfaces.http.schemas import (
 
 TAGS = ["Contract B: events"]
 
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
 
 
@@ -123,12 +122,6 @@ class EventAnswer(Struct):
     event: EventBody
 
 
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in _FLAGS:
-        raise Invalid({name: "Must be true or false"})
-    return _FLAGS[text.lower()]
-
-
 def _rating(name: str, text: str) -> Decimal:
     if not _RATING.fullmatch(text) or Decimal(text) > BEST_RATING:
         raise Invalid({name: f"Must be a number from 0 to {BEST_RATING}"})
@@ -150,7 +143,7 @@ ActiveFilter = Annotated[
     Converter(
         "`true`: only events that take place; `false`: only cancelled ones. Past events are included either way.",
         {"type": "boolean"},
-        _flag,
+        flag,
     ),
 ]
 LeastRating = Annotated[

@@ -42,7 +42,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Operation": {
         "Live updates": "Changes to a facilitator's bookings as they happen.",
         "Services": "For services that report payments, with the service token.",
-        "Admins": "Messages that could not be delivered, and their replay; the audit log.",
+        "Admins": "Messages that could not be delivered, and their replay; accounts; the audit log.",
         "Health": "Whether the process runs, and whether it can handle requests.",
     },
 }

@@ -16,6 +16,7 @@ from interfaces.http import health, reminders, schemas, service, shared_booking_
 from interfaces.http.booking_api import (
     accounts,
     admin,
+    admin_accounts,
     api_keys,
     bookings,
     events,
@@ -160,6 +161,7 @@ NAMES: Mapping[type, str] = {
     # Operation
     schemas.Done: "SuccessMessage",
     entries.Entry: "LiveUpdate",
+    admin_accounts.NewRole: "RoleRequest",
     admin.OpenedMessage: "OutboxMessageDetails",
     admin.ReplayOrder: "ReplayRequest",
     admin.Replayed: "MessagesReplayed",

@@ -1,0 +1,13 @@
+"""The words of a text search: PostgreSQL's full-text search without extensions, by the function `search_vector`."""
+
+from domain.errors import Invalid
+
+SEARCH_WORDS = """
+    SELECT quote_literal(word) || CASE WHEN length(word) > 1 THEN ':*' ELSE '' END AS query
+    FROM unnest(tsvector_to_array(search_vector($1))) AS word
+"""
+"""A `tsquery` for each word of the text: it is the beginning of a word, a single character equals one."""
+
+
+def no_search_word() -> Invalid:
+    return Invalid({"q": "Must contain a letter or a digit"})
