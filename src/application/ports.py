@@ -27,6 +27,10 @@ class RateLimiter(Protocol):
         an attempt does not count."""
         ...
 
+    async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
+        """As `take`, for several limits at once: when one of them is reached, none counts."""
+        ...
+
     async def give_back(self, limit: Limit, who: str) -> None:
         """Uncounts one attempt, which turned out to be legitimate."""
         ...

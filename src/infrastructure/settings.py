@@ -61,6 +61,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     email_verification: Literal["limited", "required"]
     facilitator_registration: Literal["open", "approval", "closed"]
     rate_limit_enabled: bool
+    write_limit_bookings: int
+    write_limit_events: int
+    write_limit_series: int
+    write_limit_changes: int
+    write_limit_messages: int
+    write_limit_recipient: int
+    write_limit_networks: int
     google_client_id: str | None
     google_client_secret: str | None
     google_discovery_url: str
@@ -203,6 +210,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             read.choice("FACILITATOR_REGISTRATION", "open", ("open", "approval", "closed")),
         ),
         rate_limit_enabled=read.switch("RATE_LIMIT_ENABLED", "true"),
+        write_limit_bookings=read.whole("WRITE_LIMIT_BOOKINGS", "200", 1, 1_000_000),
+        write_limit_events=read.whole("WRITE_LIMIT_EVENTS", "500", 1, 1_000_000),
+        write_limit_series=read.whole("WRITE_LIMIT_SERIES", "50", 1, 1_000_000),
+        write_limit_changes=read.whole("WRITE_LIMIT_CHANGES", "1000", 1, 1_000_000),
+        write_limit_messages=read.whole("WRITE_LIMIT_MESSAGES", "200", 1, 1_000_000),
+        write_limit_recipient=read.whole("WRITE_LIMIT_RECIPIENT", "200", 1, 1_000_000),
+        write_limit_networks=read.whole("WRITE_LIMIT_NETWORKS", "50", 1, 1_000_000),
         google_client_id=google_client_id,
         google_client_secret=google_client_secret,
         google_discovery_url=read.url(

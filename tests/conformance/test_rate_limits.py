@@ -68,3 +68,16 @@ async def test_nothing_is_given_back_without_an_attempt(limiter: RateLimiter, li
         await limiter.take(limit, "ada")
     with pytest.raises(TooManyRequests):
         await limiter.take(limit, "ada")
+
+
+async def test_several_limits_count_together_or_not_at_all(limiter: RateLimiter, limit: Limit) -> None:
+    narrow = Limit(f"narrow {limit.name}", times=1, per=timedelta(minutes=1))
+    await limiter.take_all([(limit, "ada"), (narrow, "event")])
+    for _ in range(3):
+        with pytest.raises(TooManyRequests) as refused:
+            await limiter.take_all([(limit, "ada"), (narrow, "event")])
+        assert refused.value.retry_after <= 60
+    await limiter.take_all([(limit, "ada"), (narrow, "another")])
+    with pytest.raises(TooManyRequests) as refused:
+        await limiter.take_all([(narrow, "event"), (limit, "ada")])
+    assert refused.value.retry_after > 3_500, "the longest wait"

@@ -42,6 +42,7 @@ from application.payments.sandbox import PayAtSandbox
 from application.payments.webhooks import ReceiveWebhook
 from application.ports import Clock, Health, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.write_limits import WriteLimits
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import routes_for
 from domain.unverified_mail import EmailVerification
@@ -66,6 +67,7 @@ from infrastructure.container.own_account import OwnAccount, build_own_account
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.container.queries import build_queries
 from infrastructure.container.replica import ReplicaParts, build_replica
+from infrastructure.container.write_limits import build_write_limits
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
 from infrastructure.observability.metrics import Metrics
@@ -154,6 +156,7 @@ class UseCases:
     pay_at_sandbox: PayAtSandbox
     show_payment_return: ShowPaymentReturn
     answer_once: AnswerOnce
+    write_limits: WriteLimits
     facilitator_queries: FacilitatorQueries
     event_queries: EventQueries
     booking_queries: BookingQueries
@@ -339,6 +342,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         pay_at_sandbox=money.pay_at_sandbox,
         show_payment_return=money.show_payment_return,
         answer_once=_answer_once(settings, database, limiter),
+        write_limits=build_write_limits(settings, limiter),
         facilitator_queries=facilitator_queries,
         event_queries=event_queries,
         booking_queries=booking_queries,

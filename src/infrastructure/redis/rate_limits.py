@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from redis.asyncio import Redis
@@ -17,14 +17,22 @@ from infrastructure.retries import count_once
 
 _log = structlog.get_logger()
 
-# Fixed windows that begin with the first attempt. Returns the milliseconds to wait, 0 for an attempt that was counted.
+# Fixed windows that begin with the first attempt. ARGV has the number and the milliseconds of each key. Returns the
+# milliseconds to wait, 0 for an attempt that was counted at each.
 RESERVE = """
-local count = tonumber(redis.call('GET', KEYS[1]) or '0')
-if count >= tonumber(ARGV[1]) then
-    return math.max(redis.call('PTTL', KEYS[1]), 1)
+local wait = 0
+for place, key in ipairs(KEYS) do
+    if tonumber(redis.call('GET', key) or '0') >= tonumber(ARGV[2 * place - 1]) then
+        wait = math.max(wait, redis.call('PTTL', key), 1)
+    end
 end
-if redis.call('INCR', KEYS[1]) == 1 then
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if wait > 0 then
+    return wait
+end
+for place, key in ipairs(KEYS) do
+    if redis.call('INCR', key) == 1 then
+        redis.call('PEXPIRE', key, ARGV[2 * place])
+    end
 end
 return 0
 """
@@ -44,14 +52,22 @@ class LocalLimits:
         self._counters: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     async def take(self, limit: Limit, who: str) -> None:
-        key = _key(limit, who)
-        count, ends_at = self._counters.get(key, (0, 0.0))
-        if ends_at <= self._now():
-            count, ends_at = 0, self._now() + limit.per.total_seconds()
-        if count >= limit.times:
-            raise TooManyRequests(math.ceil(ends_at - self._now()))
-        self._counters[key] = (count + 1, ends_at)
-        if len(self._counters) > self._remembered:
+        await self.take_all([(limit, who)])
+
+    async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
+        now, counted, wait = self._now(), dict[str, tuple[int, float]](), 0.0
+        for limit, who in attempts:
+            key = _key(limit, who)
+            count, ends_at = self._counters.get(key, (0, 0.0))
+            if ends_at <= now:
+                count, ends_at = 0, now + limit.per.total_seconds()
+            if count >= limit.times:
+                wait = max(wait, ends_at - now)
+            counted[key] = (count + 1, ends_at)
+        if wait:
+            raise TooManyRequests(math.ceil(wait))
+        self._counters |= counted
+        while len(self._counters) > self._remembered:
             self._counters.popitem(last=False)
 
     async def give_back(self, limit: Limit, who: str) -> None:
@@ -73,18 +89,22 @@ class RedisLimits:
         self._away_until = 0.0
 
     async def take(self, limit: Limit, who: str) -> None:
-        if not count_once(limit.name, who):
+        await self.take_all([(limit, who)])
+
+    async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
+        attempts = [(limit, who) for limit, who in attempts if count_once(limit.name, who)]
+        if not attempts:
             return
         wait_ms = 0
         if not self._is_unavailable():
+            keys = [_key(limit, who) for limit, who in attempts]
+            bounds = [value for limit, _ in attempts for value in (limit.times, int(limit.per.total_seconds() * 1000))]
             try:
-                wait_ms = await self._take(
-                    keys=[_key(limit, who)], args=[limit.times, int(limit.per.total_seconds() * 1000)]
-                )
+                wait_ms = await self._take(keys=keys, args=bounds)
             except (RedisError, OSError) as error:
                 self._note_unavailable(error)
         if self._is_unavailable():
-            await self._without_redis.take(limit, who)
+            await self._without_redis.take_all(attempts)
         elif wait_ms:
             raise TooManyRequests(math.ceil(wait_ms / 1000))
 
@@ -107,6 +127,8 @@ class RedisLimits:
 
 class NoLimits:
     async def take(self, limit: Limit, who: str) -> None: ...
+
+    async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None: ...
 
     async def give_back(self, limit: Limit, who: str) -> None: ...
 

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp
 
 from application.accounts.sessions import Actor
 from application.audit.ports import ORIGIN
+from application.write_limits import WriteLimits
 from domain.errors import Unavailable
 from infrastructure import container
 from infrastructure.observability.logging import configure_logging
@@ -67,6 +68,7 @@ from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.strict_transport import StrictTransport
 from interfaces.http.web import account_links, invitations, payment_return, sandbox
+from interfaces.http.write_limits import limit_write
 from servicekit.browser_pages import BrowserPages
 from servicekit.json_responses import JsonResponse
 from servicekit.log_errors import error_text
@@ -195,11 +197,14 @@ async def _record_settings(parts: container.Container) -> None:
 
 
 async def _before_handler(
-    request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies]
+    request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies], write_limits: Inject[WriteLimits]
 ) -> Response[bytes] | None:
     refuse_unknown_parameters(request)
     ORIGIN.set(functools.partial(origin_of, request, trusted_proxies))
-    return await answer_from_key(request, trusted_proxies)
+    stored = await answer_from_key(request, trusted_proxies)
+    if stored is None:
+        await limit_write(request, write_limits, trusted_proxies)
+    return stored
 
 
 def _providers(parts: container.Container, followers: Followers, draining: Callable[[], bool]) -> Providers:

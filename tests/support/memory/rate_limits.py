@@ -1,6 +1,7 @@
 """Rate limits in memory, by the clock of the test."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 
 from application.ports import Clock, Limit
@@ -15,13 +16,21 @@ class MemoryLimits:
         self._counts: dict[tuple[str, str], tuple[int, datetime]] = {}
 
     async def take(self, limit: Limit, who: str) -> None:
+        await self.take_all([(limit, who)])
+
+    async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
         now = self._clock.now()
-        count, ends_at = self._counts.get((limit.name, who), (0, now + limit.per))
-        if ends_at <= now:
-            count, ends_at = 0, now + limit.per
-        if count >= limit.times:
-            raise TooManyRequests(math.ceil((ends_at - now).total_seconds()))
-        self._counts[limit.name, who] = count + 1, ends_at
+        counted, ends = {}, []
+        for limit, who in attempts:
+            count, ends_at = self._counts.get((limit.name, who), (0, now + limit.per))
+            if ends_at <= now:
+                count, ends_at = 0, now + limit.per
+            if count >= limit.times:
+                ends.append(ends_at)
+            counted[limit.name, who] = count + 1, ends_at
+        if ends:
+            raise TooManyRequests(math.ceil((max(ends) - now).total_seconds()))
+        self._counts |= counted
 
     async def give_back(self, limit: Limit, who: str) -> None:
         if (limit.name, who) in self._counts:

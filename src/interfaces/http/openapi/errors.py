@@ -25,6 +25,7 @@ from interfaces.http.authentication import (
 )
 from interfaces.http.injection import injected
 from interfaces.http.openapi.operations import Operation
+from interfaces.http.write_limits import LIMITED
 
 SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
     USER_TOKEN: {
@@ -69,6 +70,8 @@ def errors_of(operation: Operation) -> list[type[DomainError]]:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
         if operation.answers_once and not operation.guards:
             found.append(TooManyRequests)
+    if operation.id in LIMITED:
+        found.append(TooManyRequests)
     found += operation.errors_of_path
     for use_case in operation.use_cases:
         found += _raised_by(use_case)
