@@ -30,6 +30,7 @@ BODIES = {
     ("post", "/booking"): {"session_datetime"},
     ("post", "/booking/{booking_id}/reschedule"): {"session_datetime"},
     ("post", "/booking/recurring"): {"session_datetime"},
+    ("post", "/api-keys"): {"expires_at"},
 }
 QUERIES = {
     ("get", "/booking/coach/{coach_id}/availability"): {"start_date", "end_date"},

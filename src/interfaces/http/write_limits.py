@@ -51,6 +51,7 @@ NOT_LIMITED: Mapping[str, tuple[str, ...]] = {
     ),
     "it is the sandbox of payments, for tests": ("payAtSandbox", "declineAtSandbox", "disputeAtSandbox"),
     "it needs the token of a service": ("recordOfflinePayment",),
+    "it makes or revokes a credential, of which there are few": ("createApiKey", "revokeApiKey"),
     "it repairs deliveries, for admins": ("replayOutbox", "replayOutboxMessage"),
 }
 """The operations that write and are not limited here, by the reason."""
