@@ -119,7 +119,7 @@ FROM told t WHERE NOT EXISTS (SELECT FROM owed o WHERE o.fact = t.fact AND o.des
 UNION ALL
 SELECT t.lane || ' is of nothing'
 FROM told t LEFT JOIN (
-    SELECT 'booking:' || id AS lane FROM bookings
+    SELECT 'booking:' || id || r.recipient AS lane FROM bookings, unnest(ARRAY['', ':facilitator']) r(recipient)
     UNION ALL
     SELECT 'event:' || id FROM events
     UNION ALL
