@@ -49,7 +49,7 @@ async def test_booking_is_found_in_every_log_by_one_request_id(tmp_path: Path) -
         def found(log: str) -> list[dict[str, Any]]:
             return [line for line in lines(logs / f"{log}.log") if line.get("request_id") == REQUEST_ID]
 
-        await until(lambda: len(found("worker-1")) == 3 and len(found("crm")) >= 2)
+        await until(lambda: len(found("worker-1")) == 4 and len(found("crm")) >= 2)
         assert [(line["event"], line["path"], line["status"]) for line in found("api-1")] == [
             ("request", "/bookings", 201)
         ]
