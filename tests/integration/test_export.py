@@ -23,7 +23,7 @@ SECRETS = ("password_hash", "fingerprint", "tokens", "token_version")
 
 
 def read(answer: httpx.Response) -> ZipFile:
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip"), answer.text
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream"), answer.text
     assert answer.headers["content-disposition"] == 'attachment; filename="export.zip"'
     return ZipFile(io.BytesIO(answer.content))
 

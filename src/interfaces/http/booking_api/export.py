@@ -1,6 +1,7 @@
 """Export of an account's data, as a ZIP file. Beside the contracts."""
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from typing import IO
@@ -11,12 +12,12 @@ from litestar.response import Stream
 
 from application.accounts.export import ExportAccount
 from application.accounts.sessions import Actor
+from domain.attachments import UNKNOWN_TYPE
 from domain.errors import Unavailable
 from interfaces.http.authentication import signed_in
 from interfaces.http.booking_api.accounts import TAGS
 from interfaces.http.injection import Inject
 
-ZIP = "application/zip"
 _HEADERS = {"Content-Disposition": 'attachment; filename="export.zip"'}
 _CHUNK = 64 * 1024
 
@@ -41,6 +42,11 @@ class ZipArchive:
         self._end_section()
         self._zip.close()
 
+    def abandon(self) -> None:
+        """Else the archive would be completed when it is deleted, in a file that is closed."""
+        with contextlib.suppress(OSError, ValueError):
+            self.close()
+
     def _add_records(self, section: str, records: Sequence[str]) -> None:
         json = self._json
         if json is None or section != self._section:
@@ -58,22 +64,24 @@ class ZipArchive:
         self._json = None
 
 
-@get("/profile/export", operation_id="exportProfile", tags=TAGS, guards=[signed_in.without_keys], media_type=ZIP)
+@get(
+    "/profile/export", operation_id="exportProfile", tags=TAGS, guards=[signed_in.without_keys], media_type=UNKNOWN_TYPE
+)
 async def export_profile(actor: Inject[Actor], export_account: Inject[ExportAccount]) -> Stream:
     """A ZIP file of all that is stored about the calling account: JSON files, and the files that it has uploaded."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is sent)
+    archive = ZipArchive(file)
     try:
-        archive = ZipArchive(file)
         await export_account(actor, archive)
         archive.close()
         file.seek(0)
-    except OSError as error:  # the disk is full
+    except BaseException as error:
+        archive.abandon()
         file.close()
-        raise Unavailable from error
-    except BaseException:
-        file.close()
+        if isinstance(error, OSError):  # the disk is full
+            raise Unavailable from error
         raise
-    return Stream(_chunks(file), media_type=ZIP, headers=_HEADERS)
+    return Stream(_chunks(file), media_type=UNKNOWN_TYPE, headers=_HEADERS)
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
