@@ -52,8 +52,9 @@ def _record(given: str) -> str:
 WITH given AS MATERIALIZED (
     SELECT *, uuidv7() AS mail_id FROM {given}
 ), inserted AS (
-    INSERT INTO notifications ({_INSERTED}, mail_id, body, next_attempt_at)
-    SELECT {_INSERTED}, mail_id, body::jsonb, now() + due_after FROM given ORDER BY message_id, place
+    INSERT INTO notifications ({_INSERTED}, mail_id, body, next_attempt_at, sent_at)
+    SELECT {_INSERTED}, mail_id, body::jsonb, now() + due_after, CASE WHEN status = '{Status.SENT}' THEN now() END
+    FROM given ORDER BY message_id, place
     ON CONFLICT DO NOTHING
     RETURNING id, mail_id, received_at
 ), stored AS (
@@ -284,7 +285,9 @@ def _names_facilitator(notification: Notification) -> bool:
 
 
 def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
-    if not notification.email_facilitator:
+    """The status of a new notification, and its reason. A mail that the sender of a message about an event sends itself
+    counts as sent, as document B describes it."""
+    if not notification.email_facilitator and isinstance(notification.booking_id, UUID):
         return Status.SKIPPED, "No email: the booking system writes to the facilitator itself"
     if notification.caused_by_facilitator:
         return Status.SKIPPED, "No email: the facilitator did this"
@@ -292,6 +295,8 @@ def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, s
         return Status.SKIPPED, "No email: one mail is sent, about the cancelled event"
     if email is None:
         return Status.SKIPPED, "No email: the facilitator's address is not known"
+    if not notification.email_facilitator:
+        return Status.SENT, f"The booking system sends the email to {email}"
     return Status.PENDING, None
 
 

@@ -70,7 +70,7 @@ async def notify(request: Request[Any, Any, Any]) -> Notified:
     the facilitator's list of events, unless a newer state is stored. Mails show times in `facilitator.timezone` (an
     IANA name), or in UTC. Changes by the facilitator (`event_created`, `event_updated`) are stored and not mailed. The
     same holds for messages whose sender mails the facilitator itself (`email_facilitator` false), as the booking system
-    does for appointments.
+    does for appointments, and for facilitators whose address is not verified; the latter have the status `sent`.
     """
     parts = parts_of(request)
     body, text = await read_json_object(request)

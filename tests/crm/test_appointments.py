@@ -45,6 +45,21 @@ async def test_appointment_is_stored_once_and_not_mailed(crm: httpx.AsyncClient,
     assert mail_server.offered == 0
 
 
+async def test_seat_whose_facilitator_the_booking_system_mails_counts_as_sent(
+    crm: httpx.AsyncClient, mail_server: MailServer
+) -> None:
+    """Document B shows `sent` for what a facilitator is told."""
+    answers = [await crm.post("/notify", json=a_message(email_facilitator=False), headers=KEY) for _ in range(2)]
+    assert [answer.json()["email_sent"] for answer in answers] == [True, True]
+    [item] = (await crm.get("/notifications")).json()
+    assert (item["status"], item["response"]) == (
+        "sent",
+        "The booking system sends the email to facilitator@example.com",
+    )
+    assert item["sent_at"] is not None
+    assert mail_server.offered == 0
+
+
 async def test_without_email_facilitator_false_the_facilitator_is_mailed(
     crm: httpx.AsyncClient, mail_server: MailServer
 ) -> None:
