@@ -1,6 +1,7 @@
 """openapi-python-client makes a complete, typed client of the description, and that client books and pays."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,5 +57,4 @@ async def test_client_registers_books_pays_and_cancels(
 
 def _snake(name: str) -> str:
     """As the generator names modules: `logIn` is `log_in`, `Calendar feed` is `calendar_feed`."""
-    spelt = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return spelt.replace(" ", "_").replace("__", "_").strip("_")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])| ", "_", name).lower()
