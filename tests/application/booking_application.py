@@ -170,8 +170,12 @@ class BookingApplication:
         async with self.open_work() as work:
             user = await work.users.add(email=email, name=name, role=role, password_hash="hash", now=self.clock.now())
             await work.commit()
-        self.store.tables.of("limited_accounts").pop(user.id)  # so that the CRM mails facilitators, as usual
+        await self._is_mailed_without_limit(user)
         return user
+
+    async def _is_mailed_without_limit(self, user: User) -> None:
+        """So that the CRM mails facilitators, as usual."""
+        self.store.tables.of("limited_accounts").pop(user.id)
 
     async def time_passes(self, by: timedelta) -> None:
         self.clock.advance(by)

@@ -321,6 +321,8 @@ RETRY_IS_SAFE = {
         "a token is used once: 400, and the change is there",
     ),
     "refreshToken": "a token that comes twice is one that was copied (docs/decisions/0004)",
+    **dict.fromkeys(("activateUser", "deactivateUser", "changeUserRole"), "sets a state, and may be set again"),
+    "createApiKey": "its secret is stored nowhere: another key is as good, and the first can be revoked",
     "openCalendarFeed": "the address is secret and stored nowhere; there is one, the newest",
 }
 

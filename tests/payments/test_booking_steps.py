@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from domain.accounts import UserId
+from domain.accounts import User, UserId
 from domain.events import EventId
 from domain.ids import BookingId
 from domain.invitations import InvitationId
@@ -56,6 +56,10 @@ class PostgresBookingApplication(BookingApplication):
         self.payments = PostgresPaymentQueries(self._database)
         self.checkouts = PostgresCheckouts(self._database)
         self.seats = PostgresSeatInventory(self._database, gateway=self.gateway.name)
+
+    async def _is_mailed_without_limit(self, user: User) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("UPDATE users SET mail_limited = false WHERE id = $1", user.id)
 
     async def time_passes(self, by: timedelta) -> None:
         async with self._database.connection() as connection:

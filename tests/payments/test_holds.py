@@ -242,8 +242,11 @@ async def test_without_lock_two_late_payments_get_one_seat(
 ) -> None:
     units = units_with(events=unlocked(PostgresEvents))
     async with open_app_harness(make_settings(), database, *local_gateway, workers=2, units=units) as harness:
-        assert await two_late_payments(harness) == {Settled.REINSTATED: 2}
-        assert any("2 live" in wrong for wrong in await harness.wrongs())
+        for _ in range(15):
+            if await two_late_payments(harness) == {Settled.REINSTATED: 2}:
+                assert any("2 live" in wrong for wrong in await harness.wrongs())
+                return
+    raise AssertionError("the lock guards nothing")
 
 
 async def test_without_seat_check_one_seat_is_reserved_twice(

@@ -165,6 +165,11 @@ listOutbox                  admin           admin:read
 getOutboxMessage            admin           admin:read
 replayOutboxMessage         admin           admin:write
 replayOutbox                admin           admin:write
+listAuditLog                admin           admin:read
+listUsers                   admin           admin:read
+activateUser                admin           admin:write
+deactivateUser              admin           admin:write
+changeUserRole              admin           admin:write
 """
 """Operation, rule, and the scopes that an API key needs."""
 

@@ -115,13 +115,14 @@ FROM happened h JOIN owed o ON o.fact = h.fact
 WHERE coalesce(t.times, 0) NOT BETWEEN h.least AND h.most
 UNION ALL
 SELECT lane || ' owes ' || destination || ' ' || fact || ', which nobody wants'
-FROM told t WHERE NOT EXISTS (SELECT FROM owed o WHERE o.fact = t.fact AND o.destination = t.destination)
+FROM told t WHERE t.lane NOT LIKE '%:facilitator'
+    AND NOT EXISTS (SELECT FROM owed o WHERE o.fact = t.fact AND o.destination = t.destination)
 UNION ALL
 SELECT t.lane || ' is of nothing'
 FROM told t LEFT JOIN (
     SELECT 'booking:' || id || r.recipient AS lane FROM bookings, unnest(ARRAY['', ':facilitator']) r(recipient)
     UNION ALL
-    SELECT 'event:' || id FROM events
+    SELECT 'event:' || id || r.recipient FROM events, unnest(ARRAY['', ':facilitator']) r(recipient)
     UNION ALL
     SELECT 'coaching:' || id || r.recipient
     FROM coaching_bookings, unnest(ARRAY['', ':client', ':coach']) r(recipient)
