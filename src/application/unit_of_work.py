@@ -3,7 +3,17 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from application.accounts.ports import Access, AccountTokens, ApiKeys, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports import (
+    Access,
+    AccountTokens,
+    ApiKeys,
+    LoginNetworks,
+    Logins,
+    LoginTickets,
+    Profiles,
+    SecondFactors,
+    Users,
+)
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
@@ -23,6 +33,8 @@ class UnitOfWork(Protocol):
     access: Access
     account_tokens: AccountTokens
     api_keys: ApiKeys
+    second_factors: SecondFactors
+    login_tickets: LoginTickets
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings

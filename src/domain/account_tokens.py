@@ -1,4 +1,4 @@
-"""Secrets in the links of mails about accounts."""
+"""Secrets in the links of mails about accounts, and the challenges of passkeys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +18,10 @@ class TokenKind(StrEnum):
     """Makes its address that of the account."""
     UNDO_EMAIL_CHANGE = "undo_email_change"
     """Gives the account back its address from before a change."""
+    ADD_PASSKEY = "add_passkey"
+    """The challenge that a new passkey signs."""
+    USE_PASSKEY = "use_passkey"
+    """The challenge that a passkey signs at a login or for a change."""
 
 
 SURVIVE_ACCESS_END = frozenset({TokenKind.UNDO_EMAIL_CHANGE})
@@ -28,6 +32,8 @@ TOKEN_LIFETIME: Mapping[TokenKind, timedelta] = {
     TokenKind.RESET_PASSWORD: timedelta(hours=1),
     TokenKind.CHANGE_EMAIL: timedelta(hours=24),
     TokenKind.UNDO_EMAIL_CHANGE: timedelta(hours=72),
+    TokenKind.ADD_PASSKEY: timedelta(minutes=5),
+    TokenKind.USE_PASSKEY: timedelta(minutes=5),
 }
 """From the sending of the mail on."""
 

@@ -17,6 +17,7 @@ from domain.events import EventChanged, EventDetails, EventId
 from domain.money import Money
 from domain.payments import PaymentId
 from domain.refunds import RefundId
+from domain.second_factors import FactorId
 
 
 def account(user_id: UserId) -> Audited:
@@ -83,6 +84,12 @@ def record_revocation(trail: AuditTrail, user_id: UserId, credentials: Iterable[
         trail.record(AuditAction.SESSIONS_ENDED, account(user_id), after={"reason": reason})
     if Credential.PASSWORD in revoked:
         trail.record(AuditAction.PASSWORD_REMOVED, account(user_id), after={"reason": reason})
+    if Credential.SECOND_FACTORS in revoked:
+        trail.record(AuditAction.FACTORS_REMOVED, account(user_id), after={"reason": reason})
+
+
+def record_factor(trail: AuditTrail, action: AuditAction, user_id: UserId, factor_id: FactorId) -> None:
+    trail.record(action, account(user_id), after={"factor": str(factor_id)})
 
 
 def record_new_key(trail: AuditTrail, key: ApiKey) -> None:

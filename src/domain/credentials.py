@@ -7,10 +7,10 @@ from enum import StrEnum
 
 
 class Credential(StrEnum):
-    """Stored data that gives access to an account or its bookings.
+    """Stored data that gives access to an account or its bookings, or restricts it.
 
-    Access tokens, live connections and pending calendar consents are bound to the account's `token_version`, which
-    grows with every `AccessEnd`: they always end.
+    Access tokens, live connections, pending logins and pending calendar consents are bound to the account's
+    `token_version`, which grows with every `AccessEnd`: they always end.
     """
 
     LOGINS = "logins"
@@ -18,6 +18,8 @@ class Credential(StrEnum):
     PASSWORD = "password"  # noqa: S105 (a name)
     ACCOUNT_TOKENS = "account_tokens"
     """Pending links of mails about the account, without those that undo a change of its address."""
+    SECOND_FACTORS = "second_factors"
+    """With the recovery codes."""
     CALENDAR_FEED = "calendar_feed"
     API_KEYS = "api_keys"
     CONNECTED_CALENDARS = "connected_calendars"
@@ -56,6 +58,7 @@ class AccessEnd(StrEnum):
     LOGGED_OUT_EVERYWHERE = "logged out everywhere"
     PASSWORD_CHANGED = "password changed"  # noqa: S105 (a reason)
     PASSWORD_RESET = "password reset"  # noqa: S105 (a reason)
+    SECOND_FACTORS_RESET = "second factors reset"
     ROLE_CHANGED = "role changed"
     DEACTIVATED = "account deactivated"
     ACTIVATED = "account activated"
@@ -71,6 +74,7 @@ REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.LOGGED_OUT_EVERYWHERE: _BEARERS,
     AccessEnd.PASSWORD_CHANGED: _BEARERS,
     AccessEnd.PASSWORD_RESET: _WITH_KEYS,
+    AccessEnd.SECOND_FACTORS_RESET: _WITH_KEYS | {Credential.SECOND_FACTORS},
     AccessEnd.ROLE_CHANGED: frozenset({Credential.LOGINS, Credential.API_KEYS}),
     AccessEnd.DEACTIVATED: _WITH_KEYS,
     AccessEnd.ACTIVATED: _WITH_KEYS,
@@ -80,5 +84,5 @@ REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
 }
 """API keys survive a log-out everywhere, and a new password by an owner who knows the present one, as at GitHub and
 Stripe: programs go on. A reset answers a loss of control, so keys end with it. They end with another role, because
-their scopes would mean something else. Connected calendars survive a new password. When the owner proves the address,
-all earlier access is revoked."""
+their scopes would mean something else. Connected calendars and second factors survive a new password. When the owner
+proves the address, all earlier access is revoked."""

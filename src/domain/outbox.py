@@ -68,6 +68,8 @@ class MessageType(StrEnum):
     """The account has a new address: to the one before."""
     LOGIN_FROM_NEW_NETWORK = "login_from_new_network"
     """An account has logged in from a network for the first time."""
+    SECOND_FACTOR_CHANGED = "second_factor_changed"
+    """The second factors or the recovery codes of an account have changed."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -110,6 +112,7 @@ ROUTES: Routes = {
     MessageType.EMAIL_CHANGE_CONFIRMATION: (Destination.EMAIL,),
     MessageType.EMAIL_CHANGED: (Destination.EMAIL,),
     MessageType.LOGIN_FROM_NEW_NETWORK: (Destination.EMAIL,),
+    MessageType.SECOND_FACTOR_CHANGED: (Destination.EMAIL,),
     MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
     MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),

@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     email_undo_url_template: str | None
     email_verification: Literal["limited", "required"]
     facilitator_registration: Literal["open", "approval", "closed"]
+    mfa_required_roles: tuple[str, ...]
     rate_limit_enabled: bool
     write_limit_bookings: int
     write_limit_events: int
@@ -176,6 +177,12 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             "TOKEN_ENCRYPTION_KEYS is not set, but calendars of Google or Microsoft can be connected: "
             "give a random value; `openssl rand -hex 32` makes one"
         )
+    mfa_required_roles = read.roles("MFA_REQUIRED_ROLES")
+    if mfa_required_roles and not token_encryption_keys and not read.embedded:
+        raise SettingsError(
+            "TOKEN_ENCRYPTION_KEYS is not set, but MFA_REQUIRED_ROLES is: authenticator apps need a key; "
+            "give a random value; `openssl rand -hex 32` makes one"
+        )
     stripe_secret_key, stripe_webhook_secret = read.secret_pair("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
     razorpay = read.optional_group("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
     razorpay_key_id, razorpay_key_secret, razorpay_webhook_secret = razorpay or (None, None, None)
@@ -209,6 +216,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             Literal["open", "approval", "closed"],
             read.choice("FACILITATOR_REGISTRATION", "open", ("open", "approval", "closed")),
         ),
+        mfa_required_roles=mfa_required_roles,
         rate_limit_enabled=read.switch("RATE_LIMIT_ENABLED", "true"),
         write_limit_bookings=read.whole("WRITE_LIMIT_BOOKINGS", "200", 1, 1_000_000),
         write_limit_events=read.whole("WRITE_LIMIT_EVENTS", "500", 1, 1_000_000),

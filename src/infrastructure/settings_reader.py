@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from domain.accounts import Role
 from servicekit.links import is_web_address
 from servicekit.settings_reader import SettingsError, SettingsReader
 
@@ -131,6 +132,14 @@ class Reader(SettingsReader):
             if origin != "*" and not (plain and parts.scheme in {"http", "https"}):
                 raise SettingsError(f"{name}: {origin!r} is no origin, write it like https://app.example.com or *")
         return origins
+
+    def roles(self, name: str) -> tuple[str, ...]:
+        roles = self.items(name)
+        known = [str(role) for role in Role]
+        for role in roles:
+            if role not in known:
+                raise SettingsError(f"{name}: {role!r} is no role, give some of {', '.join(known)}")
+        return roles
 
     def redirects(self, name: str) -> tuple[str, ...]:
         """Addresses that are compared character by character (RFC 9700, 4.1.3)."""

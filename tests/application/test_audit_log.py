@@ -140,7 +140,8 @@ async def test_linked_identity_that_proves_the_address_is_recorded(accounts: Acc
     sign_in = SignInWithIdentity(accounts.units, accounts.start_login, accounts.wake_ups, accounts.clock)
     await sign_in(identity, address=ADDRESS)
     assert actions(accounts.store)[1:] == [
-        *("account.verified", "account.identity_changed", "sessions.ended", "password.removed", "login.succeeded")
+        *("account.verified", "account.identity_changed", "sessions.ended", "password.removed", "factors.removed"),
+        "login.succeeded",
     ]
 
 

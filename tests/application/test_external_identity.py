@@ -175,6 +175,11 @@ async def test_all_access_ends_when_the_owner_proves_the_address(accounts: Accou
         await work.api_keys.add(registered.id, key, accounts.clock.now(), prefix="cvk_0", fingerprint=b"hash")
         await work.commit()
     accounts.store.tables.of("idempotency_keys")[f"user:{registered.id}", "a key"] = "an answer"
+    async with accounts.units() as work:
+        factor_id = await work.second_factors.add_totp(registered.id, "Phone", "a secret", accounts.clock.now())
+        await work.second_factors.confirm_totp(registered.id, factor_id, 1, accounts.clock.now())
+        await work.second_factors.replace_recovery_codes(registered.id, [b"a code"], accounts.clock.now())
+        await work.commit()
     logged_in = await google.sign_in(an_identity(), address="198.51.100.7")
 
     assert accounts.users() == [logged_in.user]
@@ -192,7 +197,9 @@ async def test_all_access_ends_when_the_owner_proves_the_address(accounts: Accou
     await accounts.is_authenticated(logged_in)
     assert not [row for row in accounts.store.tables.of("account_tokens").values() if row.used_at is None]
     assert await accounts.actors.find_by_key(b"hash") is None
-    assert len(Credential) == 8, "each kind of credential is checked above"
+    assert not accounts.store.tables.of("second_factors")
+    assert not accounts.store.tables.of("recovery_codes")
+    assert len(Credential) == 9, "each kind of credential is checked above"
 
 
 async def test_identity_linked_before_the_proof_is_replaced(accounts: AccountUseCases, google: SignIns) -> None:

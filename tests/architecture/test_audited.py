@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from application.unit_of_work import UnitOfWork
-from infrastructure.postgres.accounts import api_keys, credentials, repository
+from infrastructure.postgres.accounts import api_keys, credentials, repository, second_factors
 from infrastructure.postgres.appointments import repository as appointments
 from infrastructure.postgres.bookings import repository as bookings
 from infrastructure.postgres.events import repository as events
@@ -20,12 +20,21 @@ from tests.support.memory import appointments as memory_appointments
 from tests.support.memory import bookings as memory_bookings
 from tests.support.memory import events as memory_events
 from tests.support.memory import payments as memory_payments
+from tests.support.memory import second_factors as memory_second_factors
 
 RECORDED = {
     "users": {"add", "add_external", "add_without_password", "change_email", "save", "set_password"},
     "logins": {"start", "end"},
     "access": {"revoke"},
     "api_keys": {"add", "revoke"},
+    "second_factors": {
+        "add_passkey",
+        "confirm_totp",
+        "rename",
+        "remove",
+        "replace_recovery_codes",
+        "use_recovery_code",
+    },
     "events": {"add", "save"},
     "bookings": {"save"},
     "appointments": {"save"},
@@ -38,7 +47,10 @@ NOT_RECORDED: Mapping[str, Mapping[str, set[str]]] = {
     "part of a login, which is recorded": {
         "logins": {"add_refresh", "record_use", "revoke_refresh"},
         "login_networks": {"remember"},
+        "login_tickets": {"add", "take_attempt", "use"},
+        "second_factors": {"use_passkey", "use_totp"},
     },
+    "no factor until it is confirmed, which is recorded": {"second_factors": {"add_totp"}},
     "part of a change of the account, which is recorded": {
         "profiles": {"add"},
         "events": {"set_facilitator_active"},
@@ -75,6 +87,7 @@ ADAPTERS: Mapping[str, tuple[ModuleType, ModuleType]] = {
     "logins": (repository, memory_accounts),
     "access": (credentials, memory_accounts),
     "api_keys": (api_keys, memory_api_keys),
+    "second_factors": (second_factors, memory_second_factors),
     "events": (events, memory_events),
     "bookings": (bookings, memory_bookings),
     "appointments": (appointments, memory_appointments),

@@ -10,6 +10,8 @@ BY_SETTING = {"opentelemetry", "stripe", "requests"}
 """Loaded when a setting asks for them."""
 OF_MIGRATIONS = {"alembic", "mako"}
 OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "jwt", "prometheus_client", "redis"}
+OF_SECOND_FACTORS = {"OpenSSL", "pyasn1", "cbor2", "pyotp", "webauthn"}
+"""Loaded by the API when a request needs them."""
 OF_CRM = {"aiosmtplib", "asyncpg", "httpx", "jinja2", "litestar", "sqlalchemy", "structlog", "uvicorn"}
 OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "jinja2"}
 """Loaded by the API when a request needs them."""
@@ -35,7 +37,7 @@ BUILD_DELIVERIES = (
     "from interfaces.cli.openapi import DRAWING; from infrastructure.settings import load_settings;"
     " from infrastructure.container import build_deliveries; build_deliveries(load_settings(DRAWING))"
 )
-NEVER = BY_SETTING | OF_TESTS
+NEVER = BY_SETTING | OF_TESTS | OF_SECOND_FACTORS
 NEVER_SERVING = NEVER | {"pygments", "rich", "watchfiles"}
 """The last three are kept out by `begin_start`."""
 
@@ -58,7 +60,10 @@ NEVER_SERVING = NEVER | {"pygments", "rich", "watchfiles"}
         ],
         [
             (f"{BEGIN_USUAL}import interfaces.http.app", NEVER_SERVING | OF_MIGRATIONS | OF_WORKER | {"crm", "httpx"}),
-            (f"import infrastructure.container as c; {BUILD}", OF_MIGRATIONS | OF_WORKER | {"crm", "httpx", "stripe"}),
+            (
+                f"import infrastructure.container as c; {BUILD}",
+                OF_MIGRATIONS | OF_WORKER | OF_SECOND_FACTORS | {"crm", "httpx", "stripe"},
+            ),
         ],
         [
             (

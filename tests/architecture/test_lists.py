@@ -49,6 +49,7 @@ PAGES_OF_CRM = {
 BOUNDED = {
     "/admin/outbox/{message_id}": "one message, with the attempts of its retry schedule",
     "/api/facilitator/dashboard": "the last ten bookings",
+    "/auth/factors": "an account has at most ten",
     "/booking/{booking_id}/attachments": "a booking has at most 20",
     "/calendar/connections": "one for each provider",
     "/booking/coach/{coach_id}/analytics": "the weeks of a range that is bounded",

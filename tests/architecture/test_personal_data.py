@@ -26,6 +26,7 @@ IMPERSONAL = {
 """Names of columns with text that no person has entered and that identifies nobody by itself. An id identifies a row:
 the page lists what the row has."""
 IMPERSONAL_OF = {
+    *("recovery_codes.fingerprint", "login_tickets.fingerprint", "login_tickets.login"),
     *("calendar_feeds.fingerprint", "account_tokens.fingerprint", "refresh_tokens.fingerprint"),
     *("api_keys.fingerprint", "api_keys.prefix", "api_keys.revoke_reason", "api_keys.scopes"),
     *("oauth_attempts.browser", "oauth_attempts.nonce", "oauth_attempts.state", "oauth_attempts.verifier"),

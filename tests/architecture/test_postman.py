@@ -57,6 +57,7 @@ def test_only_login_sets_the_tokens(reference: dict[str, Any]) -> None:
     assert sets == {
         "POST /auth/login": both,
         "POST /auth/refresh": both,
+        "POST /auth/second-factor": both,
         "GET /auth/google/callback": both,
         "POST /api/register": one,
         "POST /api/login": one,

@@ -137,6 +137,17 @@ def test_printed_settings_contain_no_secret() -> None:
     assert {name.lower() for name in SECRETS} <= set(Settings.__struct_fields__)
 
 
+def test_required_second_factors_name_roles_and_need_a_key() -> None:
+    keys = {"TOKEN_ENCRYPTION_KEYS": "n" * 32}
+    assert load_settings(GOOD).mfa_required_roles == ()
+    roles = {"MFA_REQUIRED_ROLES": "admin, facilitator"}
+    assert load_settings(GOOD | keys | roles).mfa_required_roles == ("admin", "facilitator")
+    with pytest.raises(SettingsError, match="'root' is no role, give some of user, facilitator, admin"):
+        load_settings(GOOD | keys | {"MFA_REQUIRED_ROLES": "root"})
+    with pytest.raises(SettingsError, match="TOKEN_ENCRYPTION_KEYS"):
+        load_settings(GOOD | roles)
+
+
 @pytest.mark.parametrize("provider", ["GOOGLE", "MICROSOFT"])
 def test_calendar_clients_require_token_encryption_keys(provider: str) -> None:
     client = {f"{provider}_CLIENT_ID": "id", f"{provider}_CLIENT_SECRET": "the secret"}

@@ -19,7 +19,7 @@ ROOT = Path(infrastructure.__path__[0])
 OWNERS = {
     "postgres/accounts": {
         *("users", "facilitator_profiles", "logins", "refresh_tokens", "login_networks", "oauth_attempts"),
-        *("account_tokens", "api_keys", "unverified_mails"),
+        *("account_tokens", "api_keys", "unverified_mails", "second_factors", "recovery_codes", "login_tickets"),
     },
     "postgres/events": {
         *("events", "reviews", "facilitator_counts", "facilitator_count_changes", "counted_facilitators"),

@@ -9,9 +9,9 @@ import pytest
 
 from domain.calendars import ConnectionId
 from infrastructure.auth.token_encryption import SealBroken, SecretBox
-from infrastructure.postgres.calendars.connections import place
-from infrastructure.postgres.calendars.token_reencryption import reencrypt
+from infrastructure.postgres.calendars.connections import TOKENS, place
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.reencryption import reencrypt
 from tests.calendars.calendar_harness import ON_GOOGLE, CalendarHarness
 from tests.support.command import bare_environ, convene
 from tests.support.settings import TOKEN_KEY
@@ -94,7 +94,10 @@ async def test_command_rotates_the_key_of_a_running_system(calendar_harness: Cal
         BACKEND_SERVICE_TOKEN="b" * 32,
     )
     done = await asyncio.to_thread(convene, "secrets", "rotate", environ=environ)
-    assert (done.returncode, done.stdout) == (0, "1 connected calendar sealed with the first key\n"), done.stderr
+    assert (done.returncode, done.stdout) == (
+        0,
+        "1 connected calendar and 0 authenticator apps sealed with the first key\n",
+    ), done.stderr
     [sealed] = await calendar_harness.records.fetch("SELECT id, tokens FROM calendar_connections")
     assert b"refresh" in SecretBox([NEW]).open(sealed["tokens"], place(ConnectionId(sealed["id"])))
     old = await calendar_harness.sync(calendar_harness.coach, booking_id)
@@ -142,7 +145,7 @@ async def test_keys_rotate_while_tokens_are_read(database_url: str, database: as
     readers = [asyncio.create_task(reading(offset)) for offset in (1, 2, 3)]
     rotating = Database(database_url, pool_size=2)
     try:
-        done = await reencrypt(rotating, both)
+        done = await reencrypt(rotating, both, TOKENS)
     finally:
         over.set()
         await asyncio.gather(*readers)
@@ -163,8 +166,8 @@ async def test_swapped_row_is_reported_and_not_changed(database_url: str, databa
         await database.execute("UPDATE calendar_connections SET tokens = $2 WHERE id = $1", one, rows[other])
     rotating = Database(database_url, pool_size=2)
     try:
-        done = await reencrypt(rotating, SecretBox([NEW, OLD]))
+        done = await reencrypt(rotating, SecretBox([NEW, OLD]), TOKENS)
         assert (done.resealed, sorted(done.broken)) == (3, sorted(ids[:2]))
-        assert (await reencrypt(rotating, SecretBox([NEW, OLD]))).resealed == 0
+        assert (await reencrypt(rotating, SecretBox([NEW, OLD]), TOKENS)).resealed == 0
     finally:
         await rotating.close()

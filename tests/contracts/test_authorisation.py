@@ -120,7 +120,7 @@ class World:
 
     async def other(self) -> dict[str, str]:
         message = await self.database.fetchval("SELECT id FROM outbox ORDER BY seq LIMIT 1")
-        unknown = {"key_id": str(uuid4()), "user_id": "999999999", "feed": "unknown.ics"}
+        unknown = dict.fromkeys(("key_id", "factor_id"), str(uuid4())) | {"user_id": "999999999", "feed": "unknown.ics"}
         return {"message_id": str(message), "provider": "google", **unknown}
 
     async def of(self, operation: Described, *, fresh: bool) -> dict[str, str]:

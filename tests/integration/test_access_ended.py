@@ -38,6 +38,7 @@ NO_CREDENTIALS = {
     "facilitator_profiles": "what a facilitator says of themselves",
     "invitations": "seats held for people; the secrets of their links are derived, and stored nowhere",
     "feed_entries": "news, read by those who are logged in",
+    "login_tickets": "logins that wait for a second factor, bound to the token version",
     "oauth_attempts": "a sign-in is a browser's; a calendar's consent is bound to the token version",
     "refunds": "who asked for money to be paid back",
     "reminders": "what a person is reminded of",
@@ -100,6 +101,13 @@ HELD: dict[Credential, tuple[str, str]] = {
         """INSERT INTO api_keys (user_id, name, scopes, prefix, fingerprint, created_at)
            VALUES ($1, 'CRM', '{bookings:read}', 'cvk_0', sha256(int8send($1)), now())""",
         "SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL",
+    ),
+    Credential.SECOND_FACTORS: (
+        """WITH codes AS (INSERT INTO recovery_codes (user_id, fingerprint, created_at) VALUES ($1, 'hashed', now()))
+           INSERT INTO second_factors (id, user_id, kind, name, created_at, confirmed_at)
+           VALUES (uuidv4(), $1, 'totp', 'Phone', now(), now())""",
+        """SELECT (SELECT count(*) FROM second_factors WHERE user_id = $1)
+                + (SELECT count(*) FROM recovery_codes WHERE user_id = $1)""",
     ),
     Credential.CALENDAR_FEED: (
         "INSERT INTO calendar_feeds (user_id, fingerprint, created_at) VALUES ($1, sha256(int8send($1)), now())",

@@ -14,6 +14,7 @@ from aiosmtpd.handlers import Sink
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
 from infrastructure.postgres.schema_version import SCHEMA_VERSION
+from interfaces.cli.checks import CHECKS
 from tests.support.command import convene
 from tests.support.databases import a_database
 from tests.support.load import many_users
@@ -54,10 +55,19 @@ def examine(database_url: str, redis_url: str, crm: Receiver, tmp_path: Path) ->
     return examine
 
 
+async def test_second_factor_of_admins_is_recommended(examine: Examine) -> None:
+    others = [f"--skip={name}" for name in CHECKS if name not in {"settings", "second-factors"}]
+    found = await examine(*others, convene_embedded="")
+    assert found.status == 0
+    assert found.of("second-factors") == [
+        "warn  not required for admins: set MFA_REQUIRED_ROLES=admin, see docs/accounts.md"
+    ]
+
+
 @pytest.mark.usefixtures("new_interpreters")
 async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: asyncpg.Connection) -> None:
     await add_message(database)
-    found = await examine()
+    found = await examine(mfa_required_roles="admin")
     assert found.status == 0
     assert [line.split()[:2] for line in found.lines] == [
         ["ok", f"{name}:"]
@@ -73,6 +83,7 @@ async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: a
             "facilitators",
             "counts",
             "audit",
+            "second-factors",
             "redis",
             "crm",
             "mail",

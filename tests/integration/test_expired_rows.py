@@ -99,6 +99,15 @@ FILL = {
         """INSERT INTO api_keys (user_id, name, scopes, prefix, fingerprint, created_at, expires_at)
         SELECT 1, 'n', ARRAY[]::text[], 'p', int4send(n), at, at""",
     ),
+    "login_tickets": (
+        "login_tickets",
+        """INSERT INTO login_tickets (fingerprint, user_id, token_version, login, created_at, expires_at)
+        SELECT int4send(n), 1, 1, 'booking_api', at, at""",
+    ),
+    "enrolments": (
+        "second_factors",
+        "INSERT INTO second_factors (id, user_id, kind, name, created_at) SELECT uuidv4(), 1, 'totp', 'x', at",
+    ),
     "login_networks": (
         "login_networks",
         "INSERT INTO login_networks (user_id, network, last_login_at) SELECT 1, int4send(n), at",
@@ -123,6 +132,8 @@ INDEXES = {
     "invitations": "ix_invitations_answered",
     "live_updates": "ix_feed_entries_recorded_at",
     "account_tokens": "ix_account_tokens_expires_at",
+    "login_tickets": "ix_login_tickets_expires_at",
+    "enrolments": "ix_second_factors_enrolments",
     "login_networks": "ix_login_networks_last_login_at",
     "dead_letters": "ix_outbox_dead_settled",
     "api_keys": "ix_api_keys_ended",

@@ -54,6 +54,7 @@ OTHERS = {
     MessageType.EMAIL_CHANGE_CONFIRMATION,
     MessageType.EMAIL_CHANGED,
     MessageType.LOGIN_FROM_NEW_NETWORK,
+    MessageType.SECOND_FACTOR_CHANGED,
     MessageType.BOOKING_INVITATION,
     MessageType.PARTICIPANT_MESSAGE,
 }

@@ -75,6 +75,18 @@ createApiKey                account         no keys
 listApiKeys                 account         no keys
 revokeApiKey                account         no keys
 
+completeLogin               public
+challengePasskeysOfLogin    public
+listFactors                 account         no keys
+startTotpEnrolment          account         no keys
+confirmTotpEnrolment        account         no keys
+startPasskey                account         no keys
+addPasskey                  account         no keys
+challengePasskeys           account         no keys
+renameFactor                account         no keys
+removeFactor                account         no keys
+replaceRecoveryCodes        account         no keys
+
 listEvents                  public
 filterEvents                public
 getEvent                    public

@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pyotp
 
 from infrastructure import container
 from infrastructure.postgres import migrations
@@ -24,6 +25,7 @@ from interfaces.http.coaching_api.availability import WEEKDAYS
 from interfaces.http.openapi import document as documentation
 from interfaces.http.openapi.operations import operations
 from tests.support.appointments import a_price_for
+from tests.support.authenticator import SoftwareAuthenticator
 from tests.support.calendar_grants import BACK
 from tests.support.google import FakeGoogle, fake_google, query_of
 from tests.support.google_calendar import FakeGoogleCalendar, fake_google_calendar
@@ -110,6 +112,7 @@ async def _story(
     await call("requestPasswordReset", body={"email": "ada@example.com"})
     token = await _mailed_token(database_url, "reset_password")
     await call("resetPassword", body={"token": token, "password": "a new password"})
+    await _second_factors(call, {"email": "ada@example.com", "password": "a new password"})
     await _email_change(call, database_url)
 
 
@@ -362,6 +365,29 @@ async def _participants(call: Recorder, john: str) -> None:
     await call("listInvitations", john, event_id=event["id"], limit=20)
     await call("withdrawInvitation", john, invitation_id=added["invitation"]["id"])
     await call("cancelParticipant", john, booking_id=booking["id"])
+
+
+async def _second_factors(call: Recorder, account: dict[str, str]) -> None:
+    password = {"password": account["password"]}
+    token = (await call("logIn", body=account))["access_token"]
+    started = await call("startTotpEnrolment", token, {"name": "Phone"} | password)
+    app = pyotp.TOTP(started["secret"])
+    added = await call("confirmTotpEnrolment", token, {"code": app.now()}, factor_id=started["id"])
+    factor_id = added["factor"]["id"]
+    required = await call.client.post("/auth/login", json=account)
+    second_step = {"ticket": required.json()["ticket"], "code": app.at(int(time.time()), counter_offset=1)}
+    token = (await call("completeLogin", body=second_step))["access_token"]
+    await call("listFactors", token)
+    laptop = SoftwareAuthenticator("http://127.0.0.1:5000")
+    options = (await call("startPasskey", token, password))["options"]
+    passkey = await call("addPasskey", token, {"name": "Laptop", "credential": laptop.create(options)})
+    await call("challengePasskeys", token)
+    required = await call.client.post("/auth/login", json=account)
+    await call("challengePasskeysOfLogin", body={"ticket": required.json()["ticket"]})
+    await call("renameFactor", token, {"name": "Tablet"} | password, factor_id=factor_id)
+    await call("replaceRecoveryCodes", token, password)
+    for each in (factor_id, passkey["factor"]["id"]):
+        await call("removeFactor", token, password, factor_id=each)
 
 
 async def _google_login(call: Recorder, google: FakeGoogle) -> None:

@@ -34,6 +34,20 @@ _GOOGLE = {
     "code_challenge": "dBjftJeZ4CVPmB92K27uhbUJU1p1rwW1gFWFOEjXk9A",
     "code": "4/0AVGzR1CqXo2",
 }
+_APP_CODE = re.compile(r"\d{6}")
+_RECOVERY_CODE = re.compile(r"(?:[0-9a-z]{4}-){5}[0-9a-z]{4}")
+_CREDENTIAL_ID = re.compile(r"[\w-]{43}|[\w-]{22}")
+"""Of a passkey, or of its user."""
+_APP_SECRET = "ZXLQ3BN5DKWM7RHT2VFA6YPJ4CGE5SUO"
+_FACTORS = {
+    "ticket": "kQ3xV8nTz0LrBwYd5sJc7gHmP2uEfAi9R4yVtXqM1oW",
+    "secret": _APP_SECRET,
+    "challenge": "Qm5v0yE3xT8sKdWz1LrJc7gHnP2uUfAi9R4oVtXqM6w",
+    "rawId": "c2YxTn4vRk8wQb0dLm5pJgHs1yUoD7iA9R3tWqXkE6o",
+    "clientDataJSON": "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIiwiY2hhbGxlbmdlIjoi4oCmIn0",
+    "attestationObject": "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YVik",
+    "otpauth_uri": f"otpauth://totp/Convene:ada%40example.com?secret={_APP_SECRET}&issuer=Convene",
+}
 
 
 @dataclass
@@ -42,6 +56,7 @@ class Neat:
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     uuids: dict[str, str] = field(default_factory=dict)
+    recovery_codes: dict[str, str] = field(default_factory=dict)
 
     @property
     def today(self) -> datetime:
@@ -63,6 +78,14 @@ class Neat:
     def _text(self, text: str, name: str) -> str:
         if _UUID.fullmatch(text):
             return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
+        if _RECOVERY_CODE.fullmatch(text):
+            return self.recovery_codes.setdefault(text, f"7k3m-9x2q-v8hd-4rta-p6wz-e1{len(self.recovery_codes):02}")
+        if name == "code" and _APP_CODE.fullmatch(text):
+            return "492039"
+        if name == "id" and _CREDENTIAL_ID.fullmatch(text):
+            return _FACTORS["rawId"] if len(text) == 43 else "AZuxxloAcACAAAAAAAAAAQ"
+        if name in _FACTORS:
+            return _FACTORS[name]
         if name in _GOOGLE:
             return _GOOGLE[name]
         if name == "uid":

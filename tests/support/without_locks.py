@@ -35,6 +35,7 @@ def _arguments(work: Any, name: str) -> tuple[Any, ...]:
     more = {
         "users": (work.messages, audit),
         "logins": (audit,),
+        "second_factors": (work.calendars._box, audit),
         "appointments": (*effects, audit),
         "bookings": (*effects, audit),
         "events": (*effects, work.bookings, work.invitations, work.refunds, audit),

@@ -1,4 +1,4 @@
-"""Tokens of mails about accounts: 256 random bits, stored as a hash, used once.
+"""Tokens of mails about accounts and challenges of passkeys: 256 random bits, stored as a hash, used once.
 
 The worker makes a token when it sends the mail, so that no stored message contains one. Those of a request that another
 one may replace before its mail is sent are stored with the request; the worker derives them again.

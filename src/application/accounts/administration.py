@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from application.accounts.access import end_access
+from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import LastAdmin, OwnAccountProtected, Role, RoleNotRequested, User, UserId, UserNotFound
@@ -98,6 +99,27 @@ class SetAccountActive:
             for expire in self.expire_holds:
                 while await expire():
                     pass
+        return changed
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSecondFactors:
+    """Removes the second factors and the recovery codes of an account whose owner has lost them, as an operator. Every
+    login and API key ends, and the owner receives a mail."""
+
+    raises: ClassVar[Errors] = (UserNotFound,)
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, account: AccountRef) -> User:
+        async with self.open_work() as work:
+            user = await _locked(work, account)
+            changed = await end_access(work, user, AccessEnd.SECOND_FACTORS_RESET, self.clock.now())
+            await work.messages.enqueue_second_factor_changed(user.id)
+            await work.commit()
+        self.wake_ups.notify()
         return changed
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from application.accounts.access import end_access
-from application.accounts.login import LoggedIn, StartLogin
+from application.accounts.login import LoggedIn, StartLogin, tokens_of
 from application.accounts.ports import IdentityProvider
 from application.oauth import OAuthAttempts, Started
 from application.outbox.ports import WakeUps
@@ -32,6 +32,7 @@ from domain.external_identity import (
     signed_in_again,
 )
 from domain.networks import network_of
+from domain.second_factors import LoginKind, SecondFactorRequired
 
 STARTS_PER_ADDRESS = Limit("google-start-address", times=300, per=timedelta(hours=1))
 TOKENS_PER_ADDRESS = Limit("google-token-address", times=300, per=timedelta(hours=1))
@@ -45,6 +46,7 @@ _OF_IDENTITY: Errors = (
     EmailNotVerified,
     OtherExternalAccount,
     AccountDeactivated,
+    SecondFactorRequired,
     IdentityProviderUnavailable,
     SignInNotConfigured,
 )
@@ -60,6 +62,7 @@ class SignInWithIdentity:
     - Else a new account of role `user` is added, without a password, if mail can be sent to the address. An address
       that the provider has not verified gets a mail with a link that verifies it.
     - A deactivated account is refused.
+    - An account with a second factor gets a ticket instead of tokens: every login is equally strong (ASVS 6.3.4).
     """
 
     open_work: OpenUnitOfWork
@@ -69,20 +72,25 @@ class SignInWithIdentity:
     smtputf8: bool = False
 
     async def __call__(
-        self, identity: ExternalIdentity, *, name: str | None = None, address: str | None = None
+        self,
+        identity: ExternalIdentity,
+        *,
+        name: str | None = None,
+        address: str | None = None,
+        login: LoginKind = LoginKind.GOOGLE,
     ) -> LoggedIn:
         """`name` is used for a new account if the identity has none. `address` is the client's network address."""
         for _ in range(TRIES):
             try:
                 async with self.open_work() as work:
                     user = await self._account(work, identity, name)
-                    logged_in = await self.start_login(work, user, address=address)
+                    started = await self.start_login.unless_factor_required(work, user, address=address, login=login)
                     await work.commit()
             except (EmailTaken, ExternalAccountTaken):
                 continue  # a concurrent first sign-in of the same person has added the account
             if not user.is_verified:
                 self.wake_ups.notify()
-            return logged_in
+            return tokens_of(started)
         raise Unavailable
 
     async def _account(self, work: UnitOfWork, identity: ExternalIdentity, name: str | None) -> User:
@@ -186,6 +194,10 @@ class SignInWithIdToken:
             raise Invalid({"google_id": "Is not the one of the id_token"})
         if identity.email != email:
             raise Invalid({"email": "Is not the one of the id_token"})
-        logged_in = await self.sign_in(identity, name=name, address=address)
+        try:
+            logged_in = await self.sign_in(identity, name=name, address=address, login=LoginKind.SESSIONS_API)
+        except SecondFactorRequired:  # the token was right
+            await self.limiter.give_back(TOKENS_PER_ADDRESS, network_of(address))
+            raise
         await self.limiter.give_back(TOKENS_PER_ADDRESS, network_of(address))
         return logged_in

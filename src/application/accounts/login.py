@@ -1,5 +1,6 @@
 """Login by password."""
 
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, NoReturn
@@ -7,6 +8,7 @@ from typing import ClassVar, NoReturn
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.ports import AccessClaims, Credentials, PasswordHasher, Tokens
 from application.audit.ports import present_origin
+from application.oauth import fingerprint
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import (
@@ -17,6 +19,7 @@ from domain.accounts import (
 from domain.audit_effects import record_failed_login
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
+from domain.second_factors import TICKET_LIFETIME, LoginKind, LoginTicket, SecondFactorRequired
 from domain.sessions import Client, client_with
 
 
@@ -41,6 +44,19 @@ class StartLogin:
     """Whether the owner gets a mail about a login from a network that is new to the account. It is written with the
     login; the worker is not woken for it."""
 
+    async def unless_factor_required(
+        self, work: UnitOfWork, user: User, *, address: str | None, login: LoginKind
+    ) -> LoggedIn | SecondFactorRequired:
+        """After the first factor. For an account with a second one a ticket, to be committed before it is raised. The
+        account is locked."""
+        factors = await work.second_factors.of(user.id)
+        if not factors:
+            return await self(work, user, address=address)
+        secret, now = secrets.token_urlsafe(32), self.clock.now()
+        ticket = LoginTicket(user.id, user.token_version, login)
+        await work.login_tickets.add(fingerprint(secret), ticket, now, expires_at=now + TICKET_LIFETIME)
+        return SecondFactorRequired(secret, [factor.kind for factor in factors])
+
     async def __call__(self, work: UnitOfWork, user: User, *, address: str | None) -> LoggedIn:
         """`address` is the client's network address; None if unknown."""
         now = self.clock.now()
@@ -62,6 +78,13 @@ def present_client() -> Client:
     return client_with(origin.network, origin.user_agent)
 
 
+def tokens_of(started: LoggedIn | SecondFactorRequired) -> LoggedIn:
+    """Raises `SecondFactorRequired`."""
+    if isinstance(started, SecondFactorRequired):
+        raise started
+    return started
+
+
 @dataclass(frozen=True, slots=True)
 class LogIn:
     """Checks e-mail and password and starts a login.
@@ -69,16 +92,19 @@ class LogIn:
     - A wrong password, an unknown e-mail and a deactivated account get the same answer after the same time.
     - Failed attempts are limited per account and per network; a network that has logged in before has a separate limit.
       Successful attempts do not count.
+    - An account with a second factor gets a ticket instead of tokens.
     """
 
-    raises: ClassVar[Errors] = (InvalidCredentials, TooManyRequests)
+    raises: ClassVar[Errors] = (InvalidCredentials, SecondFactorRequired, TooManyRequests)
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
     guesses: PasswordGuesses
     start_login: StartLogin
 
-    async def __call__(self, *, email: str, password: str, address: str) -> LoggedIn:
+    async def __call__(
+        self, *, email: str, password: str, address: str, login: LoginKind = LoginKind.BOOKING_API
+    ) -> LoggedIn:
         guess = await self.guesses.begin(email, address)
         password, credentials = normalised_password(password), guess.credentials
         if not await self.hasher.verify(password, credentials.password_hash if credentials else None):
@@ -94,10 +120,10 @@ class LogIn:
                 await work.commit()
                 raise InvalidCredentials
             await self._rehash_when_outdated(work, credentials, password)
-            logged_in = await self.start_login(work, user, address=address)
+            started = await self.start_login.unless_factor_required(work, user, address=address, login=login)
             await work.commit()
         await self.guesses.guess_succeeded(guess)
-        return logged_in
+        return tokens_of(started)
 
     async def _refuse(self, email: str, credentials: Credentials | None) -> NoReturn:
         async with self.open_work() as work:

@@ -1,9 +1,11 @@
-"""Limits of password attempts. Guesses by strangers must not lock out the owner of an account."""
+"""Limits of attempts with passwords and second factors. Guesses by strangers must not lock out the owner of an
+account."""
 
 import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from application.accounts.ports import Credentials, GuessedAccounts
 from application.ports import Clock, Limit, RateLimiter
@@ -19,6 +21,16 @@ GUESSES_PER_KNOWN_NETWORK = Limit("login-known-network", times=10, per=timedelta
 GUESSES_PER_NETWORK = Limit("login-address", times=300, per=timedelta(hours=1))
 """Over all accounts."""
 MOST_KNOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class GuessLimits:
+    """`per_account`: over all networks that have not logged in to it; each network that has counts by
+    `per_known_network`. `per_network`: over all accounts."""
+
+    per_account: Limit
+    per_known_network: Limit
+    per_network: Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +75,31 @@ class PasswordGuesses:
     accounts: GuessedAccounts
     limiter: RateLimiter
     known_networks: KnownNetworks
+    limits: ClassVar[GuessLimits] = GuessLimits(GUESSES_PER_ACCOUNT, GUESSES_PER_KNOWN_NETWORK, GUESSES_PER_NETWORK)
 
     async def begin(self, email: str, address: str) -> Guess:
         """Raises `TooManyRequests`."""
         network = network_of(address)
-        await self.limiter.take(GUESSES_PER_NETWORK, network)
+        limits = self.limits
+        await self.limiter.take(limits.per_network, network)
         since = self.known_networks.clock.now() - KNOWN_NETWORK_LIFETIME
         fingerprint = self.known_networks.fingerprint(email, address)
         credentials, is_known = await self.accounts.find(email, fingerprint, since=since)
-        limit, who = (GUESSES_PER_KNOWN_NETWORK, f"{email}\n{network}") if is_known else (GUESSES_PER_ACCOUNT, email)
+        limit, who = (limits.per_known_network, f"{email}\n{network}") if is_known else (limits.per_account, email)
         await self.limiter.take(limit, who)
-        return Guess(credentials, ((GUESSES_PER_NETWORK, network), (limit, who)))
+        return Guess(credentials, ((limits.per_network, network), (limit, who)))
 
     async def guess_succeeded(self, guess: Guess) -> None:
         for limit, who in guess.counted:
             await self.limiter.give_back(limit, who)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorGuesses(PasswordGuesses):
+    """Counts the attempts with second factors, by the same rules and apart from those with passwords."""
+
+    limits: ClassVar[GuessLimits] = GuessLimits(
+        Limit("second-factor-account", times=10, per=timedelta(hours=1)),
+        Limit("second-factor-known-network", times=10, per=timedelta(hours=1)),
+        Limit("second-factor-address", times=300, per=timedelta(hours=1)),
+    )

@@ -27,6 +27,7 @@ from domain.accounts import (
 )
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
+from domain.second_factors import LoginKind, SecondFactorRequired
 from domain.text import line, optional_line, text_with_lines
 
 REGISTRATIONS_PER_ACCOUNT = Limit("register-account", times=10, per=timedelta(hours=1))
@@ -141,16 +142,26 @@ class RegisterAndLogIn:
     """Registers a new user account and logs it in, in one transaction. Repeated with the same idempotency key, it logs
     in to that account."""
 
-    raises: ClassVar[Errors] = (FacilitatorRegistrationClosed, EmailTaken, InvalidCredentials, TooManyRequests)
+    raises: ClassVar[Errors] = (
+        FacilitatorRegistrationClosed,
+        EmailTaken,
+        InvalidCredentials,
+        SecondFactorRequired,
+        TooManyRequests,
+    )
 
     open_work: OpenUnitOfWork
     register: Register
     start_login: StartLogin
     log_in: LogIn
 
-    async def __call__(self, registration: Registration, *, address: str) -> LoggedIn:
+    async def __call__(
+        self, registration: Registration, *, address: str, login: LoginKind = LoginKind.BOOKING_API
+    ) -> LoggedIn:
         if recorded_result() is not None:
-            return await self.log_in(email=registration.email, password=registration.password, address=address)
+            return await self.log_in(
+                email=registration.email, password=registration.password, address=address, login=login
+            )
         registration, password_hash = await self.register.check(registration, address)
         async with self.open_work() as work:
             user = await self.register.add(work, registration, password_hash)

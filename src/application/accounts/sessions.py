@@ -6,15 +6,16 @@ from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, present_client
-from application.accounts.ports import AccessClaims, ActorQueries, KeyUses, SessionQueries, Tokens
+from application.accounts.ports import AccessClaims, ActorQueries, FactorQueries, KeyUses, SessionQueries, Tokens
 from application.oauth import fingerprint
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
-from domain.accounts import LoginId, User
+from domain.accounts import LoginId, Role, User
 from domain.api_keys import ApiKey, ApiKeyNotAllowed, Scope, is_api_key, is_well_formed
 from domain.audit import AuditActor, actor_of, key_actor
 from domain.credentials import AccessEnd
 from domain.errors import Errors, Unauthenticated
+from domain.second_factors import SecondFactorRequiredForRole
 from domain.sessions import Session, SessionNotFound
 
 
@@ -44,6 +45,19 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class RequiredFactors:
+    """The roles that need a second factor. Without roles the check costs nothing."""
+
+    roles: frozenset[Role]
+    factors: FactorQueries
+
+    async def __call__(self, user: User) -> None:
+        """Raises `SecondFactorRequiredForRole`."""
+        if user.role in self.roles and not await self.factors.has_factor(user.id):
+            raise SecondFactorRequiredForRole
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticate:
     """Authenticates an access token or an API key. It runs for every request, so a revocation takes effect at the next
     one.
@@ -58,11 +72,17 @@ class Authenticate:
     actors: ActorQueries
     key_uses: KeyUses
     clock: Clock
+    required_factors: RequiredFactors | None = None
 
-    async def __call__(self, token: str) -> Actor:
-        """Raises `Unauthenticated`."""
-        if is_api_key(token):
-            return await self._by_key(token)
+    async def __call__(self, token: str, *, enrolling: bool = False) -> Actor:
+        """`enrolling`: for what an account may do whose role needs a second factor, before it has one. Raises
+        `Unauthenticated`, `SecondFactorRequiredForRole`."""
+        actor = await (self._by_key(token) if is_api_key(token) else self._by_token(token))
+        if self.required_factors is not None and not enrolling:
+            await self.required_factors(actor.user)
+        return actor
+
+    async def _by_token(self, token: str) -> Actor:
         claims = self.tokens.read_access(token)
         user = await self.actors.find(claims.user_id, claims.login_id)
         if user is None or not user.is_active or user.token_version != claims.token_version:
@@ -85,7 +105,8 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticateFollower(Authenticate):
-    """Authenticates an open connection for live updates again. Its `ActorQueries` load many accounts in one query."""
+    """Authenticates an open connection for live updates again. Its `ActorQueries` load many accounts in one query; a
+    second factor was required when it was opened."""
 
     raises: ClassVar[Errors] = ()
 

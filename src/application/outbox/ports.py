@@ -265,6 +265,10 @@ class Messages(Protocol):
         """Enqueues the mail that tells the owner of a login from this network."""
         ...
 
+    async def enqueue_second_factor_changed(self, user_id: UserId) -> None:
+        """Enqueues the mail that informs the owner of other second factors or recovery codes."""
+        ...
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         """Enqueues the mail about the approval as a facilitator."""
         ...

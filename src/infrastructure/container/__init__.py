@@ -67,6 +67,7 @@ from infrastructure.container.own_account import OwnAccount, build_own_account
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.container.queries import build_queries
 from infrastructure.container.replica import ReplicaParts, build_replica
+from infrastructure.container.second_factors import SecondFactors, build_second_factors, required_factors
 from infrastructure.container.write_limits import build_write_limits
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
@@ -179,6 +180,7 @@ class Container:
     api_keys: ApiKeys
     key_uses: PostgresKeyUses
     administration: Administration
+    second_factors: SecondFactors
     appointment: Appointment
     feeds: CalendarFeeds
     calendars: Calendars
@@ -290,7 +292,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
-        authenticate=Authenticate(tokens, actors, key_uses, clock),
+        authenticate=Authenticate(tokens, actors, key_uses, clock, required_factors(settings, database)),
         authenticate_follower=AuthenticateFollower(tokens, ActorLoader(actors), key_uses, clock),
         start_external_sign_in=StartExternalSignIn(google, attempts, limiter),
         finish_external_sign_in=FinishExternalSignIn(google, attempts, sign_in_with_identity),
@@ -353,6 +355,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     administration = build_administration(
         settings, database, open_work, wake_ups, clock, [money.expire_holds, appointment.expire_appointment_holds]
     )
+    second_factors = build_second_factors(settings.public_url, open_work, hasher, guesses, start_login, wake_ups, clock)
     feeds = build_feeds(database, settings.public_url, clock)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
     return Container(
@@ -368,6 +371,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         repeating(build_api_keys(settings, database, open_work, limiter, clock)),
         key_uses,
         repeating(administration),
+        repeating(second_factors),
         repeating(appointment),
         repeating(feeds),
         repeating(calendars),

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
+from application.accounts.administration import ApproveFacilitator, GrantRole, ResetSecondFactors, SetAccountActive
 from application.accounts.ports import AccountQueries
 from application.audit.reading import ReadAuditLog
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
@@ -24,6 +24,7 @@ class Administration:
     grant_role: GrantRole
     approve_facilitator: ApproveFacilitator
     set_account_active: SetAccountActive
+    reset_second_factors: ResetSecondFactors
     dead_letters: DeadLetters
     replay_message: ReplayMessage
     replay_messages: ReplayMessages
@@ -44,6 +45,7 @@ def build_administration(
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
         set_account_active=SetAccountActive(open_work, expire_holds, clock),
+        reset_second_factors=ResetSecondFactors(open_work, wake_ups, clock),
         dead_letters=dead_letters,
         replay_message=ReplayMessage(dead_letters, wake_ups),
         replay_messages=ReplayMessages(dead_letters, wake_ups),

@@ -12,7 +12,9 @@ from infrastructure.gateways.sandbox import PRUNE_SANDBOX_ORDERS
 from infrastructure.postgres.accounts.account_tokens import PRUNE_ACCOUNT_TOKENS
 from infrastructure.postgres.accounts.api_keys import PRUNE_API_KEYS
 from infrastructure.postgres.accounts.login_networks import PRUNE_NETWORKS
+from infrastructure.postgres.accounts.login_tickets import PRUNE_LOGIN_TICKETS
 from infrastructure.postgres.accounts.retention import PRUNE_LOGINS, PRUNE_REFRESH_TOKENS
+from infrastructure.postgres.accounts.second_factors import PRUNE_ENROLMENTS
 from infrastructure.postgres.accounts.unverified_addresses import PRUNE_UNVERIFIED_MAILS
 from infrastructure.postgres.appointments.history import PRUNE_CHANGES
 from infrastructure.postgres.audit.chain import PostgresAuditChain
@@ -56,6 +58,8 @@ def rules(settings: Settings) -> Sequence[Rule]:
         Rule("live_updates", PRUNE_LIVE_UPDATES, LIVE_UPDATES_RETENTION),
         Rule("account_tokens", PRUNE_ACCOUNT_TOKENS, _TOKENS_RETENTION),
         Rule("unverified_mails", PRUNE_UNVERIFIED_MAILS, PER),
+        Rule("login_tickets", PRUNE_LOGIN_TICKETS, _TOKENS_RETENTION),
+        Rule("enrolments", PRUNE_ENROLMENTS, _TOKENS_RETENTION),
         Rule("login_networks", PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME),
         Rule("delivery_minutes", PRUNE_MINUTES, _MINUTES_RETENTION),
     ]

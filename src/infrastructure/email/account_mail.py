@@ -134,6 +134,19 @@ def _email_changed(message: Message, _urls: AccountUrls) -> EmailContent:
     )
 
 
+def _second_factor_changed(message: Message, _urls: AccountUrls) -> EmailContent:
+    payload = msgspec.convert(message.payload, AccountPayload)
+    return EmailContent(
+        recipient=payload.person,
+        subject="Your second factors were changed",
+        headline="Your second factors were changed",
+        sentence=(
+            "A second factor of your account was added or removed, or its recovery codes were replaced. If that was "
+            "not you, please set a new password now and look at the second factors of the account."
+        ),
+    )
+
+
 class NewNetworkPayload(AccountPayload, frozen=True):
     network: str
     timezone: str | None = None
@@ -176,5 +189,6 @@ ACCOUNT_EMAILS: Mapping[MessageType, Callable[[Message, AccountUrls], EmailConte
     MessageType.EMAIL_CHANGE_CONFIRMATION: _email_change_confirmation,
     MessageType.EMAIL_CHANGED: _email_changed,
     MessageType.LOGIN_FROM_NEW_NETWORK: _login_from_new_network,
+    MessageType.SECOND_FACTOR_CHANGED: _second_factor_changed,
 }
 """Each raises `Unmailable`."""

@@ -6,7 +6,17 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import Access, AccountTokens, ApiKeys, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports import (
+    Access,
+    AccountTokens,
+    ApiKeys,
+    LoginNetworks,
+    Logins,
+    LoginTickets,
+    Profiles,
+    SecondFactors,
+    Users,
+)
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.audit.ports import UNKEYED_TRAIL, NewTrail
 from application.bookings.ports import Bookings, Invitations
@@ -25,7 +35,9 @@ from infrastructure.postgres.accounts.account_tokens import PostgresAccountToken
 from infrastructure.postgres.accounts.api_keys import PostgresApiKeys
 from infrastructure.postgres.accounts.credentials import PostgresAccess
 from infrastructure.postgres.accounts.login_networks import PostgresLoginNetworks
+from infrastructure.postgres.accounts.login_tickets import PostgresLoginTickets
 from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresProfiles, PostgresUsers
+from infrastructure.postgres.accounts.second_factors import PostgresSecondFactors
 from infrastructure.postgres.appointments.attachments import PostgresAttachments
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
 from infrastructure.postgres.appointments.repository import PostgresAppointments
@@ -52,6 +64,8 @@ class PostgresUnitOfWork:
     access: Access
     account_tokens: AccountTokens
     api_keys: ApiKeys
+    second_factors: SecondFactors
+    login_tickets: LoginTickets
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings
@@ -87,6 +101,8 @@ class PostgresUnitOfWork:
         self.access = PostgresAccess(session, audit)
         self.account_tokens = PostgresAccountTokens(session)
         self.api_keys = PostgresApiKeys(session, audit)
+        self.second_factors = PostgresSecondFactors(session, box, audit)
+        self.login_tickets = PostgresLoginTickets(session)
         self.login_networks = PostgresLoginNetworks(session)
         bookings = PostgresBookings(session, messages, reminders, audit)
         invitations = PostgresInvitations(session)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from application.outbox.ports import CircuitBreaker, DestinationStatistics
+from domain.accounts import Role
 from infrastructure.settings import Settings, load_crm_pool_size
 from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
@@ -302,6 +303,13 @@ def audit(settings: Settings) -> Findings:
         yield _ok(f"{found.entries} entries of the audit log are unchanged, up to {found.head.id} {found.head.hash}")
 
 
+def second_factors(settings: Settings) -> Findings:
+    if Role.ADMIN in settings.mfa_required_roles:
+        yield _ok(f"required for the roles {', '.join(settings.mfa_required_roles)}")
+    elif not settings.convene_embedded:
+        yield _warn("not required for admins: set MFA_REQUIRED_ROLES=admin, see docs/accounts.md")
+
+
 def redis(settings: Settings) -> Findings:
     from infrastructure.external_servers import check_redis
 
@@ -376,6 +384,7 @@ CHECKS: dict[str, Check] = {
     "facilitators": facilitators,
     "counts": counts,
     "audit": audit,
+    "second-factors": second_factors,
     "redis": redis,
     "crm": crm,
     "notification": notification,

@@ -113,6 +113,15 @@ def approve(email: str) -> None:
     click.echo(f"{user.email} is {user.role}")
 
 
+@users.command("reset-factor")
+@click.argument("email")
+def reset_factor(email: str) -> None:
+    """Remove the second factors and recovery codes of EMAIL, whose owner has lost them. All logins and API keys of
+    the account end, and its owner gets a mail. Make sure first that the owner asks."""
+    user = _changed(email, lambda administration, account: administration.reset_second_factors(account))
+    click.echo(f"{user.email} has no second factor")
+
+
 @users.command("deactivate")
 @click.argument("email")
 def deactivate(email: str) -> None:

@@ -48,6 +48,7 @@ from interfaces.http.booking_api import (
     payments,
     razorpay,
     reviews,
+    second_factors,
     stripe,
 )
 from interfaces.http.entrance import Entrance
@@ -85,6 +86,7 @@ ROUTES: list[Any] = [
     *export.ROUTES,
     *api_keys.ROUTES,
     *google.ROUTES,
+    *second_factors.ROUTES,
     *events.ROUTES,
     *bookings.ROUTES,
     *facilitator.ROUTES,
@@ -213,8 +215,8 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
     origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
     providers = Providers()
-    providers.add_fields([parts.use_cases, parts.own_account, parts.api_keys, parts.administration])
-    providers.add_fields([parts.appointment, parts.feeds, parts.calendars])
+    providers.add_fields([parts.use_cases, parts.own_account, parts.second_factors, parts.api_keys])
+    providers.add_fields([parts.administration, parts.appointment, parts.feeds, parts.calendars])
     for kind, value in (
         (DefaultCurrency, settings.default_currency),
         (PublicUrl, settings.public_url),

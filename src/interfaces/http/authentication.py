@@ -18,6 +18,7 @@ from domain.audit import ANONYMOUS, AuditOrigin
 from domain.authorization import is_admin
 from domain.errors import DomainError, Forbidden, Unauthenticated
 from domain.networks import client_of, network_of
+from domain.second_factors import SecondFactorRequiredForRole
 from interfaces.http.injection import Guard, Inject
 from servicekit.logging import current_request_id
 
@@ -97,29 +98,35 @@ def account_guard(*raises: type[DomainError]) -> Callable[[Callable[..., Awaitab
 
 
 @account_guard()
+async def enrolling(connection: Connection, scopes: Scopes, authenticate: Inject[Authenticate]) -> None:
+    """As `signed_in`, also for accounts whose role needs a second factor that they have not added yet."""
+    await _account(connection, scopes, authenticate, enrolling=True)
+
+
+@account_guard(SecondFactorRequiredForRole)
 async def signed_in(connection: Connection, scopes: Scopes, authenticate: Inject[Authenticate]) -> None:
     await _account(connection, scopes, authenticate)
 
 
-@account_guard(Forbidden)
+@account_guard(SecondFactorRequiredForRole, Forbidden)
 async def admins(connection: Connection, scopes: Scopes, authenticate: Inject[Authenticate]) -> None:
     if not is_admin(await _account(connection, scopes, authenticate)):
         raise Forbidden
 
 
-@account_guard(Forbidden)
+@account_guard(SecondFactorRequiredForRole, Forbidden)
 async def facilitators(connection: Connection, scopes: Scopes, authenticate: Inject[Authenticate]) -> None:
     await _facilitator(connection, scopes, authenticate)
 
 
-@account_guard(OnlyFacilitatorsCreate)
+@account_guard(SecondFactorRequiredForRole, OnlyFacilitatorsCreate)
 async def event_creators(connection: Connection, scopes: Scopes, authenticate: Inject[Authenticate]) -> None:
     """Facilitators, with contract B's message for other accounts."""
     if not (await _account(connection, scopes, authenticate)).can_facilitate:
         raise OnlyFacilitatorsCreate
 
 
-@account_guard(Forbidden, ProfileNotFound)
+@account_guard(SecondFactorRequiredForRole, Forbidden, ProfileNotFound)
 async def profiled_facilitators(
     connection: Connection,
     scopes: Scopes,
@@ -132,9 +139,12 @@ async def profiled_facilitators(
         raise ProfileNotFound
 
 
-async def _account(connection: Connection, scopes: Scopes, authenticate: Authenticate) -> User:
-    """Raises `Unauthenticated`, and for an API key `InsufficientScope` or `ApiKeyNotAllowed`."""
-    found = await authenticate(bearer_token(connection))
+async def _account(
+    connection: Connection, scopes: Scopes, authenticate: Authenticate, *, enrolling: bool = False
+) -> User:
+    """Raises `Unauthenticated`, `SecondFactorRequiredForRole`, and for an API key `InsufficientScope` or
+    `ApiKeyNotAllowed`."""
+    found = await authenticate(bearer_token(connection), enrolling=enrolling)
     found.require(*scopes)
     connection.scope["user"] = found
     return found.user
@@ -173,7 +183,7 @@ async def viewer(request: Request[Any, Any, Any], authenticate: Inject[Authentic
     try:
         found = await authenticate(bearer_token(request))
         found.require(*request.route_handler.opt.get(VIEWED_BY_KEY, ()))
-    except (Unauthenticated, InsufficientScope, ApiKeyNotAllowed):
+    except (Unauthenticated, SecondFactorRequiredForRole, InsufficientScope, ApiKeyNotAllowed):
         return Viewer(None)
     return Viewer(found.user)
 

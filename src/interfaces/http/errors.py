@@ -25,6 +25,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from domain.second_factors import TICKET_LIFETIME, SecondFactorRequired
 from interfaces.http.injection import Inject
 from interfaces.http.log_redaction import shown
 from servicekit.json_responses import JsonResponse
@@ -57,6 +58,8 @@ class ErrorResponse:
     message: str
     details: dict[str, str] | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the body, in every format."""
 
 
 Body = dict[str, Any]
@@ -110,7 +113,7 @@ def error_response(error: Exception) -> ErrorResponse:
         case Invalid():
             return ErrorResponse(400, error.code, error.message, error.details)
         case DomainError():
-            return ErrorResponse(_status(error), error.code, error.message, headers=_headers(error))
+            return ErrorResponse(_status(error), error.code, error.message, headers=_headers(error), more=_more(error))
         case ValidationException():
             return ErrorResponse(400, Invalid.code, Invalid.message, _validation_details(error))
         case ClientException(status_code=400):
@@ -125,7 +128,7 @@ def error_response(error: Exception) -> ErrorResponse:
 
 def body_of(response: ErrorResponse, error_format: ErrorFormat, request_id: str | None) -> Body:
     details = {} if response.details is None else {"details": response.details}
-    return details | error_format(response) | {"code": response.code, "request_id": request_id}
+    return details | error_format(response) | response.more | {"code": response.code, "request_id": request_id}
 
 
 def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any]) -> None:
@@ -171,6 +174,13 @@ def _headers(error: DomainError) -> dict[str, str]:
             return {"Retry-After": str(error.retry_after)}
         case _:
             return {}
+
+
+def _more(error: DomainError) -> dict[str, Any]:
+    if not isinstance(error, SecondFactorRequired):
+        return {}
+    seconds = int(TICKET_LIFETIME.total_seconds())
+    return {"ticket": error.ticket, "methods": error.methods, "expires_in": seconds}
 
 
 MISSING_FIELD = "Missing required field"

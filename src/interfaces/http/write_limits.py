@@ -28,6 +28,8 @@ LIMITED: Mapping[str, Write] = {
             *("addAttachment", "deleteAttachment", "setAvailability"),
             *("syncBooking", "disconnectCalendar", "openCalendarFeed", "closeCalendarFeed"),
             *("connectGoogleCalendar", "connectOutlook"),
+            *("startTotpEnrolment", "startPasskey", "addPasskey", "challengePasskeys"),
+            *("renameFactor", "removeFactor", "replaceRecoveryCodes"),
             *("deactivateUser", "activateUser", "changeUserRole"),
         ),
     }.items()
@@ -40,6 +42,7 @@ NOT_LIMITED: Mapping[str, tuple[str, ...]] = {
         *("register", "registerOfA", "registerOfC", "logIn", "logInOfA", "logInOfC", "signInWithGoogleOfC"),
         *("requestPasswordReset", "resetPassword", "verifyEmail", "resendVerification", "changePassword"),
         *("requestEmailChange", "changeEmail", "undoEmailChange"),
+        *("completeLogin", "challengePasskeysOfLogin", "confirmTotpEnrolment"),
     ),
     "it replaces or ends an access": ("refreshToken", "logOut", "endLoginSession"),
     "it needs the secret of a link in a mail": (

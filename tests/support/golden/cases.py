@@ -82,6 +82,7 @@ _ABOUT_AN_ACCOUNT = (
     MessageType.EMAIL_CHANGE_CONFIRMATION,
     MessageType.EMAIL_CHANGED,
     MessageType.LOGIN_FROM_NEW_NETWORK,
+    MessageType.SECOND_FACTOR_CHANGED,
 )
 _PERSON = {
     "person": {"name": "Ada Lovelace", "email": "ada@example.com"},

@@ -29,6 +29,7 @@ from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after
 from tests.support.memory.account_tokens import is_reserved, revoke_tokens
 from tests.support.memory.api_keys import find_by_fingerprint, revoke_keys
 from tests.support.memory.outbox import MemoryMessages
+from tests.support.memory.second_factors import revoke_factors
 from tests.support.memory.store import Store, Tables, Transaction
 
 
@@ -256,6 +257,8 @@ class MemoryAccess:
             revoke_tokens(self._tables, user_id, now)
         if Credential.API_KEYS in credentials:
             record_revoked_keys(self._audit, user_id, revoke_keys(self._tables, user_id, now, reason), reason)
+        if Credential.SECOND_FACTORS in credentials:
+            revoke_factors(self._tables, user_id)
         for credential, table, owner in (
             (Credential.PASSWORD, "passwords", user_id),
             (Credential.CALENDAR_FEED, "calendar_feeds", user_id),

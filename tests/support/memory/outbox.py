@@ -137,6 +137,9 @@ class MemoryMessages:
         person = {"id": user.id, "name": user.name, "email": email}
         self.enqueue(message_type, f"{message_type}:{uuid4()}", person=person, **about)
 
+    async def enqueue_second_factor_changed(self, user_id: UserId) -> None:
+        self._enqueue_for_account(MessageType.SECOND_FACTOR_CHANGED, user_id)
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)
 

@@ -33,6 +33,7 @@ from tests.support.memory.payments import (
     MemoryRefunds,
 )
 from tests.support.memory.reminders import MemoryReminders
+from tests.support.memory.second_factors import MemoryLoginTickets, MemorySecondFactors
 from tests.support.memory.store import Store, Transaction
 
 
@@ -69,6 +70,8 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "access": lambda work: MemoryAccess(work.transaction, work.audit),
     "account_tokens": lambda work: MemoryAccountTokens(work.transaction),
     "api_keys": lambda work: MemoryApiKeys(work.transaction, work.audit),
+    "second_factors": lambda work: MemorySecondFactors(work.transaction, work.audit),
+    "login_tickets": lambda work: MemoryLoginTickets(work.transaction),
     "login_networks": lambda work: MemoryLoginNetworks(work.transaction),
     "profiles": lambda work: MemoryProfiles(work.transaction),
     "events": lambda work: MemoryEvents(

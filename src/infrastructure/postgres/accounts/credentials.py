@@ -13,7 +13,7 @@ from domain.audit import AuditTrail
 from domain.audit_effects import record_revocation, record_revoked_keys
 from domain.credentials import Credential
 from infrastructure.postgres import idempotency
-from infrastructure.postgres.accounts import account_tokens, api_keys
+from infrastructure.postgres.accounts import account_tokens, api_keys, second_factors
 from infrastructure.postgres.calendars import connections, feeds
 
 # In the order of this mapping, so that two transactions lock in the same order.
@@ -24,6 +24,7 @@ REVOKE: Mapping[Credential, str] = {
     Credential.PASSWORD: "UPDATE users SET password_hash = NULL WHERE id = :user_id",
     Credential.ACCOUNT_TOKENS: account_tokens.REVOKE,
     Credential.API_KEYS: api_keys.REVOKE,
+    Credential.SECOND_FACTORS: second_factors.REVOKE,
     Credential.CALENDAR_FEED: feeds.REVOKE,
     Credential.CONNECTED_CALENDARS: connections.REVOKE,
     Credential.KNOWN_NETWORKS: "DELETE FROM login_networks WHERE user_id = :user_id",

@@ -16,6 +16,7 @@ from domain.ids import AppointmentId
 from domain.time import Interval
 from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.reencryption import SealedColumn
 
 _log = structlog.get_logger()
 
@@ -46,6 +47,17 @@ class Tokens(msgspec.Struct, frozen=True):
 def place(connection_id: ConnectionId) -> str:
     """The place of this connection's tokens, which their encryption authenticates."""
     return f"calendar_connections:{connection_id}"
+
+
+TOKENS = SealedColumn(
+    page="SELECT id, tokens AS sealed FROM calendar_connections WHERE id > $1 ORDER BY id LIMIT $2",
+    reseal="""
+        UPDATE calendar_connections c SET tokens = fresh.tokens
+        FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS fresh(id, was, tokens)
+        WHERE c.id = fresh.id AND c.tokens = fresh.was
+        RETURNING c.id""",
+    place=lambda connection_id: place(ConnectionId(connection_id)),
+)
 
 
 class PostgresConnections:

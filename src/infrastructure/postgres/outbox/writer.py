@@ -92,6 +92,9 @@ class PostgresMessages:
         key = f"{message_type}:{uuid4()}"
         await self._enqueue(Destination.EMAIL, message_type, key, {"person": person, **about})
 
+    async def enqueue_second_factor_changed(self, user_id: UserId) -> None:
+        await self._enqueue_for_account(MessageType.SECOND_FACTOR_CHANGED, user_id)
+
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         await self._enqueue_for_account(MessageType.FACILITATOR_APPROVED, user_id)
 

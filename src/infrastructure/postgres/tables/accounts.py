@@ -173,3 +173,54 @@ class UnverifiedMailRow(DefaultBase):
     message_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
     counted_at: Mapped[list[datetime]] = mapped_column(ARRAY(INSTANT))
     last_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+
+
+class SecondFactorRow(DefaultBase):
+    """`secret`: that of an authenticator app, encrypted. `last_step`: the time step of the last code that was used.
+    `credential_id`, `public_key`, `sign_count`: of a passkey."""
+
+    __tablename__ = "second_factors"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+    credential_id: Mapped[bytes | None] = mapped_column(LargeBinary)
+    public_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    sign_count: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    confirmed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    last_used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        Index("uq_second_factors_credential_id", "credential_id", unique=True),
+        Index("ix_second_factors_enrolments", "created_at", postgresql_where=text("confirmed_at IS NULL")),
+    )
+
+
+class RecoveryCodeRow(DefaultBase):
+    """Codes that stand in for a lost factor, as hashes."""
+
+    __tablename__ = "recovery_codes"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class LoginTicketRow(DefaultBase):
+    """A login that waits for a second factor, by the hash of its secret."""
+
+    __tablename__ = "login_tickets"
+
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    token_version: Mapped[int] = mapped_column()
+    login: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+    used_at: Mapped[datetime | None] = mapped_column(INSTANT)

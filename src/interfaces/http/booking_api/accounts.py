@@ -18,7 +18,14 @@ from domain.accounts import InvalidCredentials, Role, User
 from domain.api_keys import Scope
 from domain.errors import Invalid
 from interfaces.emails import account_address, email_address, plausible_email_address
-from interfaces.http.authentication import ClientAddress, bearer_token, issues_tokens, public, signed_in
+from interfaces.http.authentication import (
+    ClientAddress,
+    bearer_token,
+    enrolling,
+    issues_tokens,
+    public,
+    signed_in,
+)
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import Done, EnteredRole, self_assigned_role, whole_seconds
 
@@ -135,15 +142,15 @@ async def log_in_user(data: JSONBody[Credentials], address: Inject[ClientAddress
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return _tokens(await log_in(email=email, password=data.password, address=address))
+    return tokens_body(await log_in(email=email, password=data.password, address=address))
 
 
 @post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=issues_tokens)
 async def refresh_token(request: Request[Any, Any, Any], refresh: Inject[Refresh]) -> TokensBody:
-    return _tokens(await refresh(bearer_token(request)))
+    return tokens_body(await refresh(bearer_token(request)))
 
 
-@post("/auth/logout", operation_id="logOut", tags=TAGS, status_code=200, guards=[signed_in.without_keys])
+@post("/auth/logout", operation_id="logOut", tags=TAGS, status_code=200, guards=[enrolling.without_keys])
 async def log_out_user(
     actor: Inject[Actor], log_out: Inject[LogOut], data: JSONBody[LogOutRequest | None] = None
 ) -> Done:
@@ -264,5 +271,5 @@ def _user(user: User) -> UserBody:
     )
 
 
-def _tokens(logged_in: LoggedIn) -> TokensBody:
+def tokens_body(logged_in: LoggedIn) -> TokensBody:
     return TokensBody(logged_in.access_token, logged_in.refresh_token, _user(logged_in.user))

@@ -94,7 +94,7 @@ async def finish_sign_in(
         error=error,
         address=address,
     )
-    return Response(_tokens(logged_in), cookies=[_cookie(cookie, "", over_https=over_https, seconds=0)])
+    return Response(google_tokens(logged_in), cookies=[_cookie(cookie, "", over_https=over_https, seconds=0)])
 
 
 ROUTES = [start_sign_in, start_login, finish_sign_in]
@@ -125,7 +125,7 @@ def _cookie(name: str, value: str, *, over_https: bool, seconds: int) -> Cookie:
     return Cookie(key=name, value=value, path="/", max_age=seconds, httponly=True, samesite="lax", secure=over_https)
 
 
-def _tokens(logged_in: LoggedIn) -> GoogleTokens:
+def google_tokens(logged_in: LoggedIn) -> GoogleTokens:
     user = logged_in.user
     shown = GoogleUser(
         id=user.id,

@@ -9,12 +9,14 @@ from msgspec import Struct
 from application.accounts.login import LoggedIn, LogIn
 from application.accounts.registration import RegisterAndLogIn, Registration
 from domain.accounts import InvalidCredentials, Role
+from domain.second_factors import LoginKind
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.authentication import ClientAddress, creates_and_issues_tokens, issues_tokens
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import EnteredRole, self_assigned_role
 
 TAGS = ["Contract A: accounts"]
+LOGIN = LoginKind.EVENTS_API
 
 
 class NewUser(Struct):
@@ -52,7 +54,7 @@ async def register_user(
     registration = Registration(
         email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
     )
-    return _entrance(await register_and_log_in(registration, address=address))
+    return entrance(await register_and_log_in(registration, address=address, login=LOGIN))
 
 
 @post("/api/login", operation_id="logInOfA", tags=TAGS, status_code=200, opt=issues_tokens)
@@ -60,13 +62,13 @@ async def log_in_user(data: JSONBody[Credentials], address: Inject[ClientAddress
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return _entrance(await log_in(email=email, password=data.password, address=address))
+    return entrance(await log_in(email=email, password=data.password, address=address, login=LOGIN))
 
 
 ROUTES = [register_user, log_in_user]
 
 
-def _entrance(logged_in: LoggedIn) -> Entrance:
+def entrance(logged_in: LoggedIn) -> Entrance:
     user = logged_in.user
     return Entrance(
         logged_in.access_token,

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from domain.errors import DomainError, Invalid, TooManyRequests, Unavailable
+from domain.second_factors import FactorKind, SecondFactorRequired
 from interfaces.http.errors import (
     FRAMEWORK,
     MISSING_FIELD,
@@ -21,7 +22,6 @@ from interfaces.http.openapi.schema_names import ERROR_CODE, ERRORS
 from servicekit.http_server import REFUSALS
 
 REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
-_PROBES = (framework_response(400), ErrorResponse(400, "probe", "Probe", {"field": "why"}), framework_response(500))
 _DESCRIPTIONS = {
     "error": "The error, in the format of this contract.",
     "message": "A message for people.",
@@ -29,11 +29,29 @@ _DESCRIPTIONS = {
     "request_id": "The request's id, also in `X-Request-ID` and in the logs.",
     "details": "The errors of the request's fields, by field.",
 }
+_OF_SECOND_FACTORS: Mapping[str, Mapping[str, Any]] = {
+    "ticket": {"type": "string", "description": "With `second_factor_required`: completes the login."},
+    "methods": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "With `second_factor_required`: what the login accepts.",
+    },
+    "expires_in": {
+        "type": "integer",
+        "description": "With `second_factor_required`: seconds until the ticket expires.",
+    },
+}
 
 
 def error_schema(error_format: ErrorFormat) -> dict[str, Any]:
     """The JSON schema of an error format."""
-    bodies = [body_of(response, error_format, REQUEST_ID) for response in _PROBES]
+    probes = (
+        framework_response(400),
+        ErrorResponse(400, "probe", "Probe", {"field": "why"}),
+        error_response(_instance(SecondFactorRequired)),
+        framework_response(500),
+    )
+    bodies = [body_of(response, error_format, REQUEST_ID) for response in probes]
     names = list(dict.fromkeys(name for body in bodies for name in body))
     return {
         "type": "object",
@@ -86,6 +104,8 @@ def _responses(operation: Operation, wrong: Mapping[str, str]) -> Iterable[Error
 
 
 def _instance(kind: type[DomainError]) -> DomainError:
+    if issubclass(kind, SecondFactorRequired):
+        return kind("kQ3xV8nTz0LrBwYd5sJc7gHmP2uEfAi9R4yVtXqM1oW", [FactorKind.TOTP])
     return kind(retry_after=60) if issubclass(kind, TooManyRequests) else kind()
 
 
@@ -119,6 +139,8 @@ def _named(response: ErrorResponse, error_formats: list[ErrorFormat]) -> Iterabl
 def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:
     if name == "code":
         return {"$ref": f"#/components/schemas/{ERROR_CODE}"}
+    if name in _OF_SECOND_FACTORS:
+        return dict(_OF_SECOND_FACTORS[name])
     described = {"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
     if any(isinstance(body.get(name), dict) for body in bodies):
         return {"type": "object", "additionalProperties": {"type": "string"}, **described}

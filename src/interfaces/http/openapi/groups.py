@@ -16,6 +16,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "Accounts": "Registration, login, tokens, Google login and the caller's profile. Contract B for new clients; A"
         " and C have addresses of their own under `/api`, D has one for Google login.",
         "API keys": "Keys for programs that act for an account, limited by scopes.",
+        "Second factors": "Codes of authenticator apps, passkeys and recovery codes, which a login needs beside the"
+        " password.",
     },
     "Events": {
         "Events": "Sessions, workshops and retreats. Contract B, with D's filter by type and rating. A has the same"

@@ -25,6 +25,7 @@ from interfaces.http.booking_api import (
     payments,
     razorpay,
     reviews,
+    second_factors,
 )
 from interfaces.http.coaching_api import (
     appointments,
@@ -76,6 +77,11 @@ NAMES: Mapping[type, str] = {
     c_accounts.UserBody: "UserOfC",
     c_accounts.Entrance: "TokenOfC",
     c_google.GoogleCredentials: "GoogleLoginRequest",
+    second_factors.ProofBody: "Reauthentication",
+    second_factors.FactorBody: "SecondFactor",
+    second_factors.FactorList: "SecondFactorList",
+    second_factors.FactorChange: "SecondFactorUpdate",
+    second_factors.RecoveryCodesBody: "NewRecoveryCodes",
     # Events
     events.FacilitatorBody: "Facilitator",
     events.EventBody: "Event",

@@ -9,12 +9,14 @@ from msgspec import Struct
 from application.accounts.login import LoggedIn, LogIn
 from application.accounts.registration import RegisterAndLogIn, Registration
 from domain.accounts import InvalidCredentials, Role
+from domain.second_factors import LoginKind
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.authentication import ClientAddress, creates_and_issues_tokens, issues_tokens
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import EnteredRole, self_assigned_role
 
 TAGS = ["Contract C: accounts"]
+LOGIN = LoginKind.SESSIONS_API
 
 
 class NewUser(Struct):
@@ -59,7 +61,7 @@ async def register_user(
         bio=data.bio,
         specialization=data.specialization,
     )
-    return entrance(await register_and_log_in(registration, address=address))
+    return entrance(await register_and_log_in(registration, address=address, login=LOGIN))
 
 
 @post("/api/auth/login", operation_id="logInOfC", tags=TAGS, status_code=200, opt=issues_tokens)
@@ -67,7 +69,7 @@ async def log_in_user(data: JSONBody[Credentials], address: Inject[ClientAddress
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return entrance(await log_in(email=email, password=data.password, address=address))
+    return entrance(await log_in(email=email, password=data.password, address=address, login=LOGIN))
 
 
 ROUTES = [register_user, log_in_user]
