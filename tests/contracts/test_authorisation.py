@@ -96,7 +96,7 @@ class World:
         return {"event_id": str(created["id"]), "session_id": str(created["id"]), "booking_id": str(booked["id"])}
 
     async def appointment(self) -> dict[str, str]:
-        """One that is paid by nobody yet, with a file of the client."""
+        """One that is not paid yet, with a file of the client."""
         client = self.people[Account.CLIENT]
         appointment = (await books(client, self.coach_uuid, free_hour()))["id"]
         attached = await self.api.post(

@@ -48,7 +48,7 @@ async def test_appointment_is_stored_once_and_not_mailed(crm: httpx.AsyncClient,
 async def test_seat_whose_facilitator_the_booking_system_mails_counts_as_sent(
     crm: httpx.AsyncClient, mail_server: MailServer
 ) -> None:
-    """Document B shows `sent` for what a facilitator is told."""
+    """Document B shows `sent` for a mail to the facilitator."""
     answers = [await crm.post("/notify", json=a_message(email_facilitator=False), headers=KEY) for _ in range(2)]
     assert [answer.json()["email_sent"] for answer in answers] == [True, True]
     [item] = (await crm.get("/notifications")).json()

@@ -1,4 +1,4 @@
-"""The counts of a facilitator are those of the tables, whatever was done, added up and counted meanwhile."""
+"""The counts of a facilitator are those of the tables, after any changes, additions and recounts."""
 
 import asyncio
 import random

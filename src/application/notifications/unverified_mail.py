@@ -31,7 +31,7 @@ from domain.unverified_mail import (
 class MailToUnverified:
     """Sender of e-mails that limits those to addresses that are not proven.
 
-    - Such an address gets at most `MAILS_TO_UNVERIFIED` mails in `PER`, from whatever accounts they come. A message
+    - Such an address gets at most `MAILS_TO_UNVERIFIED` mails in `PER`, from all accounts together. A message
       counts once, also if it is tried again. The others are held until the address is verified.
     - The mails have no links and no longer texts of users, and those with an account the link that verifies it.
     - A mail that consists of a user's text is held.

@@ -31,7 +31,7 @@ _HEADS = ("id", "at", "actor", "action", "object", "before", "after")
 @click.option("--since", type=Since(), metavar="TIME", help="Only entries since this time (24h, 2026-11-20 ...).")
 @click.option("--until", type=Since(), metavar="TIME", help="Only entries before this time.")
 @page_options
-@click.option("--csv", is_flag=True, help="Print all entries as CSV, at most 100,000, whatever --limit is.")
+@click.option("--csv", is_flag=True, help="Print all entries as CSV, at most 100,000; --limit does not apply.")
 def audit(
     actor_kind: str | None,
     actor_id: str | None,

@@ -87,7 +87,7 @@ Format = Annotated[
     AuditFormat | None,
     member_of(
         AuditFormat,
-        f"`csv` exports the next {MOST_EXPORTED:,} entries, whatever `limit` is. By default as `Accept` prefers.",
+        f"`csv` exports the next {MOST_EXPORTED:,} entries; `limit` does not apply. By default as `Accept` prefers.",
         "Must be json or csv",
     ),
 ]
