@@ -31,7 +31,7 @@ class Received:
         self.sections.append((section, records))
 
     async def add_file(self, name: str, content: bytes) -> None:
-        raise NotImplementedError
+        raise AssertionError("the account has no file")
 
 
 @pytest.fixture
