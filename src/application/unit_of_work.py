@@ -3,17 +3,8 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from application.accounts.ports import (
-    Access,
-    AccountTokens,
-    ApiKeys,
-    LoginNetworks,
-    Logins,
-    LoginTickets,
-    Profiles,
-    SecondFactors,
-    Users,
-)
+from application.accounts.ports.accounts import Access, AccountTokens, ApiKeys, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports.second_factors import LoginTickets, SecondFactors
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections

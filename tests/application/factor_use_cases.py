@@ -7,7 +7,7 @@ from application.accounts.login import LoggedIn
 from application.accounts.owner import ConfirmOwner
 from application.accounts.passkeys import AddPasskey, ChallengePasskeys, ChallengePasskeysOfLogin, StartPasskey
 from application.accounts.password_guesses import SecondFactorGuesses
-from application.accounts.ports import PasskeyResponse
+from application.accounts.ports.second_factors import PasskeyResponse
 from application.accounts.reauthentication import Proof, Reauthenticate
 from application.accounts.second_factor_login import CompleteLogin
 from application.accounts.second_factors import (

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from application.accounts.export import EXPORTS_PER_ACCOUNT, ExportAccount
-from application.accounts.ports import Archive
+from application.accounts.ports.accounts import Archive
 from application.accounts.sessions import Actor
 from domain.accounts import UserId
 from domain.audit import AuditAction, Audited, AuditedKind

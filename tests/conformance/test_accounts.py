@@ -10,7 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from application.accounts.ports import AccountFilter, AccountQueries, ActorQueries, GuessedAccounts, SessionQueries
+from application.accounts.ports.accounts import (
+    AccountFilter,
+    AccountQueries,
+    ActorQueries,
+    GuessedAccounts,
+    SessionQueries,
+)
 from application.oauth import Attempt, Attempts
 from application.ports import PageRequest
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork

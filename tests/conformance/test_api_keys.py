@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.accounts.ports import ActorQueries, ApiKeyQueries, KeyUses
+from application.accounts.ports.accounts import ActorQueries, ApiKeyQueries, KeyUses
 from application.ports import PageRequest
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.accounts.ports import AccessClaims, PasswordHasher, Tokens
+from application.accounts.ports.accounts import AccessClaims, PasswordHasher, Tokens
 from domain.accounts import LoginId, UserId
 from domain.errors import Unauthenticated
 from infrastructure.auth import jwt

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from application.accounts.ports import IdentityProvider
+from application.accounts.ports.accounts import IdentityProvider
 from domain.external_identity import ExternalIdentity, IdentityNotProven, IdentityProviderUnavailable, SignInRefused
 from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.oauth import WELL_KNOWN, AuthorizationServer, ProviderConnection

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from application.accounts.ports import Passkey, PasskeyVerifier, StoredPasskey
+from application.accounts.ports.second_factors import Passkey, PasskeyVerifier, StoredPasskey
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
 from domain.outbox import ALWAYS_SERVED, routes_for

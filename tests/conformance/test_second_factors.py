@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.accounts.ports import FactorQueries, TotpCodes, TotpFactor
+from application.accounts.ports.second_factors import FactorQueries, TotpCodes, TotpFactor
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import LoginId, User
 from domain.outbox import ALWAYS_SERVED, routes_for

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from litestar.types import ASGIApp
 
-from application.accounts.ports import AccessClaims
+from application.accounts.ports.accounts import AccessClaims
 from crm.app import create_app as create_crm
 from domain import bookings
 from domain.accounts import LoginId, UserId

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from application.accounts.ports import AccountFilter
+from application.accounts.ports.accounts import AccountFilter
 from application.ports import PageRequest
 from domain.accounts import LastAdmin, Role, UserId
 from infrastructure import container

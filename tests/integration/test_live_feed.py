@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from application.accounts.ports import AccessClaims
+from application.accounts.ports.accounts import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import Address

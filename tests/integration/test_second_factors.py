@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from application.accounts.login import LoggedIn
-from application.accounts.ports import TotpFactor
+from application.accounts.ports.second_factors import TotpFactor
 from domain.accounts import UserId
 from domain.second_factors import TICKET_ATTEMPTS, FactorId, SecondFactorNotValid, TicketNotValid
 from infrastructure import container

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from application.accounts.ports import AccessClaims
+from application.accounts.ports.accounts import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import request

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from application.accounts.ports import AccessClaims
+from application.accounts.ports.accounts import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.passwords import Argon2Passwords

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from application.accounts.access import require_access
-from application.accounts.ports import Archive, PersonalData
+from application.accounts.ports.accounts import Archive, PersonalData
 from application.accounts.sessions import Actor
 from application.ports import Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork

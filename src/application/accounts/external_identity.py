@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, StartLogin, tokens_of
-from application.accounts.ports import IdentityProvider
+from application.accounts.ports.accounts import IdentityProvider
 from application.oauth import OAuthAttempts, Started
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from application.accounts.ports import TotpCodes
+from application.accounts.ports.second_factors import TotpCodes
 from application.oauth import fingerprint
 from application.unit_of_work import UnitOfWork
 from domain.accounts import User

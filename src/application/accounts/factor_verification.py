@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from application.accounts.factor_codes import VerifyCode
-from application.accounts.ports import PasskeyResponse, PasskeyVerifier
+from application.accounts.ports.second_factors import PasskeyResponse, PasskeyVerifier
 from application.oauth import fingerprint
 from application.unit_of_work import UnitOfWork
 from domain.account_tokens import TokenKind

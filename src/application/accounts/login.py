@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import ClassVar, NoReturn
 
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
-from application.accounts.ports import AccessClaims, Credentials, PasswordHasher, Tokens
+from application.accounts.ports.accounts import AccessClaims, Credentials, PasswordHasher, Tokens
 from application.audit.ports import present_origin
 from application.oauth import fingerprint
 from application.ports import Clock

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from application.accounts.password_guesses import PasswordGuesses
-from application.accounts.ports import PasswordHasher
+from application.accounts.ports.accounts import PasswordHasher
 from application.accounts.sessions import Actor
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork

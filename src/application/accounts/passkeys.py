@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from application.accounts.access import require_access
 from application.accounts.account_tokens import TRIES_PER_NETWORK, issue_token
 from application.accounts.factor_verification import use_challenge
-from application.accounts.ports import PasskeyResponse, PasskeyVerifier, StoredPasskey
+from application.accounts.ports.second_factors import PasskeyResponse, PasskeyVerifier, StoredPasskey
 from application.accounts.reauthentication import Proof, Reauthenticate
 from application.accounts.second_factors import Enrolled, enrol, require_room
 from application.accounts.sessions import Actor

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from application.accounts.ports import Credentials, GuessedAccounts
+from application.accounts.ports.accounts import Credentials, GuessedAccounts
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import UnitOfWork
 from domain.accounts import User

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.password_guesses import PasswordGuesses
-from application.accounts.ports import PasswordHasher
+from application.accounts.ports.accounts import PasswordHasher
 from application.accounts.sessions import Actor
 from application.outbox.ports import WakeUps
 from application.ports import Clock

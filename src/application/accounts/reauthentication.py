@@ -7,7 +7,7 @@ from application.accounts.access import require_access
 from application.accounts.factor_verification import VerifyFactor
 from application.accounts.owner import ConfirmOwner
 from application.accounts.password_guesses import SecondFactorGuesses
-from application.accounts.ports import PasskeyResponse
+from application.accounts.ports.second_factors import PasskeyResponse
 from application.accounts.sessions import Actor
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.account_tokens import TRIES_PER_NETWORK, redeem_token
-from application.accounts.ports import PasswordHasher
+from application.accounts.ports.accounts import PasswordHasher
 from application.oauth import fingerprint
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from application.accounts.login import LoggedIn, LogIn, StartLogin
-from application.accounts.ports import PasswordHasher
+from application.accounts.ports.accounts import PasswordHasher
 from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter

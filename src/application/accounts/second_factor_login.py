@@ -7,7 +7,7 @@ from application.accounts.account_tokens import TRIES_PER_NETWORK
 from application.accounts.factor_verification import VerifyFactor
 from application.accounts.login import LoggedIn, StartLogin
 from application.accounts.password_guesses import SecondFactorGuesses
-from application.accounts.ports import PasskeyResponse
+from application.accounts.ports.second_factors import PasskeyResponse
 from application.oauth import fingerprint
 from application.ports import Clock, RateLimiter
 from application.unit_of_work import OpenUnitOfWork

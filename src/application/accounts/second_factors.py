@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from application.accounts.access import require_access
 from application.accounts.factor_codes import VerifyCode, replace_recovery_codes
-from application.accounts.ports import TotpCodes
+from application.accounts.ports.second_factors import TotpCodes
 from application.accounts.reauthentication import Proof, Reauthenticate
 from application.accounts.sessions import Actor
 from application.outbox.ports import WakeUps

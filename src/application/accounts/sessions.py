@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, present_client
-from application.accounts.ports import AccessClaims, ActorQueries, FactorQueries, KeyUses, SessionQueries, Tokens
+from application.accounts.ports.accounts import AccessClaims, ActorQueries, KeyUses, SessionQueries, Tokens
+from application.accounts.ports.second_factors import FactorQueries
 from application.oauth import fingerprint
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork

@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 
-from application.accounts.ports import AccessClaims
+from application.accounts.ports.accounts import AccessClaims
 from application.ports import Clock
 from domain.accounts import LoginId, UserId
 from domain.errors import Unauthenticated

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from application.accounts.ports import Passkey, PasskeyResponse
+from application.accounts.ports.second_factors import Passkey, PasskeyResponse
 from domain.second_factors import PasskeyNotValid
 
 _log = structlog.get_logger()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from application.accounts.administration import ApproveFacilitator, GrantRole, ResetSecondFactors, SetAccountActive
-from application.accounts.ports import AccountQueries
+from application.accounts.ports.accounts import AccountQueries
 from application.audit.reading import ReadAuditLog
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, WakeUps

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from application.accounts.api_keys import CreateApiKey, RevokeApiKey
-from application.accounts.ports import ApiKeyQueries
+from application.accounts.ports.accounts import ApiKeyQueries
 from application.ports import Clock, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from infrastructure.postgres.accounts.api_keys import PostgresApiKeyQueries

@@ -7,7 +7,7 @@ from application.accounts.email_change import ChangeEmail, RequestEmailChange, U
 from application.accounts.export import ExportAccount
 from application.accounts.owner import ConfirmOwner
 from application.accounts.password_guesses import PasswordGuesses
-from application.accounts.ports import PasswordHasher
+from application.accounts.ports.accounts import PasswordHasher
 from application.accounts.profile import UpdateProfile
 from application.accounts.sessions import EndSession, ListSessions
 from application.accounts.verification import ResendVerification, VerifyEmail

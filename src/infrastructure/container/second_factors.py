@@ -8,7 +8,7 @@ from application.accounts.login import StartLogin
 from application.accounts.owner import ConfirmOwner
 from application.accounts.passkeys import AddPasskey, ChallengePasskeys, ChallengePasskeysOfLogin, StartPasskey
 from application.accounts.password_guesses import PasswordGuesses, SecondFactorGuesses
-from application.accounts.ports import PasswordHasher
+from application.accounts.ports.accounts import PasswordHasher
 from application.accounts.reauthentication import Reauthenticate
 from application.accounts.second_factor_login import CompleteLogin
 from application.accounts.second_factors import (

@@ -6,17 +6,8 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import (
-    Access,
-    AccountTokens,
-    ApiKeys,
-    LoginNetworks,
-    Logins,
-    LoginTickets,
-    Profiles,
-    SecondFactors,
-    Users,
-)
+from application.accounts.ports.accounts import Access, AccountTokens, ApiKeys, LoginNetworks, Logins, Profiles, Users
+from application.accounts.ports.second_factors import LoginTickets, SecondFactors
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.audit.ports import UNKEYED_TRAIL, NewTrail
 from application.bookings.ports import Bookings, Invitations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from application.accounts.ports import AccountFilter
+from application.accounts.ports.accounts import AccountFilter
 from application.accounts.registration import Registration
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User, UserNotFound

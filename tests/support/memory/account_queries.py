@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from application.accounts.ports import AccountFilter
+from application.accounts.ports.accounts import AccountFilter
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
 from domain.errors import Invalid

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from application.accounts.ports import UNKNOWN_CLIENT, Credentials, RefreshToken
+from application.accounts.ports.accounts import UNKNOWN_CLIENT, Credentials, RefreshToken
 from application.idempotency import owner_of
 from application.oauth import Attempt
 from application.ports import Page, PageRequest

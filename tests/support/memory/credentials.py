@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
 
-from application.accounts.ports import AccessClaims
+from application.accounts.ports.accounts import AccessClaims
 from application.ports import Clock
 from domain.accounts import LoginId, UserId
 from domain.errors import Unauthenticated

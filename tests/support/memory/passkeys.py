@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from application.accounts.ports import Passkey, PasskeyResponse
+from application.accounts.ports.second_factors import Passkey, PasskeyResponse
 from domain.second_factors import PasskeyNotValid
 
 ORIGIN = "https://booking.example"

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import Credentials
+from application.accounts.ports.accounts import Credentials
 from domain.accounts import UserId
 from domain.credentials import NetworksBefore
 from infrastructure.postgres.accounts.repository import user_of_record

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from application.accounts.ports import Archive
+from application.accounts.ports.accounts import Archive
 from domain.accounts import UserId
 from domain.errors import Unavailable
 from domain.outbox import Destination

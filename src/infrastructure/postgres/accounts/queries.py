@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from application.accounts.ports import AccountFilter
+from application.accounts.ports.accounts import AccountFilter
 from application.ports import Page, PageRequest
 from domain.accounts import User
 from infrastructure.postgres.accounts.repository import user_of_record

@@ -11,7 +11,7 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import UNKNOWN_CLIENT, Credentials, RefreshToken
+from application.accounts.ports.accounts import UNKNOWN_CLIENT, Credentials, RefreshToken
 from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
 from domain.audit import AuditAction, AuditTrail
 from domain.audit_effects import account, record_account, record_login, record_new_account, record_new_email, session_of

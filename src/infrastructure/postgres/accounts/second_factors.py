@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.accounts.ports import Passkey, StoredPasskey, TotpFactor
+from application.accounts.ports.second_factors import Passkey, StoredPasskey, TotpFactor
 from domain.accounts import UserId
 from domain.audit import AuditAction, AuditTrail
 from domain.audit_effects import account, record_factor

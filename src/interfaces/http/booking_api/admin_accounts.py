@@ -8,7 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from application.accounts.administration import GrantRole, SetAccountActive
-from application.accounts.ports import AccountFilter, AccountQueries
+from application.accounts.ports.accounts import AccountFilter, AccountQueries
 from application.accounts.sessions import Actor
 from application.ports import DEFAULT_PAGE, PageRequest
 from domain.accounts import Role, User, UserId, UserNotFound

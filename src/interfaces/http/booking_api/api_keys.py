@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from application.accounts.api_keys import CreateApiKey, RevokeApiKey
-from application.accounts.ports import ApiKeyQueries
+from application.accounts.ports.accounts import ApiKeyQueries
 from application.accounts.sessions import Actor
 from application.ports import DEFAULT_PAGE, PageRequest
 from domain.api_keys import ApiKey, ApiKeyId, ApiKeyNotFound, ApiKeyRequest, Scope

@@ -1,0 +1,1 @@
+"""Ports of accounts: accounts with their logins and tokens, second factors."""
