@@ -1,17 +1,12 @@
 """`q`: the text search of the lists of events, in contracts A, B, C and D."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infrastructure.postgres.engine import Database
-from infrastructure.postgres.events.search import search_for
 from tests.support.people import People, Person
 
 EVENTS: dict[str, dict[str, Any]] = {
@@ -102,31 +97,3 @@ async def test_search_combines_with_other_filters_and_pages(ada: Person, ids: di
 async def test_any_search_text_returns_200_or_400(shared_api: httpx.AsyncClient, q: str) -> None:
     answer = await shared_api.get("/events", params={"q": q})
     assert answer.status_code in (200, 400), answer.text
-
-
-async def test_search_uses_the_index(shared_database: asyncpg.Connection, john: Person) -> None:
-    await shared_database.execute(
-        """INSERT INTO events
-               (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price, currency)
-           SELECT $1, 'Number' || i, 'x', 'session', now() + i * interval '1 minute',
-                  now() + (i + 1) * interval '1 minute', 1, 0, 'INR' FROM generate_series(1, 2000) AS i""",
-        john.id,
-    )
-    await shared_database.execute("ANALYZE events")
-    search = await search_for(_OneConnection(shared_database), "number77", first=1)
-    values = [[] if isinstance(value, list) else value for value in search.values]
-    plan = await shared_database.fetch(
-        f"EXPLAIN SELECT e.id FROM events e WHERE {search.condition} ORDER BY e.starts_at, e.id LIMIT 51", *values
-    )
-    assert any("ix_events_search" in row[0] for row in plan), "\n".join(row[0] for row in plan)
-
-
-class _OneConnection(Database):
-    """A database of one connection, which the test holds."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._held = connection
-
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        yield self._held

@@ -12,6 +12,7 @@ from application.events.ports import EventFilter
 from application.ports import PageRequest
 from domain.accounts import UserId
 from domain.events import EventId
+from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries, PostgresReviewQueries
 from infrastructure.postgres.pages import cursor_of
 from tests.support.plans import ExplainedDatabase
@@ -110,3 +111,24 @@ async def test_reviews_are_read_by_an_index(explained: ExplainedDatabase) -> Non
     page = await queries.list_of_event(POPULAR, PageRequest(LIMIT))
     await queries.list_of_event(POPULAR, PageRequest(LIMIT, page.next))
     assert await explained.rows_read() < 2 * PER_ENTRY * (LIMIT + 1)
+
+
+async def test_pages_are_planned_for_any_values(filled: ExplainedDatabase, shared_database_url: str) -> None:
+    """Otherwise PostgreSQL plans each request, which takes longer than reading the page."""
+    database = Database(shared_database_url, pool_size=1)
+    events, bookings, page = PostgresEventQueries(database), PostgresBookingQueries(database), PageRequest(LIMIT)
+    try:
+        # After five executions it decides.
+        for _ in range(7):
+            for filters in CHOICES.values():
+                await events.list(filters, page, NOW)
+            await events.list_of_facilitator(BUSY, page)
+            await bookings.list_of_facilitator(BUSY, page)
+            await bookings.list_of_user(STUDENT, BookingFilter(), page)
+            await bookings.of_event(POPULAR, page)
+            await PostgresReviewQueries(database).list_of_event(POPULAR, page)
+        async with database.connection() as connection:
+            planned = await connection.fetch("SELECT statement FROM pg_prepared_statements WHERE custom_plans > 5")
+    finally:
+        await database.close()
+    assert [row["statement"] for row in planned] == []

@@ -3,10 +3,10 @@
 from domain.errors import Invalid
 
 SEARCH_WORDS = """
-    SELECT quote_literal(word) || CASE WHEN length(word) > 1 THEN ':*' ELSE '' END AS query
+    SELECT word, quote_literal(word) || CASE WHEN length(word) > 1 THEN ':*' ELSE '' END AS query
     FROM unnest(tsvector_to_array(search_vector($1))) AS word
 """
-"""A `tsquery` for each word of the text: it is the beginning of a word, a single character equals one."""
+"""Each word of the text, and a `tsquery` for it: it is the beginning of a word, a single character equals one."""
 
 
 def no_search_word() -> Invalid:

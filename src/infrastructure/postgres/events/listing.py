@@ -5,10 +5,12 @@ another table. Comparisons of rows name an index, because for `facilitator_id = 
 read the events of all facilitators in their order.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from application.events.ports import EventFilter
-from infrastructure.postgres.events.search import Search
+from infrastructure.postgres.events.search import Parameters, Search
 from infrastructure.postgres.pages import unplanned
 
 FIRST_VALUE = 4
@@ -19,64 +21,118 @@ _AFTER = unplanned("coalesce($2::timestamptz, '-infinity')") + f", {_ID}"
 _BEFORE = unplanned("coalesce($2::timestamptz, 'infinity')") + f", {_ID}"
 
 # `coalesce`: by the index of `ends_at` all events ahead would be read for a page. What is completed has ended.
-_ENDS_LATER = "e.status = 'active' AND e.completed_at IS NULL AND coalesce(e.ends_at > {}, false)"
-_IN_STATE = {True: "e.status = 'active'", False: "e.status = 'cancelled'"}
+_ENDS_LATER = "coalesce(e.ends_at > {}, false)"
+_IN_STATE = {
+    None: "e.status = 'active' AND e.completed_at IS NULL",
+    True: "e.status = 'active'",
+    False: "e.status = 'cancelled'",
+}
 _OF_ACTIVE = "(SELECT f.is_active FROM users f WHERE f.id = e.facilitator_id)"
 _RATED = """(SELECT p.rating_sum >= {} * nullif(p.rating_count, 0) FROM facilitator_profiles p
              WHERE p.user_id = e.facilitator_id)"""
 _TYPE, _CATEGORY = "lower(e.event_type)", "lower(e.category)"
 
+_VIEWER = unplanned("$1::bigint")
 LATEST_OF_FACILITATOR = f"""(
     SELECT * FROM events e
-    WHERE (e.facilitator_id, e.starts_at, e.id) < ($1, {_BEFORE})
-      AND (e.facilitator_id, e.starts_at, e.id) >= ($1, '-infinity', 0) AND e.hidden_at IS NULL
+    WHERE (e.facilitator_id, e.starts_at, e.id) < ({_VIEWER}, {_BEFORE})
+      AND (e.facilitator_id, e.starts_at, e.id) >= ({_VIEWER}, '-infinity', 0) AND e.hidden_at IS NULL
     ORDER BY e.facilitator_id DESC, e.starts_at DESC, e.id DESC LIMIT :rows
 )"""  # noqa: S608 (composed of constants)
 """A page of the events of the facilitator `$1`, latest start first."""
 
 
-def first_events(filters: EventFilter, search: Search, now: datetime) -> tuple[str, list[object]]:
-    """A page of the events that `filters` and `search` select, and the values of its parameters from `FIRST_VALUE`
-    on."""
-    values = list(search.values)
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    """Conditions on `events e`. An index has the events of a state; `owner` and `kind` are parameters."""
 
-    def parameter(value: object, kind: str) -> str:
-        values.append(value)
-        return f"${FIRST_VALUE - 1 + len(values)}::{kind}"
+    state: Sequence[str]
+    others: Sequence[str]
+    owner: str | None
+    kind: str | None
 
-    conditions = ["e.hidden_at IS NULL", _OF_ACTIVE, search.condition]
-    conditions.append(
-        _ENDS_LATER.format(unplanned(parameter(now, "timestamptz")))
-        if filters.active is None
-        else _IN_STATE[filters.active]
-    )
-    if filters.least_rating is not None:
-        conditions.append(_RATED.format(parameter(filters.least_rating, "numeric")))
-    owner = None if filters.facilitator_id is None else parameter(filters.facilitator_id, "bigint")
-    kind = None if filters.kind is None else f"lower({parameter(filters.kind, 'text')})"
-    if search.values or owner is not None:
-        if kind is not None:
-            conditions.append(f"({_TYPE} = {kind} OR {_CATEGORY} = {kind})")
-        if owner is None:
-            return _page(conditions), values
-        if search.values:
-            return _page([*conditions, f"e.facilitator_id = {owner}"]), values
-        return _page(conditions, "e.facilitator_id", owner), values
-    if kind is None:
-        return _page(conditions), values
+    @classmethod
+    def of(cls, filters: EventFilter, now: datetime, parameters: Parameters) -> "_Filters":
+        others = [_OF_ACTIVE]
+        if filters.active is None:
+            others.append(_ENDS_LATER.format(unplanned(parameters.add(now, "timestamptz"))))
+        if filters.least_rating is not None:
+            others.append(_RATED.format(parameters.add(filters.least_rating, "numeric")))
+        owner = None if filters.facilitator_id is None else parameters.add(filters.facilitator_id, "bigint")
+        kind = None if filters.kind is None else f"lower({parameters.add(filters.kind, 'text')})"
+        return cls(["e.hidden_at IS NULL", _IN_STATE[filters.active]], others, owner, kind)
+
+    @property
+    def of_kind(self) -> Sequence[str]:
+        return [] if self.kind is None else [f"({_TYPE} = {self.kind} OR {_CATEGORY} = {self.kind})"]
+
+
+Chosen = tuple[str, Sequence[object]]
+"""A page of events without what belongs to them, and the values of its parameters from `FIRST_VALUE` on."""
+
+
+def first_events(filters: EventFilter, now: datetime) -> Chosen:
+    """Of all that `filters` select without their text."""
+    parameters = Parameters(FIRST_VALUE)
+    chosen = _Filters.of(filters, now, parameters)
+    conditions = [*chosen.state, *chosen.others]
+    if chosen.owner is not None:
+        return _page([*conditions, *chosen.of_kind], ("e.facilitator_id", chosen.owner)), parameters.values
+    if chosen.kind is None:
+        return _page(conditions), parameters.values
     # Type and category have an index each, which an OR would not use.
     pages = [
-        _page(conditions, _TYPE, kind),
-        _page([*conditions, f"{_TYPE} <> {kind}"], _CATEGORY, kind),
+        _page(conditions, (_TYPE, chosen.kind)),
+        _page([*conditions, f"{_TYPE} <> {chosen.kind}"], (_CATEGORY, chosen.kind)),
     ]
-    return f"({' UNION ALL '.join(pages)})", values
+    return f"({' UNION ALL '.join(pages)})", parameters.values
 
 
-def _page(conditions: list[str], column: str | None = None, value: str = "") -> str:
-    """The first events after the position. With a column those that have `value` there, by its index."""
-    columns, after = "e.starts_at, e.id", _AFTER
-    if column is not None:
-        columns, after = f"{column}, {columns}", f"{value}, {after}"
+def events_among(filters: EventFilter, search: Search, now: datetime, number: int) -> Chosen:
+    """Of the matching ones among the next `number` events of the state."""
+    parameters = Parameters(FIRST_VALUE)
+    chosen = _Filters.of(filters, now, parameters)
+    of = None if chosen.owner is None else ("e.facilitator_id", chosen.owner)
+    where = _all(*search.compared(parameters), *chosen.of_kind, *chosen.others)
+    page = _page(chosen.state, of, rows=unplanned(parameters.add(number, "bigint")))
+    return f"(SELECT * FROM {page} e WHERE {where} ORDER BY {_sorted_by(of)} LIMIT :rows)", parameters.values  # noqa: S608
+
+
+def events_found(filters: EventFilter, search: Search, now: datetime) -> Chosen:
+    """Of all matching ones, which an index finds. Materialised, because the planner does not know that they are few,
+    and might read all events in their order."""
+    parameters = Parameters(FIRST_VALUE)
+    chosen = _Filters.of(filters, now, parameters)
+    owner = [] if chosen.owner is None else [f"e.facilitator_id = {chosen.owner}"]
+    has_words, is_of, others = search.indexed(parameters)
+    # `coalesce`: not by an index with all events of the state besides.
+    found = _all(has_words, *(f"coalesce({each}, false)" for each in chosen.state), *owner)
+    if is_of is not None:
+        ids = (f"SELECT e.id FROM events e WHERE {each}" for each in (found, _all(is_of, *chosen.state, *owner)))  # noqa: S608
+        found = f"e.id IN ({' UNION '.join(ids)})"
+    where = _all(found, f"(e.starts_at, e.id) > ({_AFTER})", *others, *chosen.of_kind, *chosen.others)
+    found = f"WITH found AS MATERIALIZED (SELECT * FROM events e WHERE {where})"  # noqa: S608 (composed of constants)
+    return f"({found} TABLE found ORDER BY starts_at, id LIMIT :rows)", parameters.values
+
+
+_Of = tuple[str, str] | None
+"""A column and the value that it must have."""
+
+
+def _page(conditions: Sequence[str], of: _Of = None, *, rows: str = ":rows") -> str:
+    """The first events after the position; `of`: by the index of that column."""
+    columns, after = _sorted_by(of), _AFTER
+    if of is not None:
+        _, value = of
+        after = f"{value}, {after}"
         conditions = [*conditions, f"({columns}) <= ({value}, 'infinity', 9223372036854775807)"]
-    where = " AND ".join([f"({columns}) > ({after})", *conditions])
-    return f"(SELECT * FROM events e WHERE {where} ORDER BY {columns} LIMIT :rows)"  # noqa: S608 (composed of constants)
+    where = _all(f"({columns}) > ({after})", *conditions)
+    return f"(SELECT * FROM events e WHERE {where} ORDER BY {columns} LIMIT {rows})"  # noqa: S608 (composed of constants)
+
+
+def _sorted_by(of: _Of) -> str:
+    return "e.starts_at, e.id" if of is None else f"{of[0]}, e.starts_at, e.id"
+
+
+def _all(*conditions: str) -> str:
+    return " AND ".join(conditions)

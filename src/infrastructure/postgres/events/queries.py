@@ -19,7 +19,7 @@ from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.events.listing import FIRST_VALUE, LATEST_OF_FACILITATOR, first_events
+from infrastructure.postgres.events.listing import LATEST_OF_FACILITATOR, events_among, events_found, first_events
 from infrastructure.postgres.events.search import search_for
 from infrastructure.postgres.outbox.payloads import AGREED
 from infrastructure.postgres.pages import cursor_of, id_after, limited, moment_and_id_after, unplanned
@@ -41,6 +41,11 @@ _SEAT = """EXISTS (
 
 _EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM {{}} e {_FACILITATOR}"  # noqa: S608
 """`$1` is the id of the viewer."""
+
+NEXT_EVENTS = 25
+"""Events that a search compares for each entry of a page, before it uses the index of words."""
+_MOST_EVENTS = 5_000
+"""Events that a search compares, if the next events make likely that half of them suffice."""
 
 _LATEST_EVENTS = f"{_EVENTS.format(LATEST_OF_FACILITATOR)} ORDER BY e.starts_at DESC, e.id DESC"
 
@@ -128,11 +133,24 @@ class PostgresEventQueries:
     async def list(
         self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
     ) -> Page[EventView]:
-        search = await search_for(self._database, filters.text, first=FIRST_VALUE)
-        chosen, values = first_events(filters, search, now)
-        query = f"{_EVENTS.format(chosen)} ORDER BY e.starts_at, e.id LIMIT :rows"
         position = moment_and_id_after(page.after)
-        return self._page(await _fetch(self._database, limited(query, page), viewer, *position, *values), page)
+
+        async def rows_of(chosen: str, values: Sequence[object]) -> "Sequence[asyncpg.Record]":
+            query = f"{_EVENTS.format(chosen)} ORDER BY e.starts_at, e.id LIMIT :rows"
+            return await _fetch(self._database, limited(query, page), viewer, *position, *values)
+
+        if filters.text is None:
+            return self._page(await rows_of(*first_events(filters, now)), page)
+        search = await search_for(self._database, filters.text)
+        # Words that many events have are found fastest among the next events, and other words by their index.
+        wanted = page.limit + 1
+        number = min(NEXT_EVENTS * wanted, _MOST_EVENTS // 2)
+        rows = await rows_of(*events_among(filters, search, now, number))
+        if number * wanted <= len(rows) * _MOST_EVENTS // 2 and len(rows) < wanted:
+            rows = await rows_of(*events_among(filters, search, now, _MOST_EVENTS))
+        if len(rows) < wanted:
+            rows = await rows_of(*events_found(filters, search, now))
+        return self._page(rows, page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
         position = moment_and_id_after(page.after)
