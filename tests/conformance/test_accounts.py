@@ -26,7 +26,7 @@ from domain.errors import Invalid
 from domain.external_identity import ExternalAccountTaken, ExternalIdentity
 from domain.outbox import ALWAYS_SERVED, routes_for
 from domain.sessions import Client, Session
-from infrastructure.postgres.accounts.actors import PostgresActorQueries
+from infrastructure.postgres.accounts.actors import PostgresActorQueries, QueuedActorQueries
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.accounts.queries import PostgresAccountQueries
@@ -98,7 +98,7 @@ def accounts(request: pytest.FixtureRequest) -> Accounts:
     database: Database = request.getfixturevalue("postgres_database")
     return Accounts(
         UnitsOfWork(database, routes_for(ALWAYS_SERVED), SettableClock(NOW), lambda: None),
-        PostgresActorQueries(database),
+        QueuedActorQueries(PostgresActorQueries(database), seconds=database.timeouts.total),
         PostgresSessionQueries(database),
         PostgresGuessedAccounts(database),
         PostgresAttempts(database),

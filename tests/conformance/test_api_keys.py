@@ -17,7 +17,7 @@ from domain.api_keys import ApiKey, ApiKeyId, ApiKeyNotFound, NewApiKey, Scope
 from domain.credentials import Credential
 from domain.errors import Invalid
 from domain.outbox import ALWAYS_SERVED, routes_for
-from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries
+from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries, QueuedActorQueries
 from infrastructure.postgres.accounts.api_keys import PostgresApiKeyQueries
 from infrastructure.postgres.accounts.key_uses import PostgresKeyUses
 from infrastructure.postgres.engine import Database
@@ -75,7 +75,7 @@ def keys(request: pytest.FixtureRequest) -> Keys:
     database: Database = request.getfixturevalue("postgres_database")
     return Keys(
         UnitsOfWork(database, routes_for(ALWAYS_SERVED), SettableClock(NOW), lambda: None),
-        PostgresActorQueries(database),
+        QueuedActorQueries(PostgresActorQueries(database), seconds=database.timeouts.total),
         PostgresApiKeyQueries(database),
         PostgresKeyUses(database),
     )

@@ -73,7 +73,7 @@ from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import Traces
-from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries
+from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries, QueuedActorQueries
 from infrastructure.postgres.accounts.key_uses import PostgresKeyUses
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
@@ -279,6 +279,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         facilitators=FacilitatorRegistration(settings.facilitator_registration),
     )
     actors = PostgresActorQueries(database)
+    actors_of_requests = QueuedActorQueries(actors, seconds=database.timeouts.total)
     key_uses = PostgresKeyUses(database)
     known_networks = KnownNetworks(derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
@@ -292,7 +293,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
-        authenticate=Authenticate(tokens, actors, key_uses, clock, required_factors(settings, database)),
+        authenticate=Authenticate(tokens, actors_of_requests, key_uses, clock, required_factors(settings, database)),
         authenticate_follower=AuthenticateFollower(tokens, ActorLoader(actors), key_uses, clock),
         start_external_sign_in=StartExternalSignIn(google, attempts, limiter),
         finish_external_sign_in=FinishExternalSignIn(google, attempts, sign_in_with_identity),

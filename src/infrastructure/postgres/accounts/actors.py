@@ -1,14 +1,16 @@
-"""The account of an access token or an API key, looked up at every request in one round trip. Lookups of open
-connections are batched."""
+"""The account of an access token or an API key, looked up at every request in one round trip. Concurrent lookups share
+a query."""
 
 from collections.abc import Collection, Mapping
 
 from domain.accounts import LoginId, User, UserId
 from domain.api_keys import ApiKey
+from domain.errors import Unavailable
 from infrastructure.postgres.accounts.api_keys import KEY_COLUMNS, key_of_record
 from infrastructure.postgres.accounts.repository import user_of_record
 from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
+from servicekit.queued_lookups import QueuedLookups
 
 _USER = """u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version, u.created_at,
        u.google_id, u.profile_picture, u.timezone, u.requested_role"""
@@ -52,6 +54,26 @@ class PostgresActorQueries:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_OF_KEYS, list(fingerprints))
         return {row["fingerprint"]: (user_of_record(row), key_of_record(row, "key_")) for row in rows}
+
+
+class QueuedActorQueries:
+    """For requests: a lookup that comes while another one is under way waits for it, and shares the next query with
+    others that wait. Nothing is kept, so the end of an access takes effect at the next request."""
+
+    def __init__(self, queries: PostgresActorQueries, *, seconds: float) -> None:
+        """`seconds`: the longest wait of a lookup."""
+        self._find = QueuedLookups(
+            lambda asked: queries.find(*asked), queries.find_all, unavailable=Unavailable, seconds=seconds
+        )
+        self._find_by_key = QueuedLookups(
+            queries.find_by_key, queries.find_all_by_key, unavailable=Unavailable, seconds=seconds
+        )
+
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        return await self._find((user_id, login_id))
+
+    async def find_by_key(self, fingerprint: bytes) -> KeyOwner | None:
+        return await self._find_by_key(fingerprint)
 
 
 class ActorLoader:
