@@ -128,7 +128,7 @@ async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
 ) -> None:
     message_id = await add_message(database, ordering_key="test:1")
     crm_dsn = await a_database(postgres, template="template1")
-    environ |= {"CRM_DATABASE_URL": crm_dsn}
+    environ |= {"CRM_DATABASE_URL": crm_dsn, "DELIVERY_RETRY_SCHEDULE": "0" + ",1" * 30}
     async with ended_elsewhere() as running:
         crm = running.enter_context(running_crm_process(environ, tmp_path))
         await crm.ready("/")
@@ -140,7 +140,9 @@ async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
             await until(lambda killed=killed: died_of(signal.SIGKILL, killed))  # type: ignore[misc]
             row = await database.fetchrow("SELECT status, attempts FROM outbox")
             assert row is not None
-            assert tuple(row) == ("pending", attempt)
+            # On a loaded machine the lease of 1 s can end before the answer, and the message is claimed once more.
+            assert row["status"] == "pending"
+            assert row["attempts"] >= attempt
             assert [tuple(row) for row in await effects.fetch("SELECT message_id FROM notifications")] == [
                 (str(message_id),)
             ]
@@ -162,14 +164,16 @@ async def test_two_workers_deliver_in_order_once_and_dead_letter_the_poison_mess
         """UPDATE outbox SET snapshot = jsonb_set(snapshot, '{event,starts_at}', '"the day after tomorrow"')
            WHERE seq = (SELECT min(seq) + 300 FROM outbox) RETURNING id"""
     )
+    # On a loaded machine the receiver can take longer than a claim lasts: it would come twice.
+    patient = faulty_worker(lease=150, seconds=120)
     async with ended_elsewhere() as running:
-        running.enter_context(running_workers(2, environ, tmp_path))
+        running.enter_context(running_workers(2, environ, tmp_path, patient))
         await until(lambda: _is_dry(database), 600)
     assert await number_of(database, "status = 'delivered'") == number - 1
     assert len(crm.requests) == len(set(crm.message_ids)) == number - 1
     assert await out_of_order(database, crm.requests) == []
     assert await database.fetchval("SELECT id FROM outbox WHERE status = 'dead' AND attempts = 3") == poison
-    logs = [(tmp_path / f"{WORKER[0]}-worker-{index}.log").read_text() for index in range(2)]
+    logs = [(tmp_path / f"{patient[0]}-worker-{index}.log").read_text() for index in range(2)]
     assert all("message_delivered" in log for log in logs)
     assert await broken_invariants(database) == []
 

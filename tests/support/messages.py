@@ -170,7 +170,7 @@ async def deliver_due(deliver: DeliverMessages, destination: Destination) -> Non
             return
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 90) -> None:
     """Returns once it holds; the limit only keeps a broken test from hanging. It looks less often the longer it waits:
     a look is often a statement over a connection of its own."""
     pause = 0.01
