@@ -252,7 +252,8 @@ async def test_connection_wait_and_connections_in_use_are_reported(
     assert value(before, "convene_database_connections_in_use") == 0
     async with database.transaction():
         await database.execute("LOCK TABLE events")
-        waiting = [asyncio.create_task(site.get("/events")) for _ in range(2)]
+        # Of different pages: requests for the same one share an answer, and a connection.
+        waiting = [asyncio.create_task(site.get("/events", params={"limit": limit})) for limit in (1, 2)]
 
         async def both_wait() -> bool:
             return value(await scraped(site), "convene_database_connections_in_use") == 2

@@ -24,7 +24,8 @@ async def _overloaded(api: httpx.AsyncClient, database: asyncpg.Connection) -> A
     """More requests than the entrance lets in wait for a lock on the events, until the end."""
     async with database.transaction():
         await database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-        waiting = [asyncio.create_task(api.get("/events/1")) for _ in range(10)]
+        # Of different events: requests for the same one share an answer, and a connection.
+        waiting = [asyncio.create_task(api.get(f"/events/{number}")) for number in range(1, 11)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         yield
     answers = await asyncio.gather(*waiting)

@@ -67,6 +67,7 @@ from interfaces.http.openapi.pages import EncodedDocument
 from interfaces.http.parameters import with_converters
 from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
+from interfaces.http.shared_answers import OUTAGE, SharedAnswers
 from interfaces.http.strict_transport import StrictTransport
 from interfaces.http.web import account_links, invitations, payment_return, sandbox
 from interfaces.http.write_limits import limit_write
@@ -130,7 +131,8 @@ def create_app(
 
 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
-    app: ASGIApp = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
+    keyed = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
+    app: ASGIApp = SharedAnswers(keyed, seconds=parts.database.timeouts.total)
     if parts.replica:
         app = ReadYourWrites(app, parts.replica.writers)
     authenticate = parts.use_cases.authenticate
@@ -201,6 +203,8 @@ async def _record_settings(parts: container.Container) -> None:
 async def _before_handler(
     request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies], write_limits: Inject[WriteLimits]
 ) -> Response[bytes] | None:
+    if OUTAGE in request.scope:
+        raise Unavailable
     refuse_unknown_parameters(request)
     ORIGIN.set(functools.partial(origin_of, request, trusted_proxies))
     stored = await answer_from_key(request, trusted_proxies)
