@@ -27,14 +27,20 @@ SELECT u.*, h.timezone AS coach_timezone, h.weekly_hours, h.date_overrides, h.bu
 FROM users u LEFT JOIN coaches h ON h.user_id = u.id
 WHERE u.role IN ('facilitator', 'admin') AND """
 
-# The expressions are those of the exclusion constraint, so that its index is used.
-_BUSY = """
+# The expressions are those of the exclusion constraint, so that its index is used. Events are read by their end: one
+# that overlaps the time ends at most its own length later. Events of more than a day have an index of their own.
+BUSY = """
 SELECT busy_from AS starts_at, busy_until AS ends_at FROM coaching_bookings
 WHERE status IN ('pending', 'confirmed') AND int8range(coach_id, coach_id, '[]') && int8range(:coach, :coach, '[]')
   AND tstzrange(busy_from, busy_until) && tstzrange(:since, :until) AND id IS DISTINCT FROM CAST(:apart_from AS uuid)
 UNION ALL
 SELECT starts_at, ends_at FROM events
 WHERE facilitator_id = :coach AND status = 'active' AND hidden_at IS NULL AND starts_at < :until AND ends_at > :since
+  AND ends_at < CAST(:until AS timestamptz) + interval '24 hours' AND ends_at - starts_at <= interval '24 hours'
+UNION ALL
+SELECT starts_at, ends_at FROM events
+WHERE facilitator_id = :coach AND status = 'active' AND hidden_at IS NULL AND starts_at < :until AND ends_at > :since
+  AND ends_at - starts_at > interval '24 hours'
 UNION ALL
 SELECT b.starts_at, b.ends_at FROM calendar_busy b JOIN calendar_connections c ON c.id = b.connection_id
 WHERE c.user_id = :coach AND b.starts_at < :until AND b.ends_at > :since
@@ -113,7 +119,7 @@ class PostgresCoaches:
         self, user_id: UserId, window: Interval, *, apart_from: AppointmentId | None = None
     ) -> list[Interval]:
         values = {"coach": user_id, "since": window.starts_at, "until": window.ends_at, "apart_from": apart_from}
-        rows = await self._session.execute(text(_BUSY), values)
+        rows = await self._session.execute(text(BUSY), values)
         return [Interval(starts_at, ends_at) for starts_at, ends_at in rows]
 
 

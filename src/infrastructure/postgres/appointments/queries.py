@@ -15,8 +15,9 @@ from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.time import Interval
+from infrastructure.postgres.appointments.pages import chosen, total
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.pages import cursor_of, id_after, moment_and_uuid_after
+from infrastructure.postgres.pages import cursor_of, id_after, limited, moment_and_uuid_after
 
 _APPOINTMENTS = """
 SELECT b.id, b.client_id, b.coach_id, b.starts_at, b.ends_at, b.status, b.payment_status, b.price, b.currency, b.notes,
@@ -72,27 +73,15 @@ class PostgresAppointmentQueries:
     async def _page(
         self, column: str, whose: UUID, status: AppointmentStatus | None, skip: int, page: PageRequest
     ) -> AppointmentPage:
-        which = f"b.{column} = (SELECT id FROM users WHERE uuid = $1) AND ($2::text IS NULL OR b.status = $2)"  # noqa: S608 (composed of constants)
+        position = moment_and_uuid_after(page.after)
         async with self._database.connection() as connection:
             # A common snapshot would need a transaction, so the total may be slightly older than the page.
-            total = await connection.fetchval(
-                f"SELECT count(*) FROM coaching_bookings b WHERE {which}",  # noqa: S608
-                whose,
-                status,
-            )
-            rows = await connection.fetch(
-                f"""{_APPOINTMENTS} WHERE {which}
-                AND ($5::timestamptz IS NULL OR (b.starts_at, b.id) < ($5, $6::uuid))
-                ORDER BY b.starts_at DESC, b.id DESC OFFSET $3 LIMIT $4""",
-                whose,
-                status,
-                skip,
-                page.limit + 1,
-                *moment_and_uuid_after(page.after),
-            )
+            length = await connection.fetchval(total(column, status), whose)
+            page_of = f"{_APPOINTMENTS} WHERE b.id IN ({chosen(column, status)}) ORDER BY b.starts_at DESC, b.id DESC"
+            rows = await connection.fetch(limited(page_of, page), whose, skip, *position)
         shown = [_view(row) for row in rows[: page.limit]]
         following = cursor_of(shown[-1].session.starts_at, shown[-1].id) if len(rows) > page.limit else None
-        return AppointmentPage(shown, total, following)
+        return AppointmentPage(shown, length, following)
 
     async def history(self, appointment_id: AppointmentId, page: PageRequest) -> Page[HistoryEntry]:
         async with self._database.connection() as connection:

@@ -7,6 +7,7 @@ from domain.accounts import UserId
 from domain.calendar_feed import EntryKind, FeedEntry, FeedRange
 from infrastructure.postgres.calendars.identity import uid
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.pages import unplanned
 
 OPEN = """
 WITH entitled AS (SELECT id FROM users WHERE id = $1 AND token_version = $4 AND is_active FOR NO KEY UPDATE)
@@ -18,7 +19,27 @@ REVOKE = "DELETE FROM calendar_feeds WHERE user_id = :user_id"
 FIND = """
 SELECT f.user_id FROM calendar_feeds f JOIN users u ON u.id = f.user_id WHERE f.fingerprint = $1 AND u.is_active
 """
-ENTRIES = f"""
+
+
+def _nearest(table: str, owner: str, which: str) -> str:
+    """The rows of `table` whose column `owner` is the account, that end first after and last before the moment `$3`:
+    `$4` of each, read by an index of `(owner, ends_at)`. Ties with the last one are included, so that the choice among
+    them does not depend on the plan."""
+    user, since, now = unplanned("$1::bigint"), unplanned("$2::timestamptz"), unplanned("$3::timestamptz")
+    of_user = f"SELECT * FROM {table} WHERE {owner} = {user} AND {which}"  # noqa: S608 (composed of constants)
+    first = f"FETCH FIRST {unplanned('$4::bigint')} ROWS WITH TIES"
+    return f"""(
+        ({of_user} AND ends_at > {now} ORDER BY ends_at {first})
+        UNION ALL
+        ({of_user} AND ends_at <= {now} AND ends_at > {since} ORDER BY ends_at DESC {first})
+    )"""
+
+
+_EVENTS = _nearest("events", "facilitator_id", "status = 'active' AND hidden_at IS NULL")
+_AS_CLIENT = _nearest("coaching_bookings", "client_id", "status <> 'cancelled'")
+_AS_COACH = _nearest("coaching_bookings", "coach_id", "status <> 'cancelled' AND client_id <> coach_id")
+
+_ENTRIES = f"""
 SELECT '{EntryKind.PLACE}' AS kind, b.id::text AS id, e.title, e.description AS text,
        'Booking ' || b.reference || ', with ' || f.name AS reference, e.starts_at, e.ends_at, e.location,
        CASE WHEN b.payment_status NOT IN ('pending', 'failed') THEN e.virtual_link END AS link,
@@ -31,25 +52,24 @@ WHERE b.user_id = $1 AND b.status <> 'cancelled' AND e.ends_at > $2
 UNION ALL
 SELECT '{EntryKind.EVENT}', e.id::text, e.title, e.description, 'Your event', e.starts_at, e.ends_at, e.location,
        e.virtual_link, false, e.version, coalesce(e.updated_at, e.created_at), {uid("event", "e.id")}
-FROM events e
-WHERE e.facilitator_id = $1 AND e.status = 'active' AND e.hidden_at IS NULL AND e.ends_at > $2
+FROM {_EVENTS} e
 UNION ALL
-SELECT '{EntryKind.SESSION}', s.id::text, 'Coaching with ' || other.name, s.notes, 'Booking ' || s.id, s.starts_at,
-       s.ends_at, NULL, s.meeting_link, s.status = 'pending', s.sequence, s.updated_at,
-       {uid("coaching", "s.id")}
-FROM coaching_bookings s
-     JOIN users other ON other.id = CASE WHEN s.coach_id = $1 THEN s.client_id ELSE s.coach_id END
-WHERE (s.client_id = $1 OR s.coach_id = $1) AND s.status <> 'cancelled' AND s.ends_at > $2
+SELECT '{EntryKind.SESSION}', s.id::text,
+       'Coaching with ' || (SELECT name FROM users
+                            WHERE id = CASE WHEN s.coach_id = $1 THEN s.client_id ELSE s.coach_id END),
+       s.notes, 'Booking ' || s.id, s.starts_at, s.ends_at, NULL, s.meeting_link, s.status = 'pending', s.sequence,
+       s.updated_at, {uid("coaching", "s.id")}
+FROM (SELECT * FROM {_AS_CLIENT} c UNION ALL SELECT * FROM {_AS_COACH} c) s
 """  # noqa: S608 (composed of constants)
-CHOSEN = f"""
-SELECT * FROM ({ENTRIES}) AS entries
+_CHOSEN = f"""
+SELECT * FROM ({_ENTRIES}) AS entries
 ORDER BY ends_at <= $3, abs(extract(epoch FROM ends_at - $3)), starts_at, kind, id LIMIT $4
 """  # noqa: S608 (composed of constants)
-CHOSEN_IN_ORDER = f"SELECT * FROM ({CHOSEN}) AS chosen ORDER BY starts_at, kind, id"  # noqa: S608
+CHOSEN_IN_ORDER = f"SELECT * FROM ({_CHOSEN}) AS chosen ORDER BY starts_at, kind, id"  # noqa: S608
 DIGEST = f"""
 SELECT encode(sha256(coalesce(string_agg(sha256(convert_to(chosen::text, 'UTF8')), '' ORDER BY starts_at, kind, id),
                               '')), 'hex')
-FROM ({CHOSEN}) AS chosen
+FROM ({_CHOSEN}) AS chosen
 """  # noqa: S608 (composed of constants)
 
 

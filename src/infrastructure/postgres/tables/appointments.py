@@ -24,6 +24,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, identity
 
+_LIVE = text("status <> 'cancelled'")
+
 
 class CoachRow(DefaultBase):
     """The hours and rules of a coach. Hours are minutes after midnight of local time in the coach's time zone."""
@@ -96,6 +98,10 @@ class AppointmentRow(DefaultBase):
         ),
         Index("ix_coaching_bookings_client_id", "client_id", "starts_at", "id"),
         Index("ix_coaching_bookings_coach_id", "coach_id", "starts_at", "id"),
+        Index("ix_coaching_bookings_client_status", "client_id", "status", "starts_at", "id"),
+        Index("ix_coaching_bookings_coach_status", "coach_id", "status", "starts_at", "id"),
+        Index("ix_coaching_bookings_client_end", "client_id", "ends_at", postgresql_where=_LIVE),
+        Index("ix_coaching_bookings_coach_end", "coach_id", "ends_at", postgresql_where=_LIVE),
         Index("ix_coaching_bookings_hold_until", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
         Index("ix_coaching_bookings_held_by", "client_id", "coach_id", postgresql_where=text("hold_until IS NOT NULL")),
     )

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from infrastructure.postgres.tables.columns import INSTANT, NOW, identity
 
-_AHEAD = text("status = 'active' AND hidden_at IS NULL AND completed_at IS NULL")
+_ACTIVE = "status = 'active' AND hidden_at IS NULL"
+_AHEAD = text(f"{_ACTIVE} AND completed_at IS NULL")
 _CANCELLED = text("status = 'cancelled' AND hidden_at IS NULL")
 
 
@@ -72,6 +73,13 @@ class EventRow(DefaultBase):
         Index("ix_events_cancelled", "starts_at", "id", postgresql_where=_CANCELLED),
         Index("ix_events_cancelled_type", text("lower(event_type)"), "starts_at", "id", postgresql_where=_CANCELLED),
         Index("ix_events_cancelled_category", text("lower(category)"), "starts_at", "id", postgresql_where=_CANCELLED),
+        Index("ix_events_facilitator_end", "facilitator_id", "ends_at", postgresql_where=text(_ACTIVE)),
+        Index(
+            "ix_events_facilitator_long",
+            "facilitator_id",
+            "ends_at",
+            postgresql_where=text(f"{_ACTIVE} AND ends_at - starts_at > interval '24 hours'"),
+        ),
         Index(
             "ix_events_of_facilitator", "facilitator_id", "starts_at", "id", postgresql_where=text("hidden_at IS NULL")
         ),
