@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from bench.growth.rows import ADMIN, FEW, MEMBER, Size
+from bench.growth.rows import ADMIN, FEED_TOKEN, FEW, MEMBER, Size
 from tests.support.callers import Caller, request
 
 LIMIT = 10
@@ -22,7 +22,9 @@ READS: Mapping[str, tuple[str, int | None]] = {
     "events, cancelled, of a category": ("/events?{page}&active=false&type=yoga", None),
     "events, past ones too": ("/events?{page}&active=true", None),
     "search, one of five events": ("/events?{page}&q=sound+healing", None),
-    "search, one of fifty": ("/events?{page}&q=gathering+15", None),
+    "search, one of fifty, and of a name": ("/events?{page}&q=gathering+15", None),
+    "search, sixty events": ("/events?{page}&q=solstice", None),
+    "search, no event": ("/events?{page}&q=nothing", None),
     "events of contract A": ("/api/events?{page}", MEMBER),
     "sessions of contract C": ("/api/sessions?{page}", MEMBER),
     "one event": ("/events/{event}", None),
@@ -38,8 +40,10 @@ READS: Mapping[str, tuple[str, int | None]] = {
     "reminders of a booking": ("/bookings/1/reminders?{page}", MEMBER),
     "coaches": ("/coaches?{page}", None),
     "appointments of a client": ("/booking/client/{client}?{page}", MEMBER),
+    "appointments of a client, of a rare status": ("/booking/client/{client}?{page}&status=pending", MEMBER),
     "appointments of a coach": ("/booking/coach/{coach}?{page}", 1),
-    "free slots of a coach": ("/booking/coach/{coach}/availability?start_date={day}&end_date={next_day}", None),
+    "free slots of a coach": ("/booking/coach/{regular}/availability?start_date={day}&end_date={next_day}", None),
+    "calendar feed": (f"/calendar/feed/{FEED_TOKEN}.ics", None),
     "outbox": ("/admin/outbox?{page}", ADMIN),
     "outbox of a destination": ("/admin/outbox?{page}&destination=crm", ADMIN),
     "dead letters": ("/admin/outbox?{page}&status=dead", ADMIN),

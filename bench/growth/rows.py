@@ -1,7 +1,8 @@
 """The rows of both databases, made from numbers, so that the small and the large one have the same shares of all kinds.
 
 A `busy` facilitator, member, event, coach and client have a fixed share of all rows; every page that is read is full in
-the small database too.
+the small database too. The facilitator `REGULAR` has the same calendar in both from 90 days ago on, before which there
+is a fixed share of all events and appointments.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -13,10 +14,15 @@ import asyncpg
 
 FACILITATORS = 20
 """Their ids begin with 1; the first one is the busy one."""
-ADMIN, MEMBER = FACILITATORS + 1, FACILITATORS + 2
+REGULAR, ADMIN, MEMBER = FACILITATORS + 1, FACILITATORS + 2, FACILITATORS + 3
 """The busy member is also the busy client of appointments."""
 FEW = 100
 """Dead and pending messages, refused webhooks, and the events of the facilitator in the CRM."""
+SOLSTICES = 60
+"""Events that have this word, at all times."""
+FEED_TOKEN = "of-the-feed"
+_DAYS_AHEAD, _DAYS_BACK = 30, 20
+"""Of the regular facilitator: an event and an appointment on each."""
 _TITLES = ("Gathering", "Sound healing", "Morning yoga", "Circle", "Silent walk")
 _CATEGORIES = ("yoga", "sound", "art", None)
 _TYPES = ("session", "workshop", "retreat")
@@ -48,14 +54,22 @@ class Size:
 
 
 def users(size: Size) -> Iterator[Row]:
-    for number in range(FACILITATORS + 1):
-        role = "admin" if number == FACILITATORS else "facilitator"
+    for number in range(FACILITATORS + 2):
+        role = "admin" if number + 1 == ADMIN else "facilitator"
         yield number + 1, f"{role}{number}@example.com", f"Person {number}", role
     for number in range(size.members):
         yield MEMBER + number, f"member{number}@example.com", f"Member {number}", "user"
 
 
+def regular_starts(size: Size, history: int) -> Iterator[datetime]:
+    """Of the regular facilitator: one a day from 20 days ago on, and `history` more than 90 days ago."""
+    noon = size.now.replace(hour=12)
+    yield from (noon + timedelta(days=day) for day in range(-_DAYS_BACK, _DAYS_AHEAD))
+    yield from (size.now - timedelta(days=91) - timedelta(hours=2) * number for number in range(history))
+
+
 def events(size: Size) -> Iterator[Row]:
+    rare = size.events // SOLSTICES
     for number in range(1, size.events + 1):
         starts_at = size.starts_at(number)
         ends_at = starts_at + timedelta(hours=1)
@@ -63,7 +77,7 @@ def events(size: Size) -> Iterator[Row]:
             number,
             1 if number % 10 == 0 or number == size.events else 2 + number % (FACILITATORS - 1),
             f"{_TITLES[number % 5]} {number % 50}",
-            "Slow and steady, for experienced practitioners",
+            "Slow and steady, for experienced practitioners" + (" Solstice" if number % rare == 1 else ""),
             _TYPES[number % 3],
             _CATEGORIES[number % 4],
             starts_at,
@@ -72,6 +86,12 @@ def events(size: Size) -> Iterator[Row]:
             30,
             "INR",
             "cancelled" if number % 7 == 3 else "active",
+            ends_at if ends_at < size.now else None,
+        )
+    for number, starts_at in enumerate(regular_starts(size, size.events // 10), start=size.events + 1):
+        ends_at = starts_at + timedelta(hours=1)
+        yield (
+            *(number, REGULAR, "Regular", "", "session", None, starts_at, ends_at, 10, 30, "INR", "active"),
             ends_at if ends_at < size.now else None,
         )
 
@@ -132,6 +152,13 @@ def appointments(size: Size) -> Iterator[Row]:
             *(member, coach, starts_at, ends_at, starts_at, ends_at, "completed", "not_required", 0, "INR", "[]"),
             *(starts_at, starts_at),
         )
+    for number, morning in enumerate(regular_starts(size, size.appointments // 10)):
+        starts_at, member = morning - timedelta(hours=3), MEMBER + 1 + number % (size.members - 1)
+        ends_at, status = starts_at + timedelta(hours=1), "completed" if starts_at < size.now else "confirmed"
+        yield (
+            *(member, REGULAR, starts_at, ends_at, starts_at, ends_at, status, "not_required", 0, "INR", "[]"),
+            *(starts_at, starts_at),
+        )
 
 
 def notifications(size: Size) -> Iterator[Row]:
@@ -184,7 +211,8 @@ CRM_TABLES: Mapping[str, Table] = {
     "crm_bookings": ("message_id, body, booking_id, received_at", webhooks),
 }
 
-_AFTER = """
+_AFTER = f"""
+INSERT INTO calendar_feeds (user_id, fingerprint, created_at) VALUES ({REGULAR}, sha256('{FEED_TOKEN}'), now());
 INSERT INTO facilitator_profiles (user_id, rating_sum, rating_count)
 SELECT id, 9, 2 FROM users WHERE role = 'facilitator';
 SELECT setval(pg_get_serial_sequence(name, 'id'), 1000000000) FROM unnest(ARRAY['users', 'events', 'bookings']) name;

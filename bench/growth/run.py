@@ -13,7 +13,7 @@ import asyncpg
 
 from bench.figures import alternating, median_of, median_ratio
 from bench.growth.reads import CRM_READS, READS, Cost, Reader, bytes_of
-from bench.growth.rows import BOOKING_TABLES, CRM_TABLES, MEMBER, Size, fill
+from bench.growth.rows import BOOKING_TABLES, CRM_TABLES, MEMBER, REGULAR, Size, fill
 from bench.options import Options
 from bench.site import PATIENT
 from bench.table import Line, at_most
@@ -103,7 +103,7 @@ async def _filled(postgres: EmbeddedPostgres, redis_url: str, directory: Path, b
     tokens = await tokens_of(database, [1, MEMBER, MEMBER - 1])
     uuids = {
         name: str(await database.fetchval("SELECT uuid FROM users WHERE id = $1", user))
-        for name, user in (("coach", 1), ("client", MEMBER))
+        for name, user in (("coach", 1), ("client", MEMBER), ("regular", REGULAR))
     }
     with tempfile.TemporaryDirectory(dir=directory) as logs:
         environ = server_environ(dsn, redis_url, directory, crm_database_url=crm_dsn, **PATIENT)

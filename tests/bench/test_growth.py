@@ -1,13 +1,13 @@
 """The rows and the requests of the measurement of growth. Nothing is measured."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bench.__main__ import parser
 from bench.growth import rows
 from bench.growth.reads import CRM_READS, LIMIT, READS, bytes_of
-from bench.growth.rows import BOOKING_TABLES, CRM_TABLES, MEMBER, Size
+from bench.growth.rows import BOOKING_TABLES, CRM_TABLES, MEMBER, REGULAR, Size
 from bench.growth.run import SMALL
 
 SIZE = Size(SMALL, datetime(2026, 3, 1, tzinfo=UTC))
@@ -39,9 +39,20 @@ def test_pages_of_the_small_database_are_full() -> None:
         assert len([row for row in rows.bookings(SIZE) if row[column] == value]) >= LIMIT
 
 
+@pytest.mark.parametrize("bookings", [SMALL, 20 * SMALL])
+def test_calendar_of_the_regular_facilitator_does_not_grow(bookings: int) -> None:
+    size = Size(bookings, SIZE.now)
+    since = size.now - timedelta(days=90)
+    events = [row[7] for row in rows.events(size) if row[1] == REGULAR]
+    appointments = [row[3] for row in rows.appointments(size) if row[1] == REGULAR]
+    recent = [[at for at in each if isinstance(at, datetime) and at > since] for each in (events, appointments)]
+    assert [len(each) for each in recent] == [50, 50]
+    assert (len(events), len(appointments)) == (50 + size.events // 10, 50 + size.appointments // 10)
+
+
 def test_every_list_is_asked_for_pages_of_the_same_size() -> None:
-    ids = {"coach": "3f", "client": "4e"}
-    single = {"one event", "one booking", "dashboard", "free slots of a coach"}
+    ids = {"coach": "3f", "client": "4e", "regular": "5d"}
+    single = {"one event", "one booking", "dashboard", "free slots of a coach", "calendar feed"}
     for name, path in [*((name, path) for name, (path, _) in READS.items()), *CRM_READS.items()]:
         content = bytes_of(path, SIZE, ids, token=None)
         assert (f"limit={LIMIT}".encode() in content) is (name not in single), name
