@@ -79,7 +79,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[str]:
     monkeypatch.setattr(serve, "load_settings", lambda _environ: settings)
     monkeypatch.setattr(serve, "_exit_cleanly_on_sigterm", step("signals"))
     monkeypatch.setattr("interfaces.http.app.create_app", step("parts"))
-    monkeypatch.setattr("infrastructure.container.build_deliveries", step("parts"), raising=False)
+    monkeypatch.setattr("infrastructure.container.delivery.build_deliveries", step("parts"))
     monkeypatch.setattr("crm.app.create_app", step("parts"))
     return said
 

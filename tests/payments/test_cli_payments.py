@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 
 from domain.outbox import Destination
 from infrastructure import container
+from infrastructure.container import payment_audit
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
@@ -106,7 +107,7 @@ async def three_payments(
 @pytest.fixture(autouse=True)
 def second_look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here no payment is in transit."""
-    monkeypatch.setattr(container.payments, "SECOND_LOOK_AFTER", timedelta(0))
+    monkeypatch.setattr(payment_audit, "SECOND_LOOK_AFTER", timedelta(0))
 
 
 @pytest.fixture

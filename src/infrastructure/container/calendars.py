@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from application.calendars.busy_times import ConnectedCalendars, ReadBusyTimes
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
-from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import CalendarJobs, RecordEntry, SyncBooking
 from application.calendars.tokens import CalendarAccess
@@ -14,11 +13,9 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from infrastructure.calendar_providers.registry import CalendarRegistry
-from infrastructure.icalendar.feeds import IcsWriter
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.calendars.busy_times import PostgresBusyTimeStore
 from infrastructure.postgres.calendars.connections import PostgresConnectionQueries
-from infrastructure.postgres.calendars.feeds import PostgresFeeds
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
 
@@ -91,19 +88,3 @@ def build_services(settings: Settings) -> CalendarRegistry:
             )
         )
     return CalendarRegistry(services)
-
-
-@dataclass(frozen=True, slots=True)
-class CalendarFeeds:
-    open_feed: OpenFeed
-    close_feed: CloseFeed
-    read_feed: ReadFeed
-
-
-def build_feeds(database: Database, public_url: str, clock: Clock) -> CalendarFeeds:
-    feeds = PostgresFeeds(database)
-    return CalendarFeeds(
-        open_feed=OpenFeed(feeds, public_url, clock),
-        close_feed=CloseFeed(feeds),
-        read_feed=ReadFeed(feeds, IcsWriter(public_url), clock),
-    )

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from application.accounts.email_change_mails import MailWithEmailChangeLinks
 from application.accounts.mails import MailWithAccountTokens
+from application.appointments.hold_expiry import ExpireAppointmentHolds
 from application.audit.chain import ExtendAuditChain
 from application.audit.start import RecordSettings
 from application.bookings.completion import CompleteBookings
@@ -22,12 +23,10 @@ from application.outbox.ports import Sender
 from application.ports import Clock
 from domain.account_urls import AccountUrls
 from domain.outbox import Destination, RetrySchedule, routes_for
-from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.foundation import (
     PRODUCTION,
     Substitutes,
-    attachment_quota,
     invitation_tokens,
     recorded_settings,
     request_tokens,
@@ -47,6 +46,7 @@ from infrastructure.icalendar.components import uid_host
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.accounts.unverified_addresses import PostgresUnverifiedAddresses
+from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from infrastructure.postgres.audit.chain import PostgresAuditChain
 from infrastructure.postgres.backfill import Backfill
 from infrastructure.postgres.bookings.backfill import FACILITATOR_ID
@@ -90,7 +90,7 @@ class DeliveryParts:
     release_held: ReleaseHeldMessages
     extend_audit_chain: ExtendAuditChain
     record_settings: RecordSettings
-    appointment: Appointment
+    expire_appointment_holds: ExpireAppointmentHolds
     calendars: Calendars
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
@@ -193,15 +193,8 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         release_held=ReleaseHeldMessages(PostgresHeldMessages(database), wake_ups),
         extend_audit_chain=ExtendAuditChain(PostgresAuditChain(database)),
         record_settings=RecordSettings(open_work, "worker", recorded_settings(settings)),
-        appointment=build_appointments(
-            database,
-            open_work,
-            money,
-            calendars,
-            wake_ups,
-            clock,
-            default_currency=settings.default_currency,
-            attachment_quota=attachment_quota(settings),
+        expire_appointment_holds=ExpireAppointmentHolds(
+            open_work, PostgresAppointmentQueries(database), wake_ups, clock
         ),
         calendars=calendars,
         wake_ups=wake_ups,

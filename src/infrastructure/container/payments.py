@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from application.outbox.ports import WakeUps
-from application.payments.audit import AuditPayments
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.checkout_return import ShowPaymentReturn
@@ -31,18 +30,12 @@ from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.sandbox import SandboxGateway
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.payments.audit import PostgresPaymentAudit
 from infrastructure.postgres.payments.checkouts import PostgresCheckouts
-from infrastructure.postgres.payments.mismatches import PostgresMismatches
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
-from servicekit.clock import DatabaseClock
 
 if TYPE_CHECKING:
     from infrastructure.gateways.razorpay.gateway import RazorpayGateway
-
-SECOND_LOOK_AFTER = timedelta(seconds=2)
-"""Within it a payment or webhook in transit arrives, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,30 +162,6 @@ def _sandbox_secret(settings: Settings) -> bytes:
 def _return_addresses(settings: Settings) -> SignedReturnAddresses:
     key = hmac.digest(settings.jwt_secret_key.encode(), b"payment return addresses", hashlib.sha256)
     return SignedReturnAddresses(settings.public_url, key)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditParts:
-    database: Database
-    gateways: GatewayRegistry
-    audit: PostgresPaymentAudit
-    mismatches: PostgresMismatches
-    audit_payments: AuditPayments
-
-    async def close(self) -> None:
-        await self.gateways.close()
-        await self.database.close()
-
-
-def build_audit(settings: Settings) -> AuditParts:
-    """Opens nothing, as `container.build`."""
-    database = Database(
-        settings.database_url, pool_size=2, timeout=settings.database_timeout_seconds, pooler=settings.pooler
-    )
-    gateways, _ = build_gateways(settings, database, DatabaseClock(database.connection))
-    audit = PostgresPaymentAudit(database)
-    audit_payments = AuditPayments(audit, gateways, SECOND_LOOK_AFTER)
-    return AuditParts(database, gateways, audit, PostgresMismatches(database), audit_payments)
 
 
 def _razorpay(gateways: GatewayRegistry) -> "RazorpayGateway | None":

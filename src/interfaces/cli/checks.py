@@ -136,7 +136,7 @@ def time_zones(_settings: Settings) -> Findings:
 
 
 def deliveries(settings: Settings) -> Findings:
-    from infrastructure.container import served
+    from infrastructure.container.foundation import served
     from infrastructure.postgres.engine import Database
     from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
 

@@ -20,7 +20,7 @@ from interfaces.cli.problems import Problem
 if TYPE_CHECKING:
     from application.payments.audit import Audit
     from application.payments.ports.reconciliation import BookedPayment
-    from infrastructure.container.payments import AuditParts
+    from infrastructure.container.payment_audit import AuditParts
 
 Answer = TypeVar("Answer")
 
@@ -122,7 +122,7 @@ def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:
     settings = load_settings(command_environ())
 
     from domain.errors import Unavailable
-    from infrastructure.container.payments import build_audit
+    from infrastructure.container.payment_audit import build_audit
 
     async def answer() -> Answer:
         parts = build_audit(settings)

@@ -88,7 +88,7 @@ def worker() -> None:
     _exit_cleanly_on_sigterm()
     begin_start("litestar")  # imported by advanced-alchemy: 0.15 s of CPU and 8 MB
 
-    from infrastructure.container import DeliveryParts, build_deliveries
+    from infrastructure.container.delivery import DeliveryParts, build_deliveries
     from interfaces.workers.main import run
 
     def build(settings: Settings) -> DeliveryParts:

@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from domain.errors import Unavailable
-from infrastructure import container
+from infrastructure.container.delivery import DeliveryParts, build_deliveries
 from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.schema_version import SCHEMA_VERSION
@@ -27,7 +27,7 @@ from servicekit.tasks import LongLivedTasks, cancel
 _log = structlog.get_logger(__name__)
 
 
-def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts] = container.build_deliveries) -> None:
+def run(settings: Settings, build: Callable[[Settings], DeliveryParts] = build_deliveries) -> None:
     """Runs until SIGTERM or SIGINT, or until one of its tasks ends; then it raises SystemExit. Raises `SettingsError`
     for a configuration that prevents the start."""
     configure_logging(settings.log_level)
@@ -36,7 +36,7 @@ def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts]
         sys.exit(status)
 
 
-async def _work(settings: Settings, build: Callable[[Settings], container.DeliveryParts]) -> None:
+async def _work(settings: Settings, build: Callable[[Settings], DeliveryParts]) -> None:
     parts = build(settings)
     tasks = LongLivedTasks(end_process)
     deliveries = Deliveries(parts.deliver_due, parts.deliver_due.senders)
@@ -89,11 +89,11 @@ async def _serve_probes(settings: Settings, tasks: LongLivedTasks, metrics: Proc
         raise SettingsError(f"WORKER_PROBE_PORT: cannot listen on port {port}: {reason}") from None
 
 
-def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
+def periodic_tasks(parts: DeliveryParts) -> list[PeriodicTask]:
     """What keeps the invariants and what each process has to do for itself. It needs PostgreSQL only."""
     return [
         PeriodicTask("expire_holds", parts.money.expire_holds, every=5),
-        PeriodicTask("expire_appointment_holds", parts.appointment.expire_appointment_holds, every=5),
+        PeriodicTask("expire_appointment_holds", parts.expire_appointment_holds, every=5),
         PeriodicTask("expire_invitations", parts.expire_invitations, every=5),
         PeriodicTask("reconcile", parts.money.reconcile, every=30),
         PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
@@ -112,7 +112,7 @@ def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
     ]
 
 
-def pruning_tasks(parts: container.DeliveryParts) -> list[PruningTask]:
+def pruning_tasks(parts: DeliveryParts) -> list[PruningTask]:
     """What may wait while Redis is unavailable; docs/decisions/0009 says why."""
     return [
         PruningTask(f"prune_{kind}", prune, seconds=(10 + place * 60 // len(parts.pruning)) % 60)
