@@ -12,6 +12,7 @@ from domain.errors import Unauthenticated
 from infrastructure.auth import jwt
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.passwords import Argon2Passwords
+from infrastructure.auth.signed_claims import SignedClaims
 from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
 from tests.support.memory.store import SettableClock
 
@@ -149,3 +150,32 @@ def test_number_of_remembered_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(Unauthenticated):
         tokens.read_access("no token")
     assert len(tokens._verified) == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "another"},
+        {"iss": None},
+        {"aud": "convene-refresh"},
+        {"aud": ["convene-access"]},
+        {"typ": "refresh"},
+        {"typ": None},
+        {"sid": None},
+        {"sid": 7},
+        {"exp": None},
+        {"exp": "soon"},
+        {"iat": None},
+        {"sub": "0"},
+        {"sub": None},
+        {"ver": "3"},
+    ],
+)
+def test_signed_token_with_other_claims_is_rejected(claims: AccessClaims, changed: dict[str, object]) -> None:
+    key = "a key of 32 bytes for these tests"
+    tokens = JsonWebTokens(key, SettableClock(NOW), access_for=MINUTE, refresh_for=MINUTE)
+    signed = SignedClaims(key.encode())
+    issued = signed.claims(tokens.issue_access(claims, NOW))
+    assert tokens.read_access(signed.token(issued)) == claims
+    with pytest.raises(Unauthenticated):
+        tokens.read_access(signed.token(issued | changed))

@@ -1,25 +1,24 @@
-"""The times in a JSON Web Token, compared with a given time. PyJWT compares them with the machine's clock."""
+"""The times in a JSON Web Token, compared with a given time."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import jwt
-from jwt.types import Options
-
 TIMES = ("exp", "iat", "nbf")
-UNCHECKED: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
-"""Options of PyJWT that leave these times to `check_times`."""
+
+
+class NotValidNow(ValueError):
+    """The token has expired, is not valid yet, or has a time that is no number."""
 
 
 def check_times(claims: Mapping[str, Any], now: datetime, leeway: float) -> None:
-    """Raises jwt.InvalidTokenError as PyJWT would at `now`. `leeway`: seconds."""
+    """Raises `NotValidNow`. `leeway`: seconds."""
     present = now.timestamp()
     if _seconds(claims, "exp", present) <= present - leeway:
-        raise jwt.ExpiredSignatureError("Signature has expired")
+        raise NotValidNow("expired")
     for claim in ("iat", "nbf"):
         if _seconds(claims, claim, present) > present + leeway:
-            raise jwt.ImmatureSignatureError(f"The token is not yet valid ({claim})")
+            raise NotValidNow(f"not valid yet ({claim})")
 
 
 def _seconds(claims: Mapping[str, Any], claim: str, otherwise: float) -> float:
@@ -28,4 +27,4 @@ def _seconds(claims: Mapping[str, Any], claim: str, otherwise: float) -> float:
     try:
         return int(claims[claim])
     except (ValueError, TypeError, OverflowError):
-        raise jwt.DecodeError(f"{claim} is not a number") from None
+        raise NotValidNow(f"{claim} is not a number") from None
