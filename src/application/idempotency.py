@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from application.ports import Limit, RateLimiter
+from application.use_cases import use_case
 from domain.accounts import UserId
 from domain.errors import Conflict, Invalid, Unavailable
 
@@ -152,7 +153,7 @@ ANONYMOUS_KEYS_PER_NETWORK = Limit("anonymous-keys", times=300, per=timedelta(ho
 """Above the limit of registrations, the main use of such keys."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class AnswerOnce:
     """Returns the same answer to the same request with the same key.
 
@@ -199,7 +200,7 @@ class AnswerOnce:
                 await self.keys.keep(claim, answer)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PruneIdempotencyKeys:
     """Deletes keys that expired at least `overdue` ago, up to 20,000 a call; returns their number."""
 

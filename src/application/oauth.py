@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.errors import Conflict
 
 
@@ -54,7 +55,7 @@ class Started:
     verifier: str
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class OAuthAttempts:
     """Creates and completes attempts. Each secret has 256 bits. The browser's secrets are stored as hashes, so that
     access to the table does not allow completing an attempt. The secret in the browser's cookie prevents an attacker

@@ -1,12 +1,12 @@
 """Limits on writes: of an account, of its network, and towards those who are notified of an event or an appointment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
 from application.ports import Limit, RateLimiter
+from application.use_cases import use_case
 from domain.accounts import UserId
 from domain.errors import Errors, TooManyRequests
 
@@ -29,7 +29,7 @@ LOCAL_NETWORKS = frozenset({"local", "127.0.0.1", "::/64"})
 """A Unix socket and loopback: programs of this machine, or a proxy that `TRUSTED_PROXIES` does not name."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class WriteLimits:
     """Counts a write by an account, at three limits at once.
 

@@ -214,7 +214,7 @@ async def test_unpaid_time_is_removed_from_both_calendars(harness: AppHarness) -
     await a_price_for(harness.settings.database_url, await uuid_of(mira))
     booked = await harness.books(ada, mira)
     await harness.database.execute("UPDATE coaching_bookings SET hold_until = $1", datetime.now(UTC))
-    assert await harness.parts.appointment.expire_appointment_holds() == 1
+    assert await harness.parts.expire_appointment_holds() == 1
     await harness.run_worker()
     assert harness.subjects(ada) == ["Please pay", "Booking ended"]
     assert harness.subjects(mira) == ["New booking", "Booking ended"]

@@ -8,13 +8,13 @@ import base64
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from application.oauth import fingerprint
 from application.ports import Limit
 from application.unit_of_work import UnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import (
     TOKEN_LIFETIME,
     UNSENT_TOKEN_LIFETIME,
@@ -36,7 +36,7 @@ async def issue_token(work: UnitOfWork, kind: TokenKind, user: User, *, email: s
     return secret
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RequestTokens:
     """Tokens that are derived from the random id of a request. Without the `key` nothing that is stored yields one."""
 

@@ -1,7 +1,7 @@
 """Administration of accounts by operators and admins: roles, deactivation."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
@@ -9,6 +9,7 @@ from application.accounts.access import end_access
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import LastAdmin, OwnAccountProtected, Role, RoleNotRequested, User, UserId, UserNotFound
 from domain.authorization import is_admin
 from domain.credentials import AccessEnd
@@ -18,7 +19,7 @@ AccountRef: TypeAlias = UserId | str
 """An account by its id or by its normalised e-mail address."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class GrantRole:
     """Sets a user's role. Every login of the account ends, and a pending request for a role is closed. The last active
     admin keeps the role, and admins do not change their own."""
@@ -38,7 +39,7 @@ class GrantRole:
         return changed
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ApproveFacilitator:
     """Approves an account as a facilitator, as its owner requested when registering. Every login of the account ends,
     and the owner receives a mail."""
@@ -66,7 +67,7 @@ async def _with_role(work: UnitOfWork, user: User, role: Role, now: datetime) ->
     return changed
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SetAccountActive:
     """Deactivates or activates an account. Every login ends, and the secret address of the calendar feed is revoked.
 
@@ -102,7 +103,7 @@ class SetAccountActive:
         return changed
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ResetSecondFactors:
     """Removes the second factors and the recovery codes of an account whose owner has lost them, as an operator. Every
     login and API key ends, and the owner receives a mail."""

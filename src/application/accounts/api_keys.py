@@ -1,7 +1,6 @@
 """API keys of an account. They are made and revoked after a login only: a key cannot make another credential."""
 
 import secrets
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from application.accounts.sessions import Actor
 from application.oauth import fingerprint
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.api_keys import (
     SECRET_BYTES,
     ApiKey,
@@ -27,7 +27,7 @@ KEYS_PER_ACCOUNT = Limit("api-key-account", times=60, per=timedelta(hours=1))
 """New keys, also those that were revoked since."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CreateApiKey:
     """Creates an API key, whose secret is shown in this answer only.
 
@@ -61,7 +61,7 @@ class CreateApiKey:
         return key, secret
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RevokeApiKey:
     """Revokes an API key of the calling account. The next request with it is rejected, and live connections end."""
 

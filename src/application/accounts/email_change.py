@@ -1,6 +1,6 @@
 """Change of the e-mail address of an account."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 from uuid import uuid4
@@ -12,6 +12,7 @@ from application.accounts.sessions import Actor
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import SURVIVE_ACCESS_END, TokenKind, TokenNotValid
 from domain.accounts import EmailTaken, InvalidCredentials, RecentSignInRequired, check_mailable
 from domain.credentials import AccessEnd, Credential
@@ -23,7 +24,7 @@ CHANGES_PER_ADDRESS = Limit("email-change-address", times=5, per=timedelta(hours
 """By new address, whether or not it has an account."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RequestEmailChange:
     """Requests another e-mail address for the calling account.
 
@@ -64,7 +65,7 @@ class RequestEmailChange:
         self.wake_ups.notify()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ChangeEmail:
     """Changes the e-mail address of an account by the token of the mail to the new address.
 
@@ -97,7 +98,7 @@ class ChangeEmail:
         await self.limiter.give_back(TRIES_PER_NETWORK, network)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class UndoEmailChange:
     """Gives an account back the e-mail address that it had before a change, by the token of the mail to that address.
 

@@ -1,6 +1,6 @@
 """Mails about a change of an address that need a token of the request."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +9,7 @@ from application.accounts.account_tokens import RequestTokens
 from application.outbox.ports import Sender
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import AccountToken, TokenKind
 from domain.outbox import Delivered, Message, MessageType, Outcome
 
@@ -18,7 +19,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class MailWithEmailChangeLinks:
     """Sender of e-mails that adds the token of a request for another address. A mail whose request was replaced or
     ended is not sent. The mail to an address that another account has gets no token, and not the name of the

@@ -1,6 +1,5 @@
 """Export of what is stored about an account, for its owner."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -9,13 +8,14 @@ from application.accounts.ports.accounts import Archive, PersonalData
 from application.accounts.sessions import Actor
 from application.ports import Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.audit import AuditAction, Audited, AuditedKind
 from domain.errors import Errors, TooManyRequests
 
 EXPORTS_PER_ACCOUNT = Limit("export-account", times=5, per=timedelta(days=1))
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ExportAccount:
     """Exports what is stored about the calling account, at most five times a day. The audit log records it."""
 

@@ -1,6 +1,5 @@
 """Sign-in with an external identity: by the authorization code flow in a browser, or by an ID token of a client."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from application.oauth import OAuthAttempts, Started
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import EmailTaken, User, check_mailable
 from domain.credentials import AccessEnd
 from domain.errors import Errors, Invalid, TooManyRequests, Unavailable
@@ -52,7 +52,7 @@ _OF_IDENTITY: Errors = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SignInWithIdentity:
     """Logs in the account of a verified external identity.
 
@@ -126,7 +126,7 @@ class SignInWithIdentity:
         return changed
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class StartExternalSignIn:
     """Starts an attempt. Returns the address of the consent screen and the secrets that the browser must return."""
 
@@ -146,7 +146,7 @@ class StartExternalSignIn:
         return url, started
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class FinishExternalSignIn:
     """Completes an attempt with the parameters of the provider's redirect. Each attempt can be completed once, with or
     without success."""
@@ -175,7 +175,7 @@ class FinishExternalSignIn:
         return await self.sign_in(identity, address=address)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SignInWithIdToken:
     """Signs in by an ID token that the client received from the provider. The token proves the other arguments."""
 

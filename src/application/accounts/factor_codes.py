@@ -3,12 +3,12 @@
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from application.accounts.ports.second_factors import TotpCodes
 from application.oauth import fingerprint
 from application.unit_of_work import UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.second_factors import (
     RECOVERY_ALPHABET,
@@ -22,7 +22,7 @@ from domain.second_factors import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class VerifyCode:
     """Verifies and uses a code of the account, which is locked. Each code is accepted once."""
 

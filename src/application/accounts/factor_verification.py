@@ -1,12 +1,12 @@
 """Verification of second factors: a code, or the answer of a passkey."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from application.accounts.factor_codes import VerifyCode
 from application.accounts.ports.second_factors import PasskeyResponse, PasskeyVerifier
 from application.oauth import fingerprint
 from application.unit_of_work import UnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import TokenKind
 from domain.accounts import User
 from domain.audit import AuditAction
@@ -14,7 +14,7 @@ from domain.audit_effects import account
 from domain.second_factors import PasskeyNotValid
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class VerifyPasskey:
     """Verifies the answer of a passkey of the account, which is locked, and uses its challenge."""
 
@@ -35,7 +35,7 @@ class VerifyPasskey:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class VerifyFactor:
     """Verifies and uses a code or the answer of a passkey. The account is locked. What is not valid is recorded."""
 

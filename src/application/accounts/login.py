@@ -11,6 +11,7 @@ from application.audit.ports import present_origin
 from application.oauth import fingerprint
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import (
     InvalidCredentials,
     User,
@@ -32,7 +33,7 @@ class LoggedIn:
     refresh_token: str
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class StartLogin:
     """Issues the first pair of tokens of a new login, inside the caller's unit of work."""
 
@@ -85,7 +86,7 @@ def tokens_of(started: LoggedIn | SecondFactorRequired) -> LoggedIn:
     return started
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class LogIn:
     """Checks e-mail and password and starts a login.
 

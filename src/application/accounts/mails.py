@@ -1,18 +1,19 @@
 """Mails about accounts that need a token."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from application.accounts.account_tokens import issue_token
 from application.outbox.ports import Sender
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import TokenKind
 from domain.accounts import User, UserId
 from domain.outbox import Delivered, Message, MessageType, Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class MailWithAccountTokens:
     """Sender of e-mails that adds a new token to those with a link about the recipient's account. A mail that has
     become useless is not sent, and neither is one about a password to an address without an account."""

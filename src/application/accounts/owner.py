@@ -1,6 +1,5 @@
 """Confirmation of the owner, for requests that a copied access token must not suffice for."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.accounts.password_guesses import PasswordGuesses
@@ -8,11 +7,12 @@ from application.accounts.ports.accounts import PasswordHasher
 from application.accounts.sessions import Actor
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import RECENT_SIGN_IN, InvalidCredentials, RecentSignInRequired, normalised_password
 from domain.errors import Errors, TooManyRequests
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ConfirmOwner:
     """Checks the password of the calling account. For an account without one, which signs in with Google alone, the
     present session must have begun in the last five minutes. Wrong passwords count towards the limits of logins."""

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from application.oauth import fingerprint
 from application.outbox.ports import WakeUps
 from application.ports import Clock, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import TOKEN_LIFETIME, TokenKind
 from domain.accounts import User
 from domain.errors import Errors, TooManyRequests
@@ -39,7 +39,7 @@ ALGORITHMS = (-7, -8, -257)
 """ES256, EdDSA and RS256: IANA's numbers of COSE."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class StartPasskey:
     """The options with which a browser creates a passkey. Their challenge is valid for five minutes and used once. The
     person proves that the account is theirs."""
@@ -72,7 +72,7 @@ class StartPasskey:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class AddPasskey:
     """Adds the passkey that a browser has created. With the first factor the account gets recovery codes. The owner
     gets a mail."""
@@ -101,7 +101,7 @@ class AddPasskey:
         return enrolled
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ChallengePasskeys:
     """The options with which a browser asks for a passkey of the calling account, to prove that the account is
     theirs."""
@@ -120,7 +120,7 @@ class ChallengePasskeys:
         return options
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ChallengePasskeysOfLogin:
     """The options with which a browser asks for a passkey of the account that is logging in."""
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from application.accounts.ports.accounts import Credentials, GuessedAccounts
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.credentials import KNOWN_NETWORK_LIFETIME, NetworksBefore
 from domain.networks import network_of
@@ -33,7 +34,7 @@ class GuessLimits:
     per_network: Limit
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class KnownNetworks:
     """The networks that have logged in to an account in the last 90 days, at most 50 of an account.
 
@@ -63,7 +64,7 @@ class Guess:
     counted: tuple[tuple[Limit, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PasswordGuesses:
     """Counts the password attempts of an account.
 
@@ -94,7 +95,7 @@ class PasswordGuesses:
             await self.limiter.give_back(limit, who)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SecondFactorGuesses(PasswordGuesses):
     """Counts the attempts with second factors, by the same rules and apart from those with passwords."""
 

@@ -1,6 +1,6 @@
 """The profile and the password of an account."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from application.accounts.access import end_access
@@ -10,6 +10,7 @@ from application.accounts.sessions import Actor
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import (
     MAX_NAME,
     InvalidCredentials,
@@ -24,7 +25,7 @@ from domain.errors import Errors, TooManyRequests
 from domain.text import line, optional_line
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ChangePassword:
     """Sets a new password after checking the current one. It ends every login, including this one, and revokes the
     secret address of the calendar feed, and the owner gets a mail. Wrong passwords count towards the limits of
@@ -60,7 +61,7 @@ class ChangePassword:
         self.wake_ups.notify()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class UpdateProfile:
     """Changes the name, the phone number and the time zone of mails. Omitted fields stay; an empty phone number or time
     zone is removed."""

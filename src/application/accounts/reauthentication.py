@@ -11,6 +11,7 @@ from application.accounts.ports.second_factors import PasskeyResponse
 from application.accounts.sessions import Actor
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.errors import Errors
 from domain.second_factors import SecondFactorNotValid
 
@@ -24,7 +25,7 @@ class Proof:
     """A code, or the answer of a passkey."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Reauthenticate:
     """Verifies a second factor, or else confirms the owner without one. Attempts are limited as at the login."""
 

@@ -1,6 +1,6 @@
 """Recovery of an account whose password is lost."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from application.oauth import fingerprint
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import TokenKind, TokenNotValid
 from domain.accounts import PasswordPolicy, User, acceptable_password
 from domain.credentials import AccessEnd
@@ -22,7 +23,7 @@ RESETS_PER_ACCOUNT = Limit("password-reset-account", times=5, per=timedelta(hour
 RESETS_PER_NETWORK = Limit("password-reset-address", times=100, per=timedelta(hours=1))
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RequestPasswordReset:
     """Requests a mail with a link that sets a new password, valid for an hour.
 
@@ -46,7 +47,7 @@ class RequestPasswordReset:
         self.wake_ups.notify()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ResetPassword:
     """Sets a new password by the token of a mail.
 
@@ -98,7 +99,7 @@ class ResetPassword:
             return await work.users.get(user_id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SetPassword:
     """Sets the password of an account, as an operator. All logins and API keys, the secret address of the calendar feed
     and all pending links of the account end. The owner gets a mail."""

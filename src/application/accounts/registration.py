@@ -10,6 +10,7 @@ from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import (
     MAX_BIO,
     MAX_NAME,
@@ -60,7 +61,7 @@ class Registration:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Register:
     """Registers a new user account.
 
@@ -129,7 +130,7 @@ class Register:
         return user
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CreateAccount(Register):
     """Creates a new user account as an operator, who decides on roles: registration as a facilitator is open. Its
     address counts as verified."""
@@ -137,7 +138,7 @@ class CreateAccount(Register):
     by_operator: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RegisterAndLogIn:
     """Registers a new user account and logs it in, in one transaction. Repeated with the same idempotency key, it logs
     in to that account."""

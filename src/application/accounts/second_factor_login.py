@@ -1,6 +1,5 @@
 """The second step of a login to an account with a second factor."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.accounts.account_tokens import TRIES_PER_NETWORK
@@ -11,13 +10,14 @@ from application.accounts.ports.second_factors import PasskeyResponse
 from application.oauth import fingerprint
 from application.ports import Clock, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
 from domain.second_factors import TICKET_ATTEMPTS, LoginKind, LoginTicket, SecondFactorNotValid, TicketNotValid
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CompleteLogin:
     """Completes a login by its ticket and a code or a passkey of the account. Returns the tokens, and for which login.
 

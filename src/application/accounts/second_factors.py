@@ -13,6 +13,7 @@ from application.accounts.sessions import Actor
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.errors import Errors, Invalid, TooManyRequests
 from domain.second_factors import (
@@ -42,7 +43,7 @@ class FactorsOfAccount:
     recovery_codes: int
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ListFactors:
     """The second factors of the calling account, oldest first."""
 
@@ -66,7 +67,7 @@ class StartedEnrolment:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class StartTotpEnrolment:
     """Creates the secret of an authenticator app. It is a second factor after a code has confirmed it, within 15
     minutes; starting again replaces it. The person proves that the account is theirs."""
@@ -98,7 +99,7 @@ class Enrolled:
     recovery_codes: Sequence[str] | None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ConfirmTotpEnrolment:
     """Confirms a new authenticator app by a code, which cannot be used again. With the first factor the account gets
     recovery codes. The owner gets a mail."""
@@ -131,7 +132,7 @@ class ConfirmTotpEnrolment:
         return enrolled
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RenameFactor:
     """Renames a second factor. The person proves that the account is theirs."""
 
@@ -152,7 +153,7 @@ class RenameFactor:
         return renamed
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RemoveFactor:
     """Removes a second factor; with the last one the recovery codes. The person proves that the account is theirs, and
     gets a mail."""
@@ -178,7 +179,7 @@ class RemoveFactor:
         self.wake_ups.notify()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReplaceRecoveryCodes:
     """Ten new recovery codes in place of the present ones. The person proves that the account is theirs, and gets a
     mail."""

@@ -11,6 +11,7 @@ from application.accounts.ports.second_factors import FactorQueries
 from application.oauth import fingerprint
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import LoginId, Role, User
 from domain.api_keys import ApiKey, ApiKeyNotAllowed, Scope, is_api_key, is_well_formed
 from domain.audit import AuditActor, actor_of, key_actor
@@ -45,7 +46,7 @@ class Actor:
             self.access.require(*scopes)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RequiredFactors:
     """The roles that need a second factor. Without roles the check costs nothing."""
 
@@ -58,7 +59,7 @@ class RequiredFactors:
             raise SecondFactorRequiredForRole
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Authenticate:
     """Authenticates an access token or an API key. It runs for every request, so a revocation takes effect at the next
     one.
@@ -104,7 +105,7 @@ class Authenticate:
         return Actor(user, key)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class AuthenticateFollower(Authenticate):
     """Authenticates an open connection for live updates again. Its `ActorQueries` load many accounts in one query; a
     second factor was required when it was opened."""
@@ -112,7 +113,7 @@ class AuthenticateFollower(Authenticate):
     raises: ClassVar[Errors] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Refresh:
     """Issues a new access token for a refresh token.
 
@@ -158,7 +159,7 @@ class Refresh:
         return LoggedIn(user, access_token, refresh_token)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class LogOut:
     """Ends this login and revokes its access and refresh tokens. `everywhere` ends all logins of the account and
     revokes the secret address of its calendar feed."""
@@ -179,7 +180,7 @@ class LogOut:
             await work.commit()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ListSessions:
     """The sessions of the calling account that have not ended, the newest first.
 
@@ -206,7 +207,7 @@ class ListSessions:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class EndSession:
     """Ends a session of the calling account, which may be the present one: its access and refresh tokens are rejected
     from the next request on."""

@@ -1,6 +1,6 @@
 """Verification of the e-mail address of an account."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ from application.accounts.sessions import Actor
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import AlreadyVerified, TokenKind, TokenNotValid
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
@@ -16,7 +17,7 @@ from domain.networks import network_of
 VERIFICATIONS_PER_ACCOUNT = Limit("verification-account", times=5, per=timedelta(hours=1))
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class VerifyEmail:
     """Verifies the e-mail address of an account by the token of a mail to it. A token is valid for 24 hours and used
     once; the other ones of the account end with it. Tokens that are not valid are limited per network."""
@@ -40,7 +41,7 @@ class VerifyEmail:
         await self.limiter.give_back(TRIES_PER_NETWORK, network)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ResendVerification:
     """Sends another mail with a link that verifies the address of the calling account, at most five times an hour."""
 

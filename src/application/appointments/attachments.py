@@ -1,7 +1,6 @@
 """Attachments of appointments: files that the client and the coach share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
@@ -9,6 +8,7 @@ from application.appointments.ports import AppointmentQueries, AttachmentQueries
 from application.idempotency import recorded_result
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import (
     AppointmentChangeForbidden,
@@ -31,7 +31,7 @@ from domain.errors import Errors
 from domain.ids import AppointmentId
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Attach:
     """Adds a file to a booking, visible to its client and its coach.
 
@@ -70,7 +70,7 @@ class Attach:
         return await self.reader.get(appointment_id, attachment_id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ListAttachments:
     """The files of a booking, oldest first. For its client, its coach and admins."""
 
@@ -84,7 +84,7 @@ class ListAttachments:
         return await self.reader.list(appointment_id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class DownloadAttachment:
     """A file of a booking, as it was uploaded. For its client, its coach and admins."""
 
@@ -98,7 +98,7 @@ class DownloadAttachment:
         return await self.reader.content(appointment_id, attachment_id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class DeleteAttachment:
     """Removes a file: allowed for its uploader, the coach and admins."""
 

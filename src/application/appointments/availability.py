@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -12,6 +11,7 @@ from application.payments.checkout import refuse_unpayable
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.availability import search_window
 from domain.coaches import Coach, CoachInactive, CoachNotFound
@@ -19,7 +19,7 @@ from domain.errors import Errors
 from domain.time import Interval
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowOwnAvailability:
     """The hours, rules and price of the calling coach. The default is 09:00 to 17:00 every day, free of charge."""
 
@@ -32,7 +32,7 @@ class ShowOwnAvailability:
             return await work.coaches.get_by_id(user.id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SetAvailability:
     """Sets the hours, the price and the refund policy of the calling coach.
 
@@ -64,7 +64,7 @@ class SetAvailability:
         return coach
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowSlots:
     """The start times at which a coach can be booked now, for a session of that length.
 

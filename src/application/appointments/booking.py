@@ -14,6 +14,7 @@ from application.outbox.ports import WakeUps
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import Appointment, NewAppointment, OnlyClientsBook, SeriesId
 from domain.availability import SlotUnavailable
@@ -34,7 +35,7 @@ class BookedAppointment:
     payment_url: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReserveTime:
     """Reserves a coach's time inside a unit of work, with the status pending.
 
@@ -115,7 +116,7 @@ def _refusal(coach: Coach, session: Interval, busy: Sequence[Interval], now: dat
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class BookAppointment:
     """Reserves a coach's time for a client. The new booking has the status `pending`.
 

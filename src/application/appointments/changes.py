@@ -1,6 +1,5 @@
 """Rescheduling, cancellation, status and notes of appointments."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from application.payments.ports.records import Refund
 from application.payments.refunds import Refunds
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import Role, User
 from domain.appointments import (
     Appointment,
@@ -50,7 +50,7 @@ def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RescheduleAppointment:
     """Moves a session to another time. Its status and its payment stay.
 
@@ -116,7 +116,7 @@ class RescheduleAppointment:
         return await self.reader.get(appointment_id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CancelAppointment:
     """Cancels a pending or confirmed session. Its time can be booked again immediately.
 
@@ -159,7 +159,7 @@ class CancelAppointment:
         return refund
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ChangeAppointmentStatus:
     """Confirms, completes or cancels a session: from pending to confirmed or cancelled, from confirmed to completed or
     cancelled. No other transition is allowed.
@@ -203,7 +203,7 @@ class ChangeAppointmentStatus:
         await work.appointments.save(transition(self.clock.now(), by=user.id))
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class UpdateAppointmentNotes:
     """Changes the notes of a session, before or after it. Its client and its coach share one text; the history stores
     earlier versions."""

@@ -1,16 +1,15 @@
 """Expiry of appointments that are held for a payment."""
 
-from dataclasses import dataclass
-
 from application.appointments.ports import AppointmentQueries
 from application.outbox.ports import WakeUps
 from application.payments.payables import expire_appointment_hold
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.ids import AppointmentId, AppointmentRef
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ExpireAppointmentHolds:
     """Cancels appointments whose payment did not arrive in time. Their time can be booked again immediately, the client
     and the coach receive an e-mail, and the checkout is closed. A payment that still arrives is settled as a late

@@ -1,13 +1,13 @@
 """Payment of appointments, online or on site."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.appointments.ports import AppointmentQueries, AppointmentView
 from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.ports.gateways import GatewayRefused
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import (
     AppointmentChangeForbidden,
@@ -23,7 +23,7 @@ from domain.ids import AppointmentId, AppointmentRef
 from domain.payments import UNPAID, GatewayUnavailable, NothingToPay
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class AppointmentPayment:
     """Returns the address where the client pays for a session: the same address as before, if there is one. `null` if
     the operator accepts payments on site only."""
@@ -62,7 +62,7 @@ class AppointmentPayment:
         return [urls.get(ref) for ref in refs]
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RecordAppointmentPayment:
     """Records that the coach has received the payment for a session on site; the coach and admins report it. It
     confirms a pending session. A repeated report records nothing more.

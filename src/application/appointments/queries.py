@@ -1,11 +1,11 @@
 """Queries about appointments, with their authorisation."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.ports import AppointmentPage, AppointmentQueries, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import (
     AppointmentListForbidden,
@@ -18,7 +18,7 @@ from domain.errors import Errors
 from domain.ids import AppointmentId
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowAppointment:
     """One session. For its client, its coach and admins."""
 
@@ -37,7 +37,7 @@ class ShowAppointment:
         return await self.reader.history(appointment_id, page)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ListAppointments:
     """Appointments of a client or a coach, for that account and for admins; the latest
     session first."""

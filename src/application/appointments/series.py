@@ -14,6 +14,7 @@ from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import MAX_OCCURRENCES, OnlyClientsBook, SeriesId, SeriesRefused, session
 from domain.availability import SlotUnavailable, zone_of
@@ -36,7 +37,7 @@ class BookedSeries:
     refused: Sequence[tuple[datetime, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class BookSeries:
     """Books recurring sessions with a coach by a recurrence rule (RFC 5545).
 

@@ -1,6 +1,5 @@
 """Statistics of a coach's sessions."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -8,6 +7,7 @@ from uuid import UUID
 from application.appointments.ports import CoachStatistics, CoachStatisticsQueries
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import AppointmentListForbidden
 from domain.authorization import require_owner
@@ -20,7 +20,7 @@ WEEKS = 12
 _INSTANT = datetime.resolution
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowCoachStatistics:
     """Statistics of a coach's sessions: hours, clients, cancellations and revenue. For the coach and admins.
 

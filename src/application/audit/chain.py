@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from application.audit.ports import AuditChain, ChainEnds, Unchained
+from application.use_cases import use_case
 from domain.audit import ChainBreak, ChainLink, next_link
 
 AT_ONCE = 500
@@ -13,7 +14,7 @@ LATE_SECONDS = 60
 """After which an entry should be chained. It usually takes less than 10 s."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ExtendAuditChain:
     """Chains committed entries, up to 10,000 a call; returns their number."""
 
@@ -29,7 +30,7 @@ class ExtendAuditChain:
         return chained
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PruneAuditLog:
     """Deletes chained entries that are older than `age` by at least `overdue`, up to 10,000 a call; returns their
     number. The rest still verifies, from the anchor."""
@@ -61,7 +62,7 @@ class Verified:
         return self.unchained.seconds > LATE_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class VerifyAuditChain:
     """Computes the hash of every entry from the anchor to the head. A changed, removed or inserted entry is found."""
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from application.audit.ports import AuditFilter, AuditPosition, AuditQueries
 from application.ports import MAX_PAGE, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.audit import AuditAction, Audited, AuditedKind, Fields, StoredAuditEntry
 from domain.errors import Errors
 
@@ -23,7 +24,7 @@ class AuditExport:
     next: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReadAuditLog:
     """Entries of the audit log, newest first. Each page that is read and each export is recorded with its filter (PCI
     DSS 4.0, 10.2.1.3), before anything is shown."""

@@ -1,12 +1,11 @@
 """The entry of a start of a process."""
 
-from dataclasses import dataclass
-
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.audit import SYSTEM, AuditAction, Audited, AuditedKind, Fields
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RecordSettings:
     """Records the settings with which a process starts. `settings` has no secrets."""
 

@@ -1,7 +1,6 @@
 """Cancellation of bookings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
@@ -13,6 +12,7 @@ from application.payments.ports.records import Refund
 from application.payments.refunds import Refunds, cancellation_terms
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User, UserId
 from domain.bookings import (
     Booking,
@@ -31,7 +31,7 @@ from domain.payments import UNPAID, Payment
 from domain.refunds import RefundId
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CancelBooking:
     """Cancels a booking before its event starts. The seat can be booked again immediately.
 
@@ -65,7 +65,7 @@ class CancelBooking:
         return refund
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CancelParticipant:
     """Cancels one participant's booking of an event of the calling facilitator, before the event starts. The seat can
     be booked again immediately.

@@ -1,15 +1,14 @@
 """Completion of bookings whose events have ended."""
 
-from dataclasses import dataclass
-
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 
 EVENTS_AT_ONCE = 20
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CompleteBookings:
     """Sets bookings whose event has ended to `completed` and notifies the CRM. An event with held seats is skipped
     until they are paid or expired."""

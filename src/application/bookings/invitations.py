@@ -1,6 +1,5 @@
 """Invitations: a facilitator adds participants by hand, and seats are held until they confirm."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -11,6 +10,7 @@ from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, Page, PageRequest, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import MAX_NAME, EmailTaken, User, check_mailable
 from domain.authorization import require_organiser
 from domain.errors import Conflict, Errors, TooManyRequests, Unavailable
@@ -43,7 +43,7 @@ TRIES = 3
 AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class InviteParticipant:
     """Adds a participant to an event of the calling facilitator by hand.
 
@@ -114,7 +114,7 @@ class InviteParticipant:
         return invitation
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class AnswerInvitation:
     """Shows an invitation and records the answer, by the secret in the link. An invitation is answered once.
 
@@ -178,7 +178,7 @@ class AnswerInvitation:
         return has_seat
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class WithdrawInvitation:
     """Withdraws a pending invitation of the calling facilitator and releases its seat."""
 
@@ -200,7 +200,7 @@ class WithdrawInvitation:
         return withdrawn
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ListInvitations:
     """The invitations to an event with their status, newest first. For its facilitator and admins."""
 
@@ -215,7 +215,7 @@ class ListInvitations:
         return await self.reader.list_of_event(event_id, page)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ExpireInvitations:
     """Expires invitations that were not answered in time, and releases their seats."""
 

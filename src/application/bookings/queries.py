@@ -1,9 +1,9 @@
 """Queries about bookings."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.bookings.ports import BookingQueries, BookingView
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.authorization import require_owner
 from domain.bookings import BookingForbidden, BookingNotFound
@@ -11,7 +11,7 @@ from domain.errors import Errors
 from domain.ids import BookingId
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowBooking:
     """One booking. For its owner, the facilitator of its event, and admins."""
 

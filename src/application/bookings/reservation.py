@@ -10,6 +10,7 @@ from application.outbox.ports import WakeUps
 from application.payments.checkout import OpenCheckout
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.accounts import User, UserId
 from domain.bookings import MAX_NOTES
 from domain.errors import Errors
@@ -30,7 +31,7 @@ class NewBooking:
     payment_url: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class BookSeat:
     """Books a seat in an event.
 

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from uuid import UUID
 
 from application.calendars.ports import BusyTimeStore, CoachCalendar
 from application.calendars.tokens import CalendarAccess
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.calendars import ConnectionId
 from domain.errors import DomainError
 from domain.time import Interval
@@ -21,7 +22,7 @@ FRESH = timedelta(seconds=30)
 PATIENCE_SECONDS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReadBusyTimes:
     """Reads the busy times of the next year from the connected calendars of coaches.
 
@@ -68,7 +69,7 @@ class ReadBusyTimes:
             return  # the database is unavailable; the claim expires
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ConnectedCalendars:
     """The port `BusyTimes`: refreshes stored busy times older than 30 s before a booking. A calendar that could not be
     read is not read again in that time."""

@@ -1,7 +1,7 @@
 """Connecting and disconnecting the calendars of providers."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from application.oauth import AttemptUnknown, OAuthAttempts
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.calendars import (
     CalendarNotConfigured,
@@ -30,7 +31,7 @@ MAX_CODE = 4_096
 MAX_TOKEN = 16_384
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class BeginCalendarConsent:
     """Starts connecting a calendar. Returns the address of the provider's consent screen, and the state that the
     provider returns with its redirect.
@@ -55,7 +56,7 @@ class BeginCalendarConsent:
         return url, started.state
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ConnectCalendar:
     """Exchanges the authorization code of the provider's redirect for tokens, and connects the calendar.
 
@@ -110,7 +111,7 @@ class ConnectCalendar:
         return Grant(connection.access_token, connection.refresh_token, token_type, lifetime)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class DisconnectCalendar:
     """Deletes a connected calendar with its stored data, and revokes the consent at the provider. Entries in the
     calendar stay."""

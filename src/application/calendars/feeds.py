@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from application.calendars.ports import CalendarWriter, Feeds
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.calendar_feed import FeedNotFound, FeedRange
 from domain.errors import Errors, Unauthenticated
@@ -17,7 +18,7 @@ BUILT_AT_ONCE = 2
 """Concurrent calendars in each process. Each may have several megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class OpenFeed:
     """Creates the secret address of the caller's calendar feed.
 
@@ -39,7 +40,7 @@ class OpenFeed:
         return f"{self.public_url}/calendar/feed/{token}.ics"
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CloseFeed:
     """Revokes the secret address of the caller's calendar feed; does nothing without one."""
 
@@ -59,7 +60,7 @@ class Calendar:
     text: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReadFeed:
     """The calendar at a secret address.
 

@@ -12,6 +12,7 @@ from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import AppointmentNotFound, AppointmentStatus
 from domain.availability import zone_of
@@ -34,7 +35,7 @@ from domain.ids import AppointmentId
 from domain.outbox import Delivered, Failed, Message, Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RecordEntry:
     """Records the state of an entry in a calendar.
 
@@ -70,7 +71,7 @@ class RecordEntry:
         return booking.meeting_link
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CalendarJobs:
     """Sender of calendar jobs: brings a connected calendar to the current state of a booking.
 
@@ -130,7 +131,7 @@ class Synced:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SyncBooking:
     """Creates or updates the entry of a booking in a calendar of the caller.
 

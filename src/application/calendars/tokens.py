@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from application.idempotency import without_request_key
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.calendars import (
     CalendarNotConnected,
     CalendarReconnect,
@@ -30,7 +31,7 @@ WAIT_SECONDS = 10
 LOOK_EVERY_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CalendarAccess:
     """Calls a provider with a connection's access token.
 

@@ -14,6 +14,7 @@ from application.payments.ports.gateways import PaymentGateway
 from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.errors import Errors, Forbidden
 from domain.events import (
@@ -38,7 +39,7 @@ class OnlyFacilitatorsCreate(Forbidden):
     message = "Only facilitators can create events"
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CreateEvent:
     """Creates an event of the calling facilitator.
 
@@ -71,7 +72,7 @@ class CreateEvent:
         return await self.reader.get(event.id)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class UpdateEvent:
     """Changes an event of the calling facilitator. Omitted fields keep their values.
 
@@ -124,7 +125,7 @@ class CancelledEvent:
     total: Money
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CancelEvent:
     """Cancels an event of the calling facilitator that has not ended, and all of its bookings. Every participant and
     the CRM are notified. All payments are refunded in full by the worker; the response has the sum of the requested
@@ -158,7 +159,7 @@ def _cancelled(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
     return CancelledEvent(len(refunds), Money(total, currency))
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class DeleteEvent:
     """Removes an event from all lists. An event that has not ended is cancelled first, as by `CancelEvent`. Bookings,
     payments and messages stay."""

@@ -1,6 +1,5 @@
 """Messages of a facilitator to the participants of an event."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -8,6 +7,7 @@ from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.errors import Errors, TooManyRequests
 from domain.events import EventForbidden, EventId, EventNotFound
@@ -17,7 +17,7 @@ MESSAGES_PER_EVENT = Limit("participant-messages-event", times=5, per=timedelta(
 MESSAGES_PER_SENDER = Limit("participant-messages-sender", times=50, per=timedelta(days=1))
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class WriteToParticipants:
     """Sends a message to all confirmed participants of an event of the calling facilitator, in separate mails.
 

@@ -1,18 +1,18 @@
 """Queries about events."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.bookings.ports import BookingQueries, BookingView
 from application.events.ports import EventQueries, EventView
 from application.ports import Page, PageRequest
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.authorization import require_organiser
 from domain.errors import Errors
 from domain.events import EventForbidden, EventId, EventNotFound
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowEvent:
     """One event. While its facilitator is deactivated, it is not found; a booking of it still shows it."""
 
@@ -27,7 +27,7 @@ class ShowEvent:
         return event
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class EventBookings:
     """An event and its bookings at one moment. For its facilitator and admins."""
 

@@ -1,6 +1,5 @@
 """Reviews of events by people who attended."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -9,13 +8,14 @@ from application.events.queries import ShowEvent
 from application.idempotency import recorded_result
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.errors import Errors
 from domain.events import EventId, EventNotFound
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver, Review, require_attendance
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class WriteReview:
     """Reviews an event with a rating from 1 to 5 and an optional comment.
 
@@ -47,7 +47,7 @@ class WriteReview:
         return ReviewView(review_id, rating, review.comment, user.id, user.name, now)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ListReviews:
     """The reviews of an event, newest first."""
 

@@ -1,10 +1,10 @@
 """Live updates for facilitators: missed entries first, then new ones."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.notifications.ports import EntryId, LiveUpdate, LiveUpdateListeners, LiveUpdateQueries
+from application.use_cases import use_case
 from domain.accounts import UserId
 from domain.errors import Errors, TooManyRequests, Unavailable
 
@@ -16,7 +16,7 @@ class TooManyFollowers(TooManyRequests):
     message = "You follow the feed too often already. Please close another connection first"
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class FollowLiveUpdates:
     """Live updates about a facilitator's bookings, in the order in which they were recorded.
 

@@ -1,7 +1,7 @@
 """Payment links in mails about bookings that are held for a payment."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from application.outbox.ports import Sender
 from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.outbox import Failed, Message, MessageType, Outcome
 from domain.payments import UNPAID
@@ -16,7 +17,7 @@ from domain.payments import UNPAID
 AT_MOST = 3
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class MailWithPaymentLinks:
     """Sender of e-mails that adds the payment link to those that request a payment. The gateway creates the link after
     the booking, so it is looked up at send time.

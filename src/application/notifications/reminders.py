@@ -1,7 +1,7 @@
 """Reminders of bookings."""
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from application.notifications.ports import ReminderQueries, ReminderResults, Re
 from application.outbox.ports import Sender, WakeUps
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.appointments import AppointmentNotFound, AppointmentViewForbidden
 from domain.bookings import BookingForbidden, BookingNotFound
@@ -22,7 +23,7 @@ from domain.reminders import ReminderId, SkipReason, skip_reason
 AT_ONCE = 200
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class QueueReminders:
     """Enqueues the e-mails of due reminders.
 
@@ -62,7 +63,7 @@ class QueueReminders:
         return len(due)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class MailWithReminders:
     """Sender of e-mails that checks a reminder again at send time: since it was queued, the mail server may have been
     unavailable for hours, the booking cancelled, the event renamed, the session started. The e-mail is rendered at send
@@ -91,7 +92,7 @@ class MailWithReminders:
         return outcome
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowBookingReminders:
     """The reminders of a booking, next one first: planned, sent, and skipped ones with the reason. For the booking's
     owner, the facilitator of its event, and admins."""
@@ -106,7 +107,7 @@ class ShowBookingReminders:
         return await self.book.list_of(BookingRef(booking_id), page)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowAppointmentReminders:
     """The reminders of a session to its client and its coach, next one first: planned, sent, and skipped ones with the
     reason. For its client, its coach and admins."""

@@ -1,7 +1,7 @@
 """Mails to addresses that are not verified."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from application.notifications.ports import BookedSessions, SessionRef, Unverifi
 from application.outbox.ports import Sender
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.account_tokens import TokenKind
 from domain.accounts import UserId
 from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef
@@ -27,7 +28,7 @@ from domain.unverified_mail import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class MailToUnverified:
     """Sender of e-mails that limits those to addresses that are not proven.
 

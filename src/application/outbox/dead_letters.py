@@ -1,16 +1,17 @@
 """Replay of dead and of delivered messages."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
 from application.outbox.ports import DeadLetters, Replay, WakeUps
+from application.use_cases import use_case
 from domain.errors import Errors, Invalid
 from domain.outbox import REPLAY_RATE, SENT_AGAIN, Destination, MessageNotDead, MessageNotFound
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReplayMessage:
     """Sends one dead message again.
 
@@ -29,7 +30,7 @@ class ReplayMessage:
         self.wake_ups.notify()
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReplayMessages:
     """Sends messages again, filtered by destination, by time or by both.
 

@@ -4,10 +4,11 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from application.outbox.ports import CircuitBreakers, OutboxClaims, Sender
+from application.use_cases import use_case
 from domain.circuit_breaker import CircuitBreakerRule, destination_is_healthy
 from domain.errors import Unavailable
 from domain.outbox import Destination, Failed, Message, Outcome, RetrySchedule
@@ -18,7 +19,7 @@ SOON = timedelta(seconds=5)
 """Retry delay after the database was unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class DeliverMessages:
     """The steps of a delivery: claim, attempt, record. The worker runs up to `at_once` messages of each destination
     concurrently. Every step except `attempt` raises `Unavailable`.

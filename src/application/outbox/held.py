@@ -1,13 +1,12 @@
 """Release of messages that wait for the verification of their address."""
 
-from dataclasses import dataclass
-
 from application.outbox.ports import HeldMessages, WakeUps
+from application.use_cases import use_case
 
 AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReleaseHeldMessages:
     """Releases what the verification of an address has left held: a message that a worker was about to hold meanwhile,
     and those beyond the number that the transaction of the verification releases."""

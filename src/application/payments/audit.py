@@ -14,6 +14,7 @@ from application.payments.ports.reconciliation import (
     RecordedMismatch,
     StuckRefund,
 )
+from application.use_cases import use_case
 from domain.money import Money
 from domain.payments import GatewayUnavailable, PaymentStatus, PaymentUpdate
 
@@ -46,7 +47,7 @@ class Audit:
         return len(self.mismatches) + len(self.away) + len(self.kept) + len(self.stuck) + len(self.dead)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class AuditPayments:
     """Compares every payment that has an order at a gateway with the gateway's record.
 

@@ -1,7 +1,6 @@
 """Callbacks of the checkout in the client's browser: a signed success, or an unsigned report of a failure."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.idempotency import SAYS_THE_SAME
@@ -9,6 +8,7 @@ from application.payments.ports.gateways import GatewayRefused, Gateways, Signed
 from application.payments.ports.records import PaidFor, PaymentQueries
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.errors import Errors
 from domain.payments import (
     UNPAID,
@@ -22,7 +22,7 @@ from domain.payments import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ConfirmPayment:
     """Verifies a checkout's signed confirmation that an order was paid, and settles the payment. The webhook may arrive
     before, after or never.
@@ -59,7 +59,7 @@ class ConfirmPayment:
                 await work.commit(made=SAYS_THE_SAME)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReportPaymentFailure:
     """Handles an unsigned report that paying an order failed: it only causes a look-up at the gateway.
 

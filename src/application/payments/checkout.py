@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from application.payments.ports.gateways import GatewayRefused, Gateways, Paymen
 from application.payments.ports.records import Checkouts, OpenRequest, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User
 from domain.authorization import require_owner
 from domain.bookings import BookingForbidden
@@ -23,7 +23,7 @@ CONCURRENT_REQUESTS = 5
 """Gateways limit the rate of requests; each request has its own time limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class CloseCheckout:
     """Closes a checkout that must not be paid any more. A payment made meanwhile is settled as a late payment."""
 
@@ -40,7 +40,7 @@ class CloseCheckout:
         await self.settle_payment(payment.gateway, entry.report)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class OpenCheckout:
     """Opens the checkout of a payment at its gateway and stores its address. The stored address is used from then on:
     a second request to the gateway would fail where the event's title has changed meanwhile.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from application.payments.ports.gateways import ReturnAddresses, SignedReturns
 from application.payments.ports.records import PaymentOverview, PaymentQueries
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.booking_urls import BookingUrls
 from domain.checkout_return import Outcome, ReturnStatus, ReturnUrls, return_status, with_parameters
 
@@ -23,7 +24,7 @@ class PaymentReturn:
     expects_payment: bool
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowPaymentReturn:
     """Handles the request of a buyer whom a gateway redirected back.
 

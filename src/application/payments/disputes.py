@@ -1,6 +1,6 @@
 """Disputes: applies what a gateway reports about a dispute to the payment, its booking and its refunds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ from application.payments.ports.gateways import Gateways
 from application.payments.ports.records import PaymentTarget, Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.disputes import Dispute
 from domain.money import Money
 from domain.payments import DisputeUpdate, GatewayUpdate, Payment, PaymentStatus, PaymentUpdate
@@ -26,7 +27,7 @@ class DisputeOutcome(StrEnum):
     """No payment of ours has this id. The webhook stays in the inbox and is applied when the payment is received."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SettleDispute:
     """Applies a gateway's update on a dispute.
 

@@ -1,18 +1,17 @@
 """Expiry of seats that are held for a payment."""
 
-from dataclasses import dataclass
-
 from application.outbox.ports import WakeUps
 from application.payments.payables import expire_hold, lock_booking
 from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.ids import BookingId, BookingRef
 
 AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ExpireHolds:
     """Releases the seats whose payment did not arrive in time.
 

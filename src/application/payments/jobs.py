@@ -1,6 +1,5 @@
 """Payment jobs: outbox messages for gateways and stored webhooks, with retries and ordering keys."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from application.payments.checkout import CloseCheckout
@@ -8,6 +7,7 @@ from application.payments.disputes import SettleDispute
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.refunds import Refunds
 from application.payments.webhooks import ApplyWebhook
+from application.use_cases import use_case
 from domain.disputes import PaymentDisputed
 from domain.errors import NotFound
 from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
@@ -15,7 +15,7 @@ from domain.payments import GatewayUnavailable, PaymentId
 from domain.refunds import RefundId
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PaymentJobs:
     """Runs payment jobs: sends requested refunds, closes checkouts, applies webhooks. A job is retried while its
     gateway is unavailable, and a refund while the gateway refuses it because of a dispute. A job that the gateway

@@ -1,6 +1,5 @@
 """Payments on site."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from application.idempotency import SAYS_THE_SAME
@@ -8,6 +7,7 @@ from application.outbox.ports import WakeUps
 from application.payments.payables import Payable, PayableBooking, lock_booking, lock_payable
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User, UserId
 from domain.bookings import BookingIsCancelled, BookingNotFound
 from domain.errors import Errors
@@ -20,7 +20,7 @@ from domain.payments import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RecordOfflinePayment:
     """Records that a booking was paid on site, as reported by the event's facilitator or a trusted service.
 

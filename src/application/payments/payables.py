@@ -1,10 +1,10 @@
 """Payables: a seat in an event or an appointment with a coach, which payments treat alike."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from application.unit_of_work import UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User, UserId
 from domain.appointments import (
     Appointment,
@@ -70,7 +70,7 @@ class Payable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PayableBooking:
     work: UnitOfWork
     event: Event
@@ -145,7 +145,7 @@ class PayableBooking:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PayableAppointment:
     """`by`: the account that reported the payment; None for a gateway."""
 

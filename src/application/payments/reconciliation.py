@@ -1,7 +1,6 @@
 """Reconciliation of open payments with their gateways."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 
 from application.payments.checkout import CONCURRENT_REQUESTS, CloseCheckout, OpenCheckout
@@ -10,13 +9,14 @@ from application.payments.ports.gateways import GatewayRefused, Gateways
 from application.payments.ports.records import Checkouts, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.payments import GatewayUnavailable, Payment, PaymentId
 
 LOOK_UP_AFTER = timedelta(minutes=2)
 """A webhook usually arrives within seconds; payments that are open for longer are looked up."""
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Reconcile:
     """Looks up payments at their gateways that are open for longer than a webhook takes. If all webhooks are lost,
     every payment is settled within minutes.

@@ -14,6 +14,7 @@ from application.payments.ports.gateways import Gateways, RefundRequest
 from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.accounts import User, UserId
 from domain.bookings import (
     Booking,
@@ -53,7 +54,7 @@ class RefundOutcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class Refunds:
     """Requests refunds and records their results.
 
@@ -156,7 +157,7 @@ class Refunds:
             await enqueue_refunded(work, refund.payable, reason=refund.reason, money=refund.amount)
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class RefundBooking:
     """Refunds what was paid for a booking, or a part of it, at any time: before the event, and after it.
 
@@ -226,7 +227,7 @@ def cancellation_terms(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ShowCancellation:
     """Shows the refund of a cancellation at this moment, by the refund policy stored with the booking. Raises the same
     errors as the cancellation itself."""

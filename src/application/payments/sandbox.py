@@ -9,6 +9,7 @@ from application.payments.ports.gateways import ReturnAddresses, SandboxControls
 from application.payments.ports.records import PaymentOverview, PaymentQueries
 from application.payments.webhooks import ReceiveWebhook
 from application.ports import Clock
+from application.use_cases import use_case
 from domain.checkout_return import Outcome
 from domain.disputes import TRANSITIONS, DisputeStatus
 from domain.payments import (
@@ -45,7 +46,7 @@ class SandboxPage:
         return self.payment.hold_until - self.now if self.payment.hold_until is not None else None
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class PayAtSandbox:
     """Handles the buttons of the sandbox's page: the sandbox sends a signed webhook, as a real gateway does.
 

@@ -1,6 +1,5 @@
 """Settlement: applies what a gateway reports to the payment and its booking."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -11,6 +10,7 @@ from application.payments.ports.records import PaymentTarget
 from application.payments.refunds import Refunds
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from application.use_cases import use_case
 from domain.payments import (
     UNPAID,
     GatewayUpdate,
@@ -33,7 +33,7 @@ class Settled(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class SettlePayment:
     """Applies a gateway's update on a payment.
 

@@ -1,7 +1,6 @@
 """Webhooks of payment gateways: stored when they arrive, applied by the worker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from application.payments.refunds import Refunds
 from application.payments.settlement import Settled, SettlePayment
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.errors import Errors
 from domain.payments import (
     DisputeUpdate,
@@ -23,7 +23,7 @@ from domain.payments import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ReceiveWebhook:
     """Receives a gateway's webhook: verifies it and stores it once by its id. The worker applies it."""
 
@@ -44,7 +44,7 @@ class ReceiveWebhook:
         return event
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class ApplyWebhook:
     """Applies a stored webhook, in the worker."""
 

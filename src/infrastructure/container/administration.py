@@ -18,7 +18,7 @@ from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Administration:
     account_queries: AccountQueries
     grant_role: GrantRole

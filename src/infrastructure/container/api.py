@@ -46,6 +46,7 @@ from application.write_limits import WriteLimits
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import routes_for
 from domain.unverified_mail import EmailVerification
+from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.passwords import Argon2Passwords
 from infrastructure.container.administration import Administration, build_administration
 from infrastructure.container.api_keys import ApiKeys, build_api_keys
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
     from infrastructure.auth.google_oidc import GoogleOidc
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class UseCases:
     """Use cases and queries for HTTP handlers, which receive them by type: each type occurs once."""
 
@@ -154,7 +155,7 @@ class UseCases:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Container:
     settings: Settings
     database: Database
@@ -204,9 +205,6 @@ class Container:
 
 def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: LongLivedTasks | None = None) -> Container:
     """Opens no connections: they are opened on first use. `tasks` supervises the tasks that run until the end."""
-    # Here, for the worker does without: with `cryptography` 10 MB of a process.
-    from infrastructure.auth.jwt import JsonWebTokens
-
     tasks = tasks or LongLivedTasks()
     use_newest_time_zones()
     metrics = Metrics()

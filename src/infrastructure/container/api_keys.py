@@ -11,7 +11,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ApiKeys:
     """Use cases and queries of API keys. HTTP handlers receive them by type."""
 

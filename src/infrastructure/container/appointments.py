@@ -34,7 +34,7 @@ from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.recurrence_rules import RecurrenceRules
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Appointment:
     """Use cases and queries of appointments. HTTP handlers receive them by type."""
 

@@ -9,7 +9,7 @@ from infrastructure.postgres.calendars.feeds import PostgresFeeds
 from infrastructure.postgres.engine import Database
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CalendarFeeds:
     open_feed: OpenFeed
     close_feed: CloseFeed

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infrastructure.calendar_providers.microsoft import OutlookCalendar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Calendars:
     """The parts that deal with connected calendars."""
 

@@ -73,7 +73,7 @@ from servicekit.retention import MailFiles
 from servicekit.time_zones import use_newest_time_zones
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class DeliveryParts:
     """The parts that deliver messages."""
 

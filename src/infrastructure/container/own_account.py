@@ -21,7 +21,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OwnAccount:
     update_profile: UpdateProfile
     export_account: ExportAccount

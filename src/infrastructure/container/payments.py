@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Money:
     """The parts that deal with money."""
 

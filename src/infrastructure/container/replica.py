@@ -11,7 +11,7 @@ from infrastructure.redis.recent_writers import RedisRecentWriters
 from infrastructure.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ReplicaParts:
     database: Database
     watch: ReplicaWatch

@@ -31,7 +31,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SecondFactors:
     """Use cases for HTTP handlers."""
 
