@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-BY_SETTING = {"cryptography", "jwt", "opentelemetry", "stripe", "requests"}
+BY_SETTING = {"cryptography.hazmat", "jwt", "opentelemetry", "stripe", "requests"}
 """Loaded when a setting, or a secret that is sealed, asks for them."""
 OF_MIGRATIONS = {"alembic", "mako"}
 OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "prometheus_client", "redis"}
