@@ -38,7 +38,7 @@ def test_token_of_another_key_is_rejected() -> None:
 @pytest.mark.parametrize("algorithm", ["none", "HS384", "HS512"])
 def test_other_algorithms_are_rejected(algorithm: str) -> None:
     with pytest.raises(InvalidToken):
-        SIGNED.claims(jwt.PyJWS().encode(b"{}", None if algorithm == "none" else KEY, algorithm=algorithm))
+        SIGNED.claims(jwt.PyJWS().encode(b"{}", "" if algorithm == "none" else KEY, algorithm=algorithm))
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def _access_claims(claims: Mapping[str, Any]) -> AccessClaims:
     """Raises `Unauthenticated`."""
     try:
         user_id, version = int(claims["sub"]), claims["ver"]
-        if not isinstance(version, int) or not 0 < user_id < 2**63:
+        # A subject is a text (RFC 7519, 4.1.2).
+        if not (isinstance(claims["sub"], str) and isinstance(version, int) and 0 < user_id < 2**63):
             raise Unauthenticated
         return AccessClaims(UserId(user_id), LoginId(uuid.UUID(claims["sid"])), version)
     except (KeyError, ValueError, TypeError, AttributeError):
