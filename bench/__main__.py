@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import booking_cost, crm_latency, draining, open_transaction, overload, starting, throughput
+from bench import booking_cost, crm_latency, draining, mails, open_transaction, overload, starting, throughput
 from bench.growth.run import growth
 from bench.options import Options
 from bench.site import PATIENT, Site, open_site
@@ -24,6 +24,7 @@ Part = Callable[[Site, Options], Awaitable[list[Line]]]
 
 PARTS: Mapping[str, Part] = {
     "drain": draining.drain,
+    "mail": mails.compose,
     "cost": booking_cost.cost,
     "crm": crm_latency.booking_to_crm,
     "spread": throughput.spread,

@@ -1,8 +1,11 @@
 """The measurements' own arithmetic, their table and their arguments. Nothing is measured."""
 
+from email import message_from_bytes
+from email.policy import default
+
 import pytest
 
-from bench import draining, pgbench
+from bench import draining, mails, pgbench
 from bench.__main__ import PARTS, options_of, parser
 from bench.figures import alternating, median_of, median_ratio, percentile
 from bench.open_transaction import claim_times
@@ -10,6 +13,7 @@ from bench.options import Options
 from bench.site import EVENTS, MEMBERS, pair
 from bench.table import Goal, Line, at_least, at_most, table
 from bench.usage import Usage, cpu_seconds_of
+from infrastructure.email.composer import MailComposer
 
 LOG = """2026-11-28 22:00:00.000 UTC [1] LOG:  duration: 0.310 ms  bind __asyncpg_stmt_3__: WITH due AS (
 	SELECT id, claimed_by FROM outbox FOR UPDATE SKIP LOCKED
@@ -130,3 +134,23 @@ def test_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["--only", "everything"])
     assert "drain" in capsys.readouterr().err
+
+
+async def test_library_writes_the_texts_of_the_mails_that_are_measured() -> None:
+    message = mails._confirmation(7)
+    mail = MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example.org").compose(message)
+    product, library = (message_from_bytes(octets, policy=default) for octets in (mail.octets(), mails._written(mail)))
+    body = product.get_body(("plain",))
+    assert body is not None
+    assert "Ada Löwe 7" in body.get_content()
+    kinds = [[part.get_content_type() for part in each.walk()] for each in (product, library)]
+    assert kinds[0] == kinds[1]
+    assert "application/ics" in kinds[0]
+
+
+def test_cost_of_a_mail_is_compared_with_that_of_the_library() -> None:
+    [line] = mails.lines({"product": [0.4, 0.6, 0.4], "library": [4.0, 6.0, 8.0]})
+    assert str(line).startswith(
+        "| ms of CPU to compose a mail with its calendar entry | 0.40: 0.10 of `EmailMessage` |"
+    )
+    assert line.goals == (Goal("≤ 0.5 ms", True),)
