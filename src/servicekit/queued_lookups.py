@@ -28,7 +28,7 @@ class QueuedLookups(Generic[Question, Found]):
     answered by one query. So no lookup waits for a timer, and a caller never gets a result that was read before its
     call.
 
-    - `ask` carries out one lookup, `ask_all` several. It returns what was found.
+    - `ask` carries out one lookup, `ask_all` several, in the order of the calls. It returns what was found.
     - A lookup waits for at most `seconds`, then it raises `unavailable`. While `MOST` wait, others do not wait but are
       carried out by themselves.
     - A caller that is cancelled does not cancel the query that others wait for.
@@ -87,7 +87,7 @@ class QueuedLookups(Generic[Question, Found]):
 
     async def _answer(self, waiting: "Sequence[_Waiting[Question, Found]]") -> None:
         try:
-            found = await self._ask_all({question for question, _ in waiting})
+            found = await self._ask_all(dict.fromkeys(question for question, _ in waiting))
         except Exception as error:
             if isinstance(error, self._unavailable):
                 _fail(waiting, error)

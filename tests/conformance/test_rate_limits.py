@@ -1,5 +1,6 @@
 """The port of rate limits: in memory, in Redis, and in the memory of a process without Redis."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
@@ -81,3 +82,43 @@ async def test_several_limits_count_together_or_not_at_all(limiter: RateLimiter,
     with pytest.raises(TooManyRequests) as refused:
         await limiter.take_all([(narrow, "event"), (limit, "ada")])
     assert refused.value.retry_after > 3_500, "the longest wait"
+
+
+async def test_concurrent_attempts_count_in_their_order(limiter: RateLimiter, limit: Limit) -> None:
+    attempts = [limiter.take(limit, who) for who in ["ada", "grace"] * 10]
+    answers = await asyncio.gather(*attempts, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None)] * 4 + [TooManyRequests] * 16
+
+
+async def test_concurrent_attempt_beyond_a_limit_does_not_count_at_the_others(
+    limiter: RateLimiter, limit: Limit
+) -> None:
+    narrow = Limit(f"narrow {limit.name}", times=1, per=timedelta(minutes=1))
+    at_both = [limiter.take_all([(limit, "ada"), (narrow, "event")]) for _ in range(5)]
+    answers = await asyncio.gather(limiter.take(limit, "grace"), *at_both, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None)] * 2 + [TooManyRequests] * 4
+    await limiter.take(limit, "ada")
+    with pytest.raises(TooManyRequests):
+        await limiter.take(limit, "ada")
+
+
+async def test_attempts_that_wait_are_counted_by_one_script(redis: Redis, limit: Limit) -> None:
+    limiter = RedisLimits(redis, LocalLimits())
+    await limiter.take(limit, "before")  # loads the script
+    calls = [await _calls_of_scripts(redis)]
+    await asyncio.gather(*(limiter.take(limit, str(number)) for number in range(20)))
+    calls.append(await _calls_of_scripts(redis))
+    assert calls[1] - calls[0] == 2, "the first one, and the others together"
+
+
+async def _calls_of_scripts(redis: Redis) -> int:
+    calls: int = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    return calls
+
+
+async def test_without_redis_each_concurrent_attempt_counts_in_the_process(limit: Limit) -> None:
+    unreachable = Redis(host="127.0.0.1", port=1)
+    limiter = RedisLimits(unreachable, LocalLimits())
+    answers = await asyncio.gather(*(limiter.take(limit, "ada") for _ in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None)] * 2 + [TooManyRequests] * 3
+    await unreachable.aclose()

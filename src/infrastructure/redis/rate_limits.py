@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 from redis.asyncio import Redis
@@ -14,27 +14,32 @@ from redis.exceptions import RedisError
 from application.ports import Limit, RateLimiter
 from domain.errors import TooManyRequests
 from infrastructure.retries import count_once
+from servicekit.queued_lookups import QueuedLookups
 
 _log = structlog.get_logger()
 
-# Fixed windows that begin with the first attempt. ARGV has the number and the milliseconds of each key. Returns the
-# milliseconds to wait, 0 for an attempt that was counted at each.
+# Fixed windows that begin with the first attempt. ARGV has the number and the milliseconds of each key, and then the
+# number of keys of each attempt. Returns for each attempt the milliseconds to wait, 0 if it was counted at each key.
 RESERVE = """
-local wait = 0
-for place, key in ipairs(KEYS) do
-    if tonumber(redis.call('GET', key) or '0') >= tonumber(ARGV[2 * place - 1]) then
-        wait = math.max(wait, redis.call('PTTL', key), 1)
+local waits, first = {}, 1
+for place = 2 * #KEYS + 1, #ARGV do
+    local last, wait = first + tonumber(ARGV[place]) - 1, 0
+    for key = first, last do
+        if tonumber(redis.call('GET', KEYS[key]) or '0') >= tonumber(ARGV[2 * key - 1]) then
+            wait = math.max(wait, redis.call('PTTL', KEYS[key]), 1)
+        end
     end
-end
-if wait > 0 then
-    return wait
-end
-for place, key in ipairs(KEYS) do
-    if redis.call('INCR', key) == 1 then
-        redis.call('PEXPIRE', key, ARGV[2 * place])
+    if wait == 0 then
+        for key = first, last do
+            if redis.call('INCR', KEYS[key]) == 1 then
+                redis.call('PEXPIRE', KEYS[key], ARGV[2 * key])
+            end
+        end
     end
+    waits[#waits + 1] = wait
+    first = last + 1
 end
-return 0
+return waits
 """
 GIVE_BACK = """
 if tonumber(redis.call('GET', KEYS[1]) or '0') > 0 then
@@ -77,13 +82,31 @@ class LocalLimits:
             self._counters[key] = (max(0, count - 1), ends_at)
 
 
+class _RedisUnavailable(Exception):
+    pass
+
+
+class _Attempt:
+    """At the limits with these keys, each with its number and milliseconds."""
+
+    def __init__(self, attempts: Sequence[tuple[Limit, str]]) -> None:
+        self.keys = [_key(limit, who) for limit, who in attempts]
+        self.bounds = [value for limit, _ in attempts for value in (limit.times, int(limit.per.total_seconds() * 1000))]
+
+
 class RedisLimits:
-    """Limits in Redis. After a failure of Redis it uses `without_redis` for a few seconds."""
+    """Limits in Redis. After a failure of Redis it uses `without_redis` for a few seconds. Attempts that come while one
+    is being counted wait, and are then counted by one script, in their order and each as if it were alone."""
 
     PAUSE_SECONDS = 5.0
+    WAIT_SECONDS = 1.0
+    """The longest wait of an attempt for those before it, which is longer than Redis may take for them."""
 
     def __init__(self, redis: Redis, without_redis: RateLimiter) -> None:
-        self._take = redis.register_script(RESERVE)
+        self._reserve = redis.register_script(RESERVE)
+        self._take = QueuedLookups(
+            self._count, self._count_all, unavailable=_RedisUnavailable, seconds=self.WAIT_SECONDS
+        )
         self._give_back = redis.register_script(GIVE_BACK)
         self._without_redis = without_redis
         self._away_until = 0.0
@@ -97,11 +120,9 @@ class RedisLimits:
             return
         wait_ms = 0
         if not self._is_unavailable():
-            keys = [_key(limit, who) for limit, who in attempts]
-            bounds = [value for limit, _ in attempts for value in (limit.times, int(limit.per.total_seconds() * 1000))]
             try:
-                wait_ms = await self._take(keys=keys, args=bounds)
-            except (RedisError, OSError) as error:
+                wait_ms = await self._take(_Attempt(attempts)) or 0
+            except _RedisUnavailable as error:
                 self._note_unavailable(error)
         if self._is_unavailable():
             await self._without_redis.take_all(attempts)
@@ -116,6 +137,20 @@ class RedisLimits:
                 self._note_unavailable(error)
         if self._is_unavailable():
             await self._without_redis.give_back(limit, who)
+
+    async def _count(self, attempt: _Attempt) -> int:
+        return (await self._count_all([attempt]))[attempt]
+
+    async def _count_all(self, attempts: Collection[_Attempt]) -> Mapping[_Attempt, int]:
+        """The milliseconds that each has to wait, 0 if it was counted. Raises `_RedisUnavailable`."""
+        keys = [key for attempt in attempts for key in attempt.keys]
+        bounds = [bound for attempt in attempts for bound in attempt.bounds]
+        sizes = [len(attempt.keys) for attempt in attempts]
+        try:
+            waits = await self._reserve(keys=keys, args=[*bounds, *sizes])
+        except (RedisError, OSError) as error:
+            raise _RedisUnavailable(str(error)) from error
+        return dict(zip(attempts, waits, strict=True))
 
     def _is_unavailable(self) -> bool:
         return time.monotonic() < self._away_until
