@@ -75,12 +75,12 @@ def test_other_calls_are_not_uses_of_the_clock(source: str) -> None:
     assert not list(uses(source))
 
 
-def test_tokens_are_not_compared_with_the_clock_of_the_machine_by_their_library() -> None:
+@pytest.mark.parametrize("path", ["src/infrastructure/auth/jwt.py", "src/infrastructure/auth/google_oidc.py"])
+def test_tokens_are_not_compared_with_the_clock_of_the_machine_by_their_library(path: str) -> None:
     decodes = [
-        (path, ast.unparse(node))
-        for path in (ROOT / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        node
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "jwt.decode"
     ]
-    assert [path.name for path, _ in decodes] == ["google_oidc.py"]
-    assert all(f"'verify_{time}': False" in call for _, call in decodes for time in ("exp", "nbf", "iat"))
+    assert decodes
+    assert all("**UNCHECKED" in ast.unparse(each) for each in decodes)

@@ -6,17 +6,17 @@ import sys
 
 import pytest
 
-BY_SETTING = {"cryptography.hazmat", "jwt", "opentelemetry", "stripe", "requests"}
-"""Loaded when a setting, or a secret that is sealed, asks for them."""
+BY_SETTING = {"opentelemetry", "stripe", "requests"}
+"""Loaded when a setting asks for them."""
 OF_MIGRATIONS = {"alembic", "mako"}
-OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "prometheus_client", "redis"}
+OF_API_AND_WORKER = {"aiohttp", "argon2", "arq", "dateutil", "jwt", "prometheus_client", "redis"}
 OF_SECOND_FACTORS = {"OpenSSL", "pyasn1", "cbor2", "pyotp", "webauthn"}
 """Loaded by the API when a request needs them."""
 OF_CRM = {"aiosmtplib", "asyncpg", "httpx", "jinja2", "litestar", "sqlalchemy", "structlog", "uvicorn"}
 OF_WORKER = {"aiohttp", "aiosmtplib", "dateutil", "email_validator", "jinja2"}
 """Loaded by the API when a request needs them."""
 OF_SQLALCHEMY = {"advanced_alchemy", "sqlalchemy"}
-OF_OTHERS = {"aiohttp", "crm", "httptools", "litestar", "uvicorn", "websockets"}
+OF_OTHERS = {"aiohttp", "crm", "httptools", "jwt", "litestar", "uvicorn", "websockets"}
 """What a worker does without."""
 API_PARTS = {"infrastructure.container.api", "infrastructure.container.appointments", "application.accounts.login"}
 API_PARTS |= {"application.bookings.reservation", "application.events.management", "interfaces.http"}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from jwt import decode, encode
 
 from application.accounts.ports.accounts import AccessClaims, PasswordHasher, Tokens
 from domain.accounts import LoginId, UserId
@@ -12,7 +13,6 @@ from domain.errors import Unauthenticated
 from infrastructure.auth import jwt
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.passwords import Argon2Passwords
-from infrastructure.auth.signed_claims import SignedClaims
 from tests.support.memory.credentials import ReadablePasswords, ReadableTokens
 from tests.support.memory.store import SettableClock
 
@@ -158,7 +158,6 @@ def test_number_of_remembered_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch,
         {"iss": "another"},
         {"iss": None},
         {"aud": "convene-refresh"},
-        {"aud": ["convene-access"]},
         {"typ": "refresh"},
         {"typ": None},
         {"sid": None},
@@ -175,8 +174,8 @@ def test_number_of_remembered_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch,
 def test_signed_token_with_other_claims_is_rejected(claims: AccessClaims, changed: dict[str, object]) -> None:
     key = "a key of 32 bytes for these tests"
     tokens = JsonWebTokens(key, SettableClock(NOW), access_for=MINUTE, refresh_for=MINUTE)
-    signed = SignedClaims(key.encode())
-    issued = signed.claims(tokens.issue_access(claims, NOW))
-    assert tokens.read_access(signed.token(issued)) == claims
+    issued = decode(tokens.issue_access(claims, NOW), options={"verify_signature": False})
+    assert tokens.read_access(encode(issued, key, "HS256")) == claims
+    other = {name: value for name, value in (issued | changed).items() if value is not None}
     with pytest.raises(Unauthenticated):
-        tokens.read_access(signed.token(issued | changed))
+        tokens.read_access(encode(other, key, "HS256"))

@@ -19,7 +19,7 @@ from infrastructure.auth.oauth import (
     ProviderUnavailable,
     Remembered,
 )
-from infrastructure.auth.token_times import check_times
+from infrastructure.auth.token_times import UNCHECKED, check_times
 from servicekit.mailboxes import UnusableAddress, same_spelling
 
 _log = structlog.get_logger()
@@ -95,10 +95,7 @@ class GoogleOidc:
                 options={
                     "require": ["iss", "sub", "aud", "exp", "iat"],
                     "enforce_minimum_key_length": True,
-                    # PyJWT compares them with the machine's clock.
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
+                    **UNCHECKED,
                 },
             )
             check_times(claims, self._clock.now(), LEEWAY_SECONDS)
