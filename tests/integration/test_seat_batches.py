@@ -148,16 +148,32 @@ async def test_later_process_does_not_starve(
 # Faults
 
 
+class UndividedBatches(PostgresSeatBatches):
+    """Any error is the answer to all requests of the batch, as an outage is."""
+
+    async def reserve_together(self, event_id: EventId, requests: Sequence[SeatRequest]) -> Sequence[SeatAnswer]:
+        try:
+            return await super().reserve_together(event_id, requests)
+        except asyncpg.PostgresError as error:
+            raise Unavailable from error
+
+
+@pytest.mark.parametrize("guarded", [True, False])
 async def test_error_of_one_request_is_answered_to_it_alone(
-    pool: Database, records: asyncpg.Connection, shared_database_url: str
+    pool: Database, records: asyncpg.Connection, shared_database_url: str, guarded: bool
 ) -> None:
     event, users = await an_event(records, capacity=10), await people(records, 4)
     unknown = UserId(10**9)
-    found = await while_locked(pool, records, shared_database_url, event, [*users[:2], unknown, *users[2:]])
-    assert [type(each) for each in found] == [
-        *(ReservedBooking, ReservedBooking, asyncpg.ForeignKeyViolationError, ReservedBooking, ReservedBooking)
-    ]
-    assert await live(records, event) == set(users)
+    asking = [*users[:2], unknown, *users[2:]]
+    seats = queue(pool, PostgresSeatBatches if guarded else UndividedBatches)
+    found = [type(each) for each in await while_locked(seats, records, shared_database_url, event, asking)]
+    if guarded:
+        reserved = [ReservedBooking] * 2
+        assert found == [*reserved, asyncpg.ForeignKeyViolationError, *reserved]
+        assert await live(records, event) == set(users)
+    else:
+        assert found == [ReservedBooking, *[Unavailable] * 4]
+        assert await live(records, event) == {users[0]}
 
 
 async def test_request_cancelled_in_a_batch_does_not_end_it(
@@ -181,10 +197,10 @@ async def test_request_cancelled_in_a_batch_does_not_end_it(
 class DyingBatches(PostgresSeatBatches):
     """The server ends the connection after the statement, before COMMIT."""
 
-    def __init__(self, records: asyncpg.Connection, *args: Any, **about: Any) -> None:
+    def __init__(self, records: asyncpg.Connection, *args: Any, deaths: int, **about: Any) -> None:
         super().__init__(*args, **about)
         self._records = records
-        self.left = 1
+        self.left = deaths
 
     async def _reserved(self, connection: Connection, *about: Any) -> list[SeatAnswer]:
         rows = await super()._reserved(connection, *about)
@@ -194,25 +210,24 @@ class DyingBatches(PostgresSeatBatches):
         return rows
 
 
+@pytest.mark.parametrize("dies", [True, False])
 async def test_connection_lost_before_the_commit_leaves_no_seat(
-    pool: Database, records: asyncpg.Connection, shared_database_url: str
+    pool: Database, records: asyncpg.Connection, shared_database_url: str, dies: bool
 ) -> None:
+    """The control keeps the connection."""
     event, users = await an_event(records, capacity=10), await people(records, 5)
-    seats = QueuedSeatInventory(
-        PostgresSeatInventory(pool, gateway="offline"), DyingBatches(records, pool, gateway="offline"), seconds=30
-    )
-    async with event_locked(shared_database_url, event):
-        tasks = [asyncio.create_task(reserve(seats, event, user)) for user in users]
-        await waiting(records, 1)
-    found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(each) for each in found] == [ReservedBooking] + [Unavailable] * 4
-    assert await live(records, event) == {users[0]}
+    batches = DyingBatches(records, pool, gateway="offline", deaths=int(dies))
+    seats = QueuedSeatInventory(PostgresSeatInventory(pool, gateway="offline"), batches, seconds=30)
+    found = [type(each) for each in await while_locked(seats, records, shared_database_url, event, users)]
+    reserved = users[:1] if dies else users
+    assert found == [ReservedBooking] * len(reserved) + [Unavailable] * (5 - len(reserved))
+    assert await live(records, event) == set(reserved)
     messages = await records.fetchval(
         "SELECT count(*) FROM outbox WHERE (snapshot #>> '{event,id}')::bigint = $1 AND fact = 'booking_created'", event
     )
-    assert messages == 3
+    assert messages == 3 * len(reserved)
     again = await asyncio.gather(*(reserve(seats, event, user) for user in users[1:]))
-    assert all(isinstance(each, ReservedBooking) for each in again)
+    assert all(isinstance(each, ReservedBooking) for each in again) is dies
 
 
 class ConflictingBatches(PostgresSeatBatches):
@@ -236,9 +251,9 @@ async def test_conflict_of_a_batch_is_repeated(pool: Database, records: asyncpg.
     assert (await live(records, event), batches.left) == (set(users), 0)
 
 
-def queue(pool: Database) -> QueuedSeatInventory:
+def queue(pool: Database, batches: type[PostgresSeatBatches] = PostgresSeatBatches) -> QueuedSeatInventory:
     return QueuedSeatInventory(
-        PostgresSeatInventory(pool, gateway="offline"), PostgresSeatBatches(pool, gateway="offline"), seconds=30
+        PostgresSeatInventory(pool, gateway="offline"), batches(pool, gateway="offline"), seconds=30
     )
 
 
@@ -260,10 +275,9 @@ async def reserve(
 
 
 async def while_locked(
-    pool: Database, records: asyncpg.Connection, dsn: str, event: EventId, users: Sequence[UserId]
+    seats: QueuedSeatInventory, records: asyncpg.Connection, dsn: str, event: EventId, users: Sequence[UserId]
 ) -> list[Any]:
     """The answers to requests that came while the first of them waited for the event's row."""
-    seats = queue(pool)
     async with event_locked(dsn, event):
         tasks = [asyncio.create_task(reserve(seats, event, user)) for user in users]
         await waiting(records, 1)
