@@ -23,7 +23,7 @@ from application.events.management import CancelEvent, CreateEvent, DeleteEvent,
 from application.events.participant_messages import WriteToParticipants
 from application.events.ports import EventQueries, ReviewQueries
 from application.events.queries import ShowEvent
-from application.events.reviews import ListReviews, WriteReview
+from application.events.reviews import ListReviews, ShowEventInDetail, WriteReview
 from application.idempotency import CLAIM, Claim, Made
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
@@ -161,6 +161,7 @@ class BookingApplication:
         self.write_review = WriteReview(self.open_work, self.events, self.clock)
         self.show_event = ShowEvent(self.events)
         self.list_reviews = ListReviews(self.show_event, self.reviews)
+        self.show_event_in_detail = ShowEventInDetail(self.show_event, self.events, self.reviews)
         self.write_to_participants = WriteToParticipants(self.open_work, self.limits, self.wake_ups)
 
     async def person(self, role: Role = Role.USER, *, email: str | None = None) -> User:

@@ -88,3 +88,16 @@ async def test_event_of_a_deactivated_facilitator_is_not_shown(app: BookingAppli
             await app.show_event(event_id)
         with pytest.raises(EventNotFound):
             await app.list_reviews(event_id, PageRequest())
+
+
+async def test_event_in_detail_has_its_policy_and_newest_reviews(app: BookingApplication) -> None:
+    event = await app.event()
+    users = [app.owner(await app.paid(event)) for _ in range(2)]
+    end(app, event)
+    reviews = [await app.write_review(user, event.id, rating=4, comment=None) for user in users]
+    found = await app.show_event_in_detail(event.id, PageRequest(1))
+    assert (found.event.id, found.refund_policy) == (event.id, event.details.refund_policy)
+    assert found.reviews.items == [reviews[1]]
+    app.deactivate(app.facilitator(event))
+    with pytest.raises(EventNotFound):
+        await app.show_event_in_detail(event.id, PageRequest(1))

@@ -12,8 +12,9 @@ from application.ports import PageRequest
 from domain.accounts import Role, User
 from domain.disputes import Dispute, DisputeStatus
 from domain.errors import Invalid
-from domain.events import Event, EventType
+from domain.events import Event, EventId, EventNotFound, EventType
 from domain.ids import BookingRef
+from domain.refunds import RefundPolicy
 from domain.reviews import Review
 from infrastructure.postgres.events.facilitator_queries import PostgresFacilitatorQueries
 from tests.conformance.booking_adapters import ALL, DAY, NOW, BookingAdapters, in_memory, in_postgres, inr
@@ -104,6 +105,33 @@ async def test_kind_is_the_type_or_the_category_in_any_case(lists: ListAdapters)
     assert await lists.titles(kind="mindfulNESS") == ["a"]
     assert await lists.titles(kind="Retreat") == ["b"]
     assert await lists.titles(kind="mind") == []
+
+
+async def test_start_place_and_price_bound_the_list(lists: ListAdapters) -> None:
+    await lists.event(title="soon", starts_in=DAY, location=None, virtual_link="https://meet.example/1", price=inr(0))
+    await lists.event(title="later", starts_in=2 * DAY, location="Hall", virtual_link=None, price=inr(20))
+    await lists.event(title="both", starts_in=3 * DAY, location="Hall", virtual_link="https://meet.example/1")
+    assert await lists.titles(starts_from=NOW + 2 * DAY) == ["later", "both"]
+    assert await lists.titles(starts_before=NOW + 2 * DAY) == ["soon"]
+    assert await lists.titles(online=True) == ["soon", "both"]
+    assert await lists.titles(online=False) == ["later", "both"]
+    assert await lists.titles(highest_price=Decimal(20)) == ["soon", "later"]
+    assert await lists.titles(highest_price=Decimal(0), starts_from=NOW, text="soon") == ["soon"]
+
+
+async def test_event_names_the_time_zone_of_its_facilitator(lists: ListAdapters) -> None:
+    event = await lists.event()
+    async with lists.adapters.changing() as work:
+        await work.users.save(replace(await work.users.get(lists.facilitator.id), timezone="Asia/Tokyo"))
+    assert (await lists.adapters.events.get(event.id)).facilitator_timezone == "Asia/Tokyo"
+
+
+async def test_refund_policy_of_an_event_is_found(lists: ListAdapters) -> None:
+    policy = RefundPolicy.of([(48, 100), (24, 50)])
+    event = await lists.event(refund_policy=policy)
+    assert await lists.adapters.events.refund_policy(event.id) == policy
+    with pytest.raises(EventNotFound):
+        await lists.adapters.events.refund_policy(EventId(10**12))
 
 
 async def test_rating_of_the_facilitator_is_a_lower_bound(lists: ListAdapters) -> None:

@@ -2,7 +2,7 @@
 does not depend on the rows before and beside it."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -74,6 +74,8 @@ CHOICES = {
     "facilitator": EventFilter(facilitator_id=UserId(2)),
     "facilitator and category": EventFilter(facilitator_id=UserId(4), kind="sound"),
     "past ones too": EventFilter(active=True),
+    "of a month": EventFilter(starts_from=NOW, starts_before=NOW + timedelta(days=30)),
+    "category in a month": EventFilter(kind="sound", starts_from=NOW, starts_before=NOW + timedelta(days=30)),
     "cancelled": EventFilter(active=False),
     "cancelled of a type": EventFilter(active=False, kind="retreat"),
     "cancelled of a category": EventFilter(active=False, kind="sound"),

@@ -10,6 +10,7 @@ from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
 from domain.authorization import is_owner
 from domain.events import Event, EventDetails, EventId, EventStatus, EventType
+from domain.refunds import RefundPolicy
 from domain.reviews import Review, ReviewId
 
 
@@ -82,6 +83,7 @@ class EventView:
     rating: float | None
     created_at: datetime
     facilitator_active: bool = True
+    facilitator_timezone: str | None = None
     viewer_has_seat: bool = False
     """Whether the viewer has a booking that grants access to the link."""
 
@@ -103,13 +105,21 @@ class EventFilter:
     """`kind` matches the event's type or its category, ignoring case. `active` None selects active events that have not
     ended. `facilitator_id` selects the events of one facilitator, `least_rating` events whose facilitator has at least
     that rating, `text` events with all of its words in the title, the description, the category or the facilitator's
-    name."""
+    name.
+
+    `starts_from` and `starts_before` bound the start. `online` True selects events with a link, False those with a
+    location: an event can have both. `highest_price` bounds the price, in whatever currency; 0 selects free events.
+    """
 
     kind: str | None = None
     facilitator_id: UserId | None = None
     active: bool | None = None
     least_rating: Decimal | None = None
     text: str | None = None
+    starts_from: datetime | None = None
+    starts_before: datetime | None = None
+    online: bool | None = None
+    highest_price: Decimal | None = None
 
 
 class EventQueries(Protocol):
@@ -122,6 +132,10 @@ class EventQueries(Protocol):
     ) -> Page[EventView]:
         """By start time, for `viewer`, without events of deactivated facilitators. Raises `Invalid` for an unknown
         cursor."""
+        ...
+
+    async def refund_policy(self, event_id: EventId) -> RefundPolicy:
+        """The policy of new bookings. Raises `EventNotFound`."""
         ...
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:

@@ -1,9 +1,10 @@
 """Reviews of events by people who attended."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from application.events.ports import EventQueries, ReviewQueries, ReviewView
+from application.events.ports import EventQueries, EventView, ReviewQueries, ReviewView
 from application.events.queries import ShowEvent
 from application.idempotency import recorded_result
 from application.ports import Clock, Page, PageRequest
@@ -12,6 +13,7 @@ from application.use_cases import use_case
 from domain.accounts import User
 from domain.errors import Errors
 from domain.events import EventId, EventNotFound
+from domain.refunds import RefundPolicy
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver, Review, require_attendance
 
 
@@ -45,6 +47,33 @@ class WriteReview:
             review_id = await work.reviews.add(review, facilitator_id=event.facilitator_id)
             await work.commit(made={"id": review_id, "at": now.isoformat()})
         return ReviewView(review_id, rating, review.comment, user.id, user.name, now)
+
+
+@dataclass(frozen=True, slots=True)
+class EventInDetail:
+    """An event, the refund policy of new bookings, and the newest reviews."""
+
+    event: EventView
+    refund_policy: RefundPolicy
+    reviews: Page[ReviewView]
+
+
+@use_case
+class ShowEventInDetail:
+    """One event with what a client reads before booking it. Found like `ShowEvent` finds it."""
+
+    raises: ClassVar[Errors] = (EventNotFound,)
+
+    show_event: ShowEvent
+    events: EventQueries
+    reviews: ReviewQueries
+
+    async def __call__(self, event_id: EventId, reviews: PageRequest, viewer: User | None = None) -> EventInDetail:
+        return EventInDetail(
+            await self.show_event(event_id, viewer),
+            await self.events.refund_policy(event_id),
+            await self.reviews.list_of_event(event_id, reviews),
+        )
 
 
 @use_case

@@ -28,7 +28,7 @@ from application.events.management import CancelEvent, CreateEvent, DeleteEvent,
 from application.events.participant_messages import WriteToParticipants
 from application.events.ports import EventQueries
 from application.events.queries import EventBookings, ShowEvent
-from application.events.reviews import ListReviews, WriteReview
+from application.events.reviews import ListReviews, ShowEventInDetail, WriteReview
 from application.idempotency import AnswerOnce
 from application.notifications.live_updates import FollowLiveUpdates
 from application.notifications.reminders import ShowBookingReminders
@@ -136,6 +136,7 @@ class UseCases:
     show_booking_reminders: ShowBookingReminders
     write_review: WriteReview
     list_reviews: ListReviews
+    show_event_in_detail: ShowEventInDetail
     record_offline_payment: RecordOfflinePayment
     open_checkout: OpenCheckout
     receive_webhook: ReceiveWebhook
@@ -321,6 +322,7 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         show_booking_reminders=ShowBookingReminders(ShowBooking(booking_queries), PostgresReminderQueries(database)),
         write_review=WriteReview(open_work, event_queries, clock),
         list_reviews=ListReviews(show_event, review_queries),
+        show_event_in_detail=ShowEventInDetail(show_event, event_queries, review_queries),
         record_offline_payment=money.record_offline_payment,
         open_checkout=money.open_checkout,
         receive_webhook=money.receive_webhook,

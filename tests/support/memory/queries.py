@@ -16,6 +16,7 @@ from domain.events import EventId, EventNotFound, EventStatus
 from domain.ids import BookingId, BookingRef, PayableRef
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
 from domain.payments import OFFLINE, UNPAID, PaymentId, PaymentStatus
+from domain.refunds import RefundPolicy
 from infrastructure.postgres.pages import cursor_of, id_after, moment_and_id_after, uuid_after
 from tests.support.memory.accounts import ProfileRow
 from tests.support.memory.payments import save_payment
@@ -59,6 +60,7 @@ def event_view(tables: Tables, event_id: EventId, viewer: UserId | None = None) 
         rating=profile.rating_sum / profile.rating_count if profile.rating_count else None,
         created_at=event.created_at,
         facilitator_active=facilitator.is_active,
+        facilitator_timezone=facilitator.timezone,
         viewer_has_seat=any(
             booking.user_id == viewer and shows_join_link(booking.status, booking.payment_status)
             for booking in bookings_of(tables, event_id)
@@ -93,6 +95,10 @@ class MemoryEventQueries:
         ]
         return self._page(events, page)
 
+    async def refund_policy(self, event_id: EventId) -> RefundPolicy:
+        await self.get(event_id)
+        return event_in(self._store.tables, event_id).details.refund_policy
+
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
         starts_at, number = moment_and_id_after(page.after)
         events = [
@@ -125,6 +131,10 @@ def _matches(tables: Tables, view: EventView, filters: EventFilter, now: datetim
     return (
         (filters.kind is None or filters.kind.lower() in kinds)
         and filters.facilitator_id in {None, view.facilitator_id}
+        and (filters.starts_from is None or view.starts_at >= filters.starts_from)
+        and (filters.starts_before is None or view.starts_at < filters.starts_before)
+        and (filters.online is None or bool(view.virtual_link if filters.online else view.location))
+        and (filters.highest_price is None or view.price <= filters.highest_price)
         and ((is_active and view.ends_at > now) if filters.active is None else is_active is filters.active)
         and (
             filters.least_rating is None

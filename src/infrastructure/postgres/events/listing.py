@@ -58,6 +58,7 @@ class _Filters:
             others.append(_ENDS_LATER.format(unplanned(parameters.add(now, "timestamptz"))))
         if filters.least_rating is not None:
             others.append(_RATED.format(parameters.add(filters.least_rating, "numeric")))
+        others += [condition.format(parameters.add(value, kind)) for condition, value, kind in _bounds(filters)]
         owner = None if filters.facilitator_id is None else parameters.add(filters.facilitator_id, "bigint")
         kind = None if filters.kind is None else f"lower({parameters.add(filters.kind, 'text')})"
         return cls(["e.hidden_at IS NULL", _IN_STATE[filters.active]], others, owner, kind)
@@ -65,6 +66,17 @@ class _Filters:
     @property
     def of_kind(self) -> Sequence[str]:
         return [] if self.kind is None else [f"({_TYPE} = {self.kind} OR {_CATEGORY} = {self.kind})"]
+
+
+def _bounds(filters: EventFilter) -> list[tuple[str, object, str]]:
+    """Conditions with their value and its type."""
+    bounds: list[tuple[str, object, str]] = [
+        ("e.starts_at >= {}", filters.starts_from, "timestamptz"),
+        ("e.starts_at < {}", filters.starts_before, "timestamptz"),
+        ("CASE WHEN {} THEN e.virtual_link IS NOT NULL ELSE e.location <> '' END", filters.online, "boolean"),
+        ("e.price <= {}", filters.highest_price, "numeric"),
+    ]
+    return [bound for bound in bounds if bound[1] is not None]
 
 
 Chosen = tuple[str, Sequence[object]]

@@ -17,6 +17,7 @@ from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.ids import BookingId
 from domain.money import Money
 from domain.payments import PaymentStatus
+from domain.refunds import RefundPolicy
 from domain.reviews import ReviewId
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.listing import LATEST_OF_FACILITATOR, events_among, events_found, first_events
@@ -29,6 +30,7 @@ _EVENT = """
     e.virtual_link, e.capacity, e.booked, e.price, e.currency, e.status AS event_status,
     e.created_at AS event_created_at, f.id AS facilitator_id, f.uuid AS facilitator_uuid,
     f.name AS facilitator_name, f.email AS facilitator_email, f.is_active AS facilitator_active,
+    f.timezone AS facilitator_timezone,
     fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
 """
 
@@ -152,6 +154,14 @@ class PostgresEventQueries:
             rows = await rows_of(*events_found(filters, search, now))
         return self._page(rows, page)
 
+    async def refund_policy(self, event_id: EventId) -> RefundPolicy:
+        rows = await _fetch(
+            self._database, "SELECT refund_policy FROM events WHERE id = $1 AND hidden_at IS NULL", event_id
+        )
+        if not rows:
+            raise EventNotFound
+        return RefundPolicy.of(rows[0]["refund_policy"])
+
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
         position = moment_and_id_after(page.after)
         return self._page(await _fetch(self._database, limited(_LATEST_EVENTS, page), facilitator_id, *position), page)
@@ -242,6 +252,7 @@ def _event(row: asyncpg.Record) -> EventView:
         rating=row["rating"],
         created_at=row["event_created_at"],
         facilitator_active=row["facilitator_active"],
+        facilitator_timezone=row["facilitator_timezone"],
         viewer_has_seat=row["viewer_has_seat"],
     )
 
