@@ -9,6 +9,8 @@ import msgspec
 
 from domain.account_urls import TOKEN
 from domain.booking_urls import PLACEHOLDER
+from domain.languages import LANGUAGES
+from infrastructure.settings_of_pages import organisation_colour, organisation_logo, organisation_name
 from infrastructure.settings_reader import (
     SECRETS,
     SHORTEST_SECRET,
@@ -93,6 +95,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     booking_url_template: str | None
     cors_allowed_origins: tuple[str, ...]
+    web_enabled: bool
+    default_language: str
+    organisation_name: str
+    organisation_logo: Path | None
+    organisation_colour: str
+    organisation_imprint_url: str | None
+    organisation_privacy_url: str | None
     default_currency: str
     facilitator_email_public: bool
     payment_provider: PaymentProvider
@@ -266,6 +275,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             "BOOKING_URL_TEMPLATE", PLACEHOLDER, "https://app.example.com/bookings/"
         ),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
+        web_enabled=read.switch("WEB_ENABLED", "true"),
+        default_language=read.choice("DEFAULT_LANGUAGE", "en", LANGUAGES),
+        organisation_name=organisation_name(read),
+        organisation_logo=organisation_logo(read),
+        organisation_colour=organisation_colour(read),
+        organisation_imprint_url=read.address("ORGANISATION_IMPRINT_URL", "") or None,
+        organisation_privacy_url=read.address("ORGANISATION_PRIVACY_URL", "") or None,
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
         facilitator_email_public=read.switch("FACILITATOR_EMAIL_PUBLIC", "true"),
         payment_provider=read.payment_provider(),
