@@ -1,30 +1,19 @@
 """The sandbox's page in a real browser: what its buttons do is seen at the booking."""
 
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import asyncpg
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from domain.outbox import Destination
 from infrastructure import container
 from tests.payments.gateway_harness import SandboxDeployment
+from tests.support.browser import running_browser
 from tests.support.messages import deliver_due
 from tests.support.people import People, Person
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass
@@ -72,15 +61,8 @@ async def gateway_harness(sandbox_deployment: SandboxDeployment, browser: Browse
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    paths = [found for found in map(shutil.which, BROWSERS) if found]
-    if not paths:
-        pytest.fail(
-            "no Chromium on the PATH: install it, on Debian and Ubuntu with: apt install chromium", pytrace=False
-        )
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=paths[0], args=FLAGS)
+    async with running_browser() as browser:
         yield browser
-        await browser.close()
 
 
 # Takes 4 s: the browser starts, and the page reloads itself every three seconds.
