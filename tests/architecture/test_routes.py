@@ -56,6 +56,13 @@ def test_routes_were_found(app: Litestar) -> None:
     assert {("/bookings", "POST"), ("/events/{event_id:str}", "DELETE"), ("/", "GET")} <= found
 
 
+def test_pages_do_not_exist_without_web_enabled(tmp_path: Path) -> None:
+    settings = settings_for("postgresql://nobody@/nothing", "redis://127.0.0.1:1", tmp_path, web_enabled="false")
+    without = {route.path for route in create_litestar(container.build(settings)).routes}
+    assert not {path for path in without if path.startswith(("/book/", "/assets")) or path == "/book"}
+    assert "/verify-email/{token:str}" in without, "links in mails work without the pages"
+
+
 def test_every_route_has_a_unique_operation_id(app: Litestar) -> None:
     ids = Counter(
         handler.operation_id

@@ -105,10 +105,10 @@ def share() -> None:
     routes = list(http.ROUTES)
 
     @functools.wraps(create)
-    def create_litestar(*arguments: Any, **named: Any) -> Litestar:
+    def create_litestar(parts: Any, *arguments: Any, **named: Any) -> Litestar:
         replaced = any(vars(http)[name] is not value for name, value in known.items() if name != "create_litestar")
-        if replaced or routes != http.ROUTES:
-            made_as_ever: Litestar = create(*arguments, **named)
+        if replaced or routes != http.ROUTES or not parts.settings.web_enabled:
+            made_as_ever: Litestar = create(parts, *arguments, **named)
             return made_as_ever
         made: list[_LateProviders] = []
 
@@ -119,7 +119,7 @@ def share() -> None:
         names = known | {"Providers": providers, "Litestar": _litestar}
         names["_providers"] = FunctionType(http._providers.__code__, names)
         late = FunctionType(create.__code__, names, argdefs=create.__defaults__)
-        app: Litestar = late(*arguments, **named)
+        app: Litestar = late(parts, *arguments, **named)
         app.asgi_handler = _answering_with(made[0]._values, app.asgi_handler)
         return app
 

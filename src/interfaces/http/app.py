@@ -53,7 +53,7 @@ from interfaces.http.booking_api import (
 )
 from interfaces.http.entrance import Entrance
 from interfaces.http.error_formats import ERROR_FORMATS
-from interfaces.http.errors import CountError, ErrorFormats, handle
+from interfaces.http.errors import CountError, ErrorFormats, ErrorPage, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.injection import Inject, Providers
 from interfaces.http.json_bodies import StrictRequest
@@ -69,7 +69,9 @@ from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.shared_answers import OUTAGE, SharedAnswers
 from interfaces.http.strict_transport import StrictTransport
-from interfaces.http.web import account_links, invitations, payment_return, sandbox
+from interfaces.http.web import account_links, assets, event_pages, invitations, payment_return, sandbox
+from interfaces.http.web.assets import Assets
+from interfaces.http.web.pages import Organisation, Pages
 from interfaces.http.write_limits import limit_write
 from servicekit.browser_pages import BrowserPages
 from servicekit.json_responses import JsonResponse
@@ -77,6 +79,9 @@ from servicekit.log_errors import error_text
 from servicekit.tasks import LongLivedTasks
 
 _log = structlog.get_logger(__name__)
+
+WEB_ROUTES: list[Any] = [*assets.ROUTES, *event_pages.ROUTES]
+"""The web pages. Without WEB_ENABLED they do not exist."""
 
 ROUTES: list[Any] = [
     health.root,
@@ -100,6 +105,7 @@ ROUTES: list[Any] = [
     *sandbox.ROUTES,
     *account_links.ROUTES,
     *invitations.ROUTES,
+    *WEB_ROUTES,
     *events_api.ROUTES,
     *sessions_api.ROUTES,
     *coaching_api.ROUTES,
@@ -112,6 +118,7 @@ ROUTES: list[Any] = [
     *ops.ROUTES,
 ]
 
+WEB_LINKS = {"/book": "Events"}
 LINKS = {"/docs": "Documentation of the API", "/health": "Health"}
 """Links on the start page and on error pages for browsers."""
 
@@ -145,7 +152,8 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
         entrance=Entrance(parts.admission, parts.metrics.refused),
         draining=draining,
     )
-    pages = BrowserPages(middleware, "Convene", LINKS)
+    links = WEB_LINKS | LINKS if parts.settings.web_enabled else LINKS
+    pages = BrowserPages(middleware, parts.settings.organisation_name, links)
     return StrictTransport(pages) if parts.settings.public_url.startswith("https://") else pages
 
 
@@ -173,7 +181,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
             await parts.close()
 
     return Litestar(
-        route_handlers=providers.bind(map(with_converters, ROUTES)),
+        route_handlers=providers.bind(map(with_converters, _routes(parts.settings))),
         exception_handlers={Exception: providers.call(handle)},
         before_request=providers.call(_before_handler),
         after_request=pause_before_encoding,
@@ -190,6 +198,10 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         logging_config=None,
         debug=False,
     )
+
+
+def _routes(settings: Settings) -> list[Any]:
+    return ROUTES if settings.web_enabled else [route for route in ROUTES if route not in WEB_ROUTES]
 
 
 async def _record_settings(parts: container.Container) -> None:
@@ -218,6 +230,7 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     settings = parts.settings
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
     origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
+    pages = _pages(settings)
     providers = Providers()
     providers.add_fields([parts.use_cases, parts.own_account, parts.second_factors, parts.api_keys])
     providers.add_fields([parts.administration, parts.appointment, parts.feeds, parts.calendars])
@@ -237,12 +250,23 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
         (ErrorFormats, ERROR_FORMATS),
         (EncodedDocument, EncodedDocument(settings.public_url)),
         (Followers, followers),
+        (Pages, pages),
+        (ErrorPage, pages.error),
+        (Assets, pages.assets),
     ):
         providers.add_value(kind, value, __name__)
     providers.add_of_request(Actor, actor)
     providers.add_of_request(Viewer, viewer)
     providers.add_of_request(ClientAddress, client_address)
     return providers
+
+
+def _pages(settings: Settings) -> Pages:
+    organisation = Organisation(
+        settings.organisation_name, settings.organisation_imprint_url, settings.organisation_privacy_url
+    )
+    assets = Assets(settings.organisation_colour, settings.organisation_logo)
+    return Pages(organisation, assets, settings.default_language, urlsplit(settings.public_url).path)
 
 
 async def _exposition(parts: container.Container) -> bytes:

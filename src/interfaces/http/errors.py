@@ -136,18 +136,27 @@ def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any])
     request.scope["state"][_CHOSEN] = error_format
 
 
+class ErrorPage(Protocol):
+    """Makes the HTML page of an error."""
+
+    def __call__(self, request: Request[Any, Any, Any], response: ErrorResponse) -> Response[Any]: ...
+
+
 def handle(
     request: Request[Any, Any, Any],
     error: Exception,
     error_formats: Inject[ErrorFormats],
     count_error: Inject[CountError],
-) -> Response[Body]:
+    error_page: Inject[ErrorPage],
+) -> Response[Any]:
     """Litestar's handler for every exception."""
     response = error_response(error)
     count_error(response.code)
     request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
     if response.status == 500:
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
+    if PAGE in getattr(request.scope.get("route_handler"), "opt", ()):
+        return error_page(request, response)
     error_format = request.scope["state"].get(_CHOSEN) or error_formats.of(request.scope["path"])
     return JsonResponse(
         body_of(response, error_format, current_request_id()),
@@ -155,6 +164,9 @@ def handle(
         headers=response.headers,
     )
 
+
+PAGE = "page"
+"""Marks routes whose errors are HTML pages."""
 
 _CHOSEN = "error_shape"
 DECIDED = "decided_refusal"
