@@ -8,6 +8,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import httpx
+import pyotp
 import pytest
 
 from domain.accounts import UserId
@@ -16,9 +17,9 @@ from infrastructure.postgres.accounts import personal_data_queries
 from infrastructure.postgres.accounts.personal_data_queries import SECTIONS, PostgresPersonalData
 from infrastructure.postgres.engine import Database
 from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
-from tests.support.people import People, Person
+from tests.support.people import PASSWORD, People, Person
 
-SECRETS = ("password_hash", "fingerprint", "tokens", "token_version")
+SECRETS = ("password_hash", "fingerprint", "tokens", "token_version", "prefix", "secret", "credential_id", "public_key")
 """Columns that no export shows."""
 
 
@@ -84,6 +85,31 @@ async def test_export_has_what_is_stored_and_nothing_of_others(client: Person, c
     everything = "".join(texts.values())
     assert coach.name not in everything
     assert coach.email not in everything
+    assert not [name for name in SECRETS if f'"{name}"' in everything]
+
+
+async def test_export_has_keys_and_second_factors_without_their_secrets(shared_people: People) -> None:
+    person = await shared_people.user()
+    for name in ("calendar sync", "revoked"):
+        key = (await person.post("/api-keys", {"name": name, "scopes": ["bookings:read"]})).json()
+    assert (await person.delete(f"/api-keys/{key['id']}")).status_code == 204
+    factor = (await person.post("/auth/factors/totp", {"name": "Phone", "password": PASSWORD})).json()
+    unconfirmed = await exported(person)
+    code = {"code": pyotp.TOTP(factor["secret"]).now()}
+    assert (await person.post(f"/auth/factors/totp/{factor['id']}/confirm", code)).status_code == 200
+    found = await exported(person)
+
+    assert [(each["name"], each["scopes"], each["revoked_at"] is None) for each in found["api_keys"]] == [
+        ("calendar sync", ["bookings:read"], True),
+        ("revoked", ["bookings:read"], False),
+    ]
+    assert found["api_keys"][0].keys() >= {"created_at", "last_used_at", "expires_at"}
+    (phone,) = found["second_factors"]
+    assert (phone["kind"], phone["name"], phone["last_used_at"]) == ("totp", "Phone", None)
+    assert unconfirmed["second_factors"] == []
+    everything = json.dumps(found)
+    assert key["key"] not in everything
+    assert factor["secret"] not in everything
     assert not [name for name in SECRETS if f'"{name}"' in everything]
 
 

@@ -23,6 +23,12 @@ FROM users u LEFT JOIN facilitator_profiles p ON p.user_id = u.id WHERE u.id = $
     "sessions": """
 SELECT id, started_at, last_used_at, network, user_agent, ended_at, end_reason
 FROM logins WHERE user_id = $1 ORDER BY started_at, id""",
+    "api_keys": """
+SELECT id, name, scopes, created_at, last_used_at, expires_at, revoked_at, revoke_reason
+FROM api_keys WHERE user_id = $1 ORDER BY id""",
+    "second_factors": """
+SELECT kind, name, created_at, last_used_at
+FROM second_factors WHERE user_id = $1 AND confirmed_at IS NOT NULL ORDER BY created_at, id""",
     "bookings": """
 SELECT b.id, b.reference, b.event_id, e.title AS event, e.starts_at, e.ends_at, b.status, b.payment_status,
        b.price::text AS price, b.currency, b.notes, b.created_at, b.hold_until, b.cancelled_at, b.cancel_reason,
