@@ -6,7 +6,7 @@ import pytest
 
 from application.payments.ports.gateways import GatewayRefused
 from domain.accounts import Role
-from domain.bookings import BookingForbidden, BookingStatus
+from domain.bookings import BookingForbidden, BookingNotFound, BookingStatus
 from domain.errors import Invalid, Unavailable
 from domain.ids import BookingId, BookingRef
 from domain.outbox import MessageType
@@ -56,7 +56,9 @@ async def test_only_the_owner_and_admins_get_the_link(app: BookingApplication) -
     assert await app.open_checkout.for_user(await app.person(Role.ADMIN), BookingRef(booking.id)) is not None
 
 
-async def test_paid_free_cancelled_and_expired_bookings_have_nothing_to_pay(app: BookingApplication) -> None:
+async def test_paid_free_cancelled_and_expired_bookings_have_nothing_to_pay_and_strangers_do_not_learn_it(
+    app: BookingApplication,
+) -> None:
     event = await app.event()
     paid, free = await app.paid(event), (await app.book(await app.event(price=inr(0)))).reserved.id
     cancelled, expired = (await app.book(event)).reserved.id, (await app.book(event)).reserved.id
@@ -65,6 +67,10 @@ async def test_paid_free_cancelled_and_expired_bookings_have_nothing_to_pay(app:
     for booking_id in (paid, free, cancelled, expired):
         with pytest.raises(NothingToPay):
             await app.open_checkout.for_user(app.owner(booking_id), BookingRef(booking_id))
+        with pytest.raises(BookingForbidden):
+            await app.open_checkout.for_user(await app.person(), BookingRef(booking_id))
+    with pytest.raises(BookingNotFound):
+        await app.open_checkout.for_user(await app.person(), BookingRef(BookingId(999)))
     with pytest.raises(NothingToPay):
         await app.open_checkout.for_payable(BookingRef(BookingId(999)))
 

@@ -8,6 +8,7 @@ import pytest
 
 from application.ports import PageRequest
 from domain.appointments import (
+    AppointmentNotFound,
     AppointmentStatus,
     SeriesId,
 )
@@ -195,6 +196,9 @@ async def test_paid_cancelled_and_expired_appointments_have_no_open_request(adap
         await work.users.save(replace(await work.users.get_locked(left.coach_id), is_active=False))
     for appointment in (paid, gone, late, left):
         assert await adapters.payments.open_request(AppointmentRef(appointment.id)) is None
+        assert await adapters.payments.client_of(AppointmentRef(appointment.id)) == appointment.client_id
+    with pytest.raises(AppointmentNotFound):
+        await adapters.payments.client_of(AppointmentRef(UNKNOWN))
     on_site = await adapters.appointment(hold_until=None)
     on_site = await adapters.changed(on_site, confirmed)
     assert await adapters.payments.open_request(AppointmentRef(on_site.id)) is not None

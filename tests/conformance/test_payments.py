@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from application.payments.ports.gateways import GatewayEvent
-from domain.bookings import BookingStatus
+from domain.bookings import BookingNotFound, BookingStatus
 from domain.disputes import Dispute, DisputeStatus
 from domain.ids import BookingId, BookingRef
 from domain.money import Money
@@ -338,6 +338,18 @@ async def test_paid_cancelled_and_expired_bookings_have_no_open_request(adapters
         await work.bookings.save((await work.bookings.get(cancelled.id)).expired(NOW))
     for booking_id in (paid, cancelled.id, expired.id):
         assert await adapters.payments.open_request(BookingRef(booking_id)) is None
+
+
+async def test_booking_has_its_client_in_every_state(adapters: BookingAdapters) -> None:
+    client = await adapters.person()
+    booked = await adapters.booked(user=client)
+    assert await adapters.payments.client_of(BookingRef(booked.id)) == client.id
+    async with adapters.changing() as work:
+        await work.events.get(booked.event_id)
+        await work.bookings.save((await work.bookings.get(booked.id)).expired(NOW))
+    assert await adapters.payments.client_of(BookingRef(booked.id)) == client.id
+    with pytest.raises(BookingNotFound):
+        await adapters.payments.client_of(BookingRef(BookingId(10**9)))
 
 
 async def test_expired_holds_are_those_of_live_unpaid_bookings(adapters: BookingAdapters) -> None:

@@ -12,7 +12,7 @@ from application.unit_of_work import OpenUnitOfWork
 from application.use_cases import use_case
 from domain.accounts import User
 from domain.authorization import require_owner
-from domain.bookings import BookingForbidden
+from domain.bookings import BookingForbidden, BookingNotFound
 from domain.checkout_return import NO_RETURN_URLS, ReturnUrls
 from domain.errors import Errors, Unavailable
 from domain.ids import PayableRef
@@ -48,7 +48,13 @@ class OpenCheckout:
     `patience` bounds the time in which requests for several new bookings are started.
     """
 
-    raises: ClassVar[Errors] = (NothingToPay, BookingForbidden, GatewayRefused, GatewayUnavailable)
+    raises: ClassVar[Errors] = (
+        BookingNotFound,
+        BookingForbidden,
+        NothingToPay,
+        GatewayRefused,
+        GatewayUnavailable,
+    )
 
     gateways: Gateways
     payments: PaymentQueries
@@ -107,10 +113,11 @@ class OpenCheckout:
             await self.checkouts.save_return_url(payables, return_url)
 
     async def for_user(self, user: User, payable: PayableRef, *, return_url: str | None = None) -> str | None:
-        """For a user who pays their booking later, or tries again. Raises `NothingToPay` and `BookingForbidden`."""
+        """For a user who pays their booking later, or tries again. Raises `BookingNotFound`, `BookingForbidden`, and
+        `NothingToPay` to its client and to admins only: its state is not disclosed to others."""
         self.return_urls.require_allowed(return_url)
+        require_owner(user, await self.payments.client_of(payable), error=BookingForbidden)
         found = await self._open(payable)
-        require_owner(user, found.request.user_id, error=BookingForbidden)
         await self.save_return_url([payable], return_url)
         return await self._link(found)
 

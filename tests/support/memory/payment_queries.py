@@ -7,9 +7,9 @@ from datetime import datetime
 from application.payments.ports.gateways import PaymentRequest
 from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
 from application.ports import Clock
-from domain.accounts import User
-from domain.appointments import AppointmentStatus
-from domain.bookings import BookingStatus
+from domain.accounts import User, UserId
+from domain.appointments import AppointmentNotFound, AppointmentStatus
+from domain.bookings import BookingNotFound, BookingStatus
 from domain.events import EventId
 from domain.ids import BookingId, BookingRef, PayableRef
 from domain.payments import UNPAID, Payment, PaymentId, PaymentNotFound, PaymentStatus
@@ -92,6 +92,16 @@ class MemoryPaymentQueries:
             if booking.hold_until is not None and booking.has_expired(now)
         ]
         return [booking_id for _, booking_id in sorted(due)][:limit]
+
+    async def client_of(self, payable: PayableRef) -> UserId:
+        tables = self._store.tables
+        if isinstance(payable, BookingRef):
+            if payable.id not in tables.of("bookings"):
+                raise BookingNotFound
+            return booking_in(tables, payable.id).user_id
+        if payable.id not in tables.of("appointments"):
+            raise AppointmentNotFound
+        return appointment_in(tables, payable.id).client_id
 
     async def open_request(self, payable: PayableRef) -> OpenRequest | None:
         tables = self._store.tables

@@ -241,6 +241,11 @@ class PaymentQueries(Protocol):
         """Returns the request and its gateway, in every state of the payment. Raises `PaymentNotFound`."""
         ...
 
+    async def client_of(self, payable: PayableRef) -> UserId:
+        """Returns the client of a booking or an appointment in every state. Raises `BookingNotFound`,
+        `AppointmentNotFound`."""
+        ...
+
     async def open_request(self, payable: PayableRef) -> OpenRequest | None:
         """Returns what is to be paid for a live, unpaid booking; None once its hold has expired."""
         ...

@@ -8,8 +8,10 @@ import asyncpg
 from application.payments.ports.gateways import PaymentRequest
 from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
 from domain.accounts import UserId
+from domain.appointments import AppointmentNotFound
+from domain.bookings import BookingNotFound
 from domain.events import EventId
-from domain.ids import BookingId, PayableRef
+from domain.ids import BookingId, BookingRef, PayableRef
 from domain.money import Money
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from infrastructure.postgres.engine import Database
@@ -37,6 +39,9 @@ FROM payments p
      JOIN users f ON f.id = coalesce(e.facilitator_id, c.coach_id)
 """
 
+_CLIENT_OF_BOOKING = "SELECT user_id FROM bookings WHERE id = $1"
+_CLIENT_OF_APPOINTMENT = "SELECT client_id FROM coaching_bookings WHERE id = $1"
+
 _OPEN_REQUEST = """
 WHERE p.{column} = $1 AND coalesce(b.status, c.status) IN ('pending', 'confirmed')
   AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed') AND p.status IN ('pending', 'failed')
@@ -53,6 +58,18 @@ class PostgresPaymentQueries:
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
         async with self._database.connection() as connection:
             return [BookingId(row["id"]) for row in await connection.fetch(_HOLDS, now, limit)]
+
+    async def client_of(self, payable: PayableRef) -> UserId:
+        statement, not_found = (
+            (_CLIENT_OF_BOOKING, BookingNotFound)
+            if isinstance(payable, BookingRef)
+            else (_CLIENT_OF_APPOINTMENT, AppointmentNotFound)
+        )
+        async with self._database.connection() as connection:
+            client_id = await connection.fetchval(statement, payable.id)
+        if client_id is None:
+            raise not_found
+        return UserId(client_id)
 
     async def open_request(self, payable: PayableRef) -> OpenRequest | None:
         async with self._database.connection() as connection:
