@@ -5,34 +5,24 @@ An operation that changes something gets a resource of its own for each caller t
 on another one.
 """
 
-import asyncio
-import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
-from litestar.types import ASGIApp
 
 from application.accounts.ports.accounts import AccessClaims
 from crm.app import create_app as create_crm
 from domain import bookings
 from domain.accounts import LoginId, UserId
 from domain.api_keys import ApiKey, Scope
-from infrastructure import container
 from infrastructure.auth.jwt import JsonWebTokens
 from interfaces.http import authentication
-from interfaces.http.app import assemble
-from interfaces.http.openapi.document import examples
 from tests.crm import parts as crm_parts
 from tests.crm.description_checks import operations as crm_operations
-from tests.support.appointments import books, free_hour
 from tests.support.authorisation import (
     BOOKING_API,
     CRM,
@@ -40,101 +30,18 @@ from tests.support.authorisation import (
     Account,
     Caller,
     Outcome,
-    Rule,
     expected,
     outcome,
     rules,
 )
-from tests.support.description_checks import Described, operations
+from tests.support.description_checks import named, operations
 from tests.support.machine_clock import SystemClock
 from tests.support.people import People, Person
 from tests.support.settings import JWT_SECRET_KEY, settings_for
+from tests.support.world import NEITHER, Call, World, a_call, answering, populated
 
 RULES = rules(BOOKING_API)
 RULES_OF_CRM = rules(CRM)
-NEITHER = b"[]"
-"""A body that no operation accepts: callers that may call it get 400, and nothing changes."""
-
-
-def described(name: str) -> Described:
-    return next(each for each in operations() if each.operation["operationId"] == name)
-
-
-@contextlib.asynccontextmanager
-async def answering(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """A client whose requests the application answers without sockets. It is started and stopped as by a server."""
-    received: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    sent: asyncio.Queue[Any] = asyncio.Queue()
-    scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    served: Any = app
-    running: asyncio.Task[None] = asyncio.create_task(served(scope, received.get, sent.put))
-    received.put_nowait({"type": "lifespan.startup"})
-    assert (await sent.get())["type"] == "lifespan.startup.complete"
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
-        yield client
-    received.put_nowait({"type": "lifespan.shutdown"})
-    await running
-
-
-@dataclass
-class World:
-    """The people of the matrix and what they have. `database`: that of the API."""
-
-    api: httpx.AsyncClient
-    database: asyncpg.Connection
-    people: dict[Account, Person]
-    client_uuid: str = ""
-    coach_uuid: str = ""
-    callers: list[Caller] = field(default_factory=list)
-    shared: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    async def event(self) -> dict[str, str]:
-        """An event of the facilitator that the client has booked."""
-        created = await self.people[Account.FACILITATOR].creates_event()
-        booked = await self.people[Account.CLIENT].books(created["id"])
-        return {"event_id": str(created["id"]), "session_id": str(created["id"]), "booking_id": str(booked["id"])}
-
-    async def appointment(self) -> dict[str, str]:
-        """One that is not paid yet, with a file of the client."""
-        client = self.people[Account.CLIENT]
-        appointment = (await books(client, self.coach_uuid, free_hour()))["id"]
-        attached = await self.api.post(
-            f"/booking/{appointment}/attachments", headers=client.headers, files={"file": ("a.txt", b"a", "text/plain")}
-        )
-        assert attached.status_code == 201, attached.text
-        return {
-            "booking_id": appointment,
-            "attachment_id": attached.json()["id"],
-            "client_id": self.client_uuid,
-            "coach_id": self.coach_uuid,
-        }
-
-    async def invitation(self) -> dict[str, str]:
-        event = await self.event()
-        guest = {"name": "Guest", "email": f"guest{event['event_id']}@example.com"}
-        path = f"/facilitator/events/{event['event_id']}/bookings"
-        invited = await self.people[Account.FACILITATOR].post(path, json=guest)
-        assert invited.status_code == 202, invited.text
-        return event | {"invitation_id": invited.json()["invitation"]["id"]}
-
-    async def other(self) -> dict[str, str]:
-        message = await self.database.fetchval("SELECT id FROM outbox ORDER BY seq LIMIT 1")
-        unknown = dict.fromkeys(("key_id", "factor_id"), str(uuid4())) | {"user_id": "999999999", "feed": "unknown.ics"}
-        return {"message_id": str(message), "provider": "google", **unknown}
-
-    async def of(self, operation: Described, *, fresh: bool) -> dict[str, str]:
-        """The parameters of a path."""
-        kind = "appointment" if operation.path.startswith(("/booking/", "/coaches/", "/calendar/sync")) else "event"
-        if "{invitation_id}" in operation.path:
-            kind = "invitation"
-        make: Callable[[], Coroutine[Any, Any, dict[str, str]]] = getattr(self, kind)
-        if fresh:
-            return await make()
-        if kind not in self.shared:
-            self.shared[kind] = await make() | await self.other()
-        return self.shared[kind]
-
 
 # The callers
 
@@ -213,91 +120,27 @@ async def world(
 ) -> AsyncIterator[World]:
     limits = {"api_keys_per_account": "100", "unpaid_holds_per_account": "1000"}
     settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"), **limits)
-    database = await asyncpg.connect(shared_database_url)
-    async with answering(assemble(container.build(settings))) as api:
-        register = People(api, database)
-        people = {
-            Account.CLIENT: await register.user(),
-            Account.OTHER_CLIENT: await register.user("Eve"),
-            Account.FACILITATOR: await register.facilitator(),
-            Account.OTHER_FACILITATOR: await register.facilitator("Mary"),
-            Account.ADMIN: await register.facilitator("Root"),
-            Account.ADMIN_WITHOUT_PROFILE: await register.user("Toor"),
-        }
-        admins = [people[account].id for account in (Account.ADMIN, Account.ADMIN_WITHOUT_PROFILE)]
-        await database.execute("UPDATE users SET role = 'admin' WHERE id = ANY($1)", admins)
-        uuids = {row["id"]: row["uuid"] for row in await database.fetch("SELECT id, uuid::text FROM users")}
-        world = World(api, database, people)
-        world.client_uuid = uuids[people[Account.CLIENT].id]
-        world.coach_uuid = uuids[people[Account.FACILITATOR].id]
-        await _opens_hours(database, people[Account.FACILITATOR].id)
+    async with populated(settings, shared_database_url) as world:
         world.callers = await every_caller(world, settings.backend_service_token)
         yield world
-    await database.close()
 
 
-async def _opens_hours(database: asyncpg.Connection, coach_id: int) -> None:
-    """The coach can be booked at any time, free of charge."""
-    await database.execute(
-        """INSERT INTO coaches (user_id, timezone, weekly_hours, date_overrides, buffer_before, buffer_after,
-               minimum_notice, slot_step, price_per_hour, currency, refund_policy, updated_at)
-           SELECT $1, 'UTC', jsonb_object_agg(day, '[[0, 1440]]'::jsonb), '{}', '0', '0', '0', '30 minutes', 0,
-               'INR', '[]', now() FROM generate_series(0, 6) AS day""",
-        coach_id,
-    )
-
-
-# A call
-
-
-@dataclass(frozen=True)
-class Call:
-    method: str
-    path: str
-    headers: dict[str, str]
-    content: bytes | None = None
-    files: dict[str, Any] | None = None
-
-    def by(self, caller: Caller) -> "Call":
-        return (
-            self
-            if caller.credential is None
-            else replace(self, headers=self.headers | {"Authorization": caller.credential})
-        )
-
-    async def __call__(self, api: httpx.AsyncClient) -> Outcome | str:
-        answer = await api.request(self.method, self.path, headers=self.headers, content=self.content, files=self.files)
-        is_json = answer.headers.get("content-type", "").startswith("application/json")
-        code = answer.json().get("code") if is_json and isinstance(answer.json(), dict) else None
-        return outcome(answer.status_code, code)
-
-
-def a_call(operation: Described, rule: Rule, parameters: dict[str, str]) -> Call:
-    path = operation.path.format(**parameters)
-    if "requestBody" not in operation.operation:
-        # A stream has no end: a wrong header is noticed before it begins.
-        return Call(operation.method, path, {"Last-Event-ID": "wrong"})
-    if operation.takes_files:
-        return Call(operation.method, path, {}, files={"file": ("a.txt", b"a", "text/plain")})
-    body = NEITHER
-    if rule.is_about_an_owner:
-        recorded: dict[str, Any] = next(
-            iter(examples()[operation.operation["operationId"]].get("bodies", {}).values()), {}
-        )
-        shared = {name: value for name, value in parameters.items() if name in recorded}
-        body = json.dumps(recorded | shared).encode()
-    return Call(operation.method, path, {"Content-Type": "application/json"}, content=body)
+async def outcome_of(call: Call, api: httpx.AsyncClient) -> Outcome | str:
+    answer = await call(api)
+    is_json = answer.headers.get("content-type", "").startswith("application/json")
+    code = answer.json().get("code") if is_json and isinstance(answer.json(), dict) else None
+    return outcome(answer.status_code, code)
 
 
 async def mismatches(world: World, name: str) -> dict[str, str]:
     """The callers of an operation that are answered otherwise than by its rule."""
-    operation, rule = described(name), RULES[name]
+    operation, rule = named(name), RULES[name]
     changes = operation.method != "GET" and rule.is_about_an_owner
     wrong = {}
     for caller in world.callers:
         awaited = expected(rule, caller)
         parameters = await world.of(operation, fresh=changes and awaited is Outcome.OPEN) | await world.other()
-        found = await a_call(operation, rule, parameters).by(caller)(world.api)
+        found = await outcome_of(a_call(operation, rule, parameters).by(caller.credential), world.api)
         if found != awaited:
             wrong[caller.name] = f"{found}, expected {awaited}"
     return wrong
@@ -330,7 +173,7 @@ def test_every_operation_has_a_rule() -> None:
 def test_rules_have_the_scopes_of_the_description() -> None:
     """Two statements of the same decisions: that of the table, and that of the routes."""
     for name, rule in RULES.items():
-        security = described(name).operation["security"]
+        security = named(name).operation["security"]
         of_keys = [tuple(each["apiKey"]) for each in security if "apiKey" in each]
         if {} not in security:
             assert of_keys == ([rule.scopes] if rule.scopes else []), name
@@ -362,7 +205,7 @@ async def test_operations_of_the_crm_are_open_to_the_callers_of_their_rules(
         headers = {"Content-Type": "application/json"} if "requestBody" in operation else {}
         call = Call(method, path.format(**ids), headers, content=NEITHER if headers else None)
         for caller in callers:
-            found, awaited = await call.by(caller)(crm_answers), expected(rule, caller)
+            found, awaited = await outcome_of(call.by(caller.credential), crm_answers), expected(rule, caller)
             if found != awaited:
                 wrong[f"{endpoint} by {caller.name}"] = f"{found}, expected {awaited}"
     assert wrong == {}

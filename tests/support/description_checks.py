@@ -115,6 +115,10 @@ def the(endpoint: str) -> Described:
     return next(described for described in operations() if str(described) == endpoint)
 
 
+def named(operation_id: str) -> Described:
+    return next(described for described in operations() if described.operation["operationId"] == operation_id)
+
+
 @lru_cache(10_000)
 def find(method: str, path: str) -> Described | None:
     """None for what the document does not speak of: other methods and paths, the pages of the document itself."""
