@@ -6,7 +6,7 @@ from typing import ClassVar
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, StartLogin, tokens_of
 from application.accounts.ports.accounts import IdentityProvider
-from application.oauth import OAuthAttempts, Started
+from application.oauth import AttemptUnknown, OAuthAttempts, Started
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -151,7 +151,7 @@ class FinishExternalSignIn:
     """Completes an attempt with the parameters of the provider's redirect. Each attempt can be completed once, with or
     without success."""
 
-    raises: ClassVar[Errors] = (SignInDenied, SignInRefused, *_OF_IDENTITY)
+    raises: ClassVar[Errors] = (SignInDenied, AttemptUnknown, SignInRefused, *_OF_IDENTITY)
 
     provider: IdentityProvider | None
     attempts: OAuthAttempts
