@@ -1,9 +1,7 @@
 """A new password by a link in a mail, over HTTP, with real mails."""
 
 import asyncio
-import statistics
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -11,8 +9,6 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from application.accounts.recovery import RequestPasswordReset
-from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.cli import convene
 from tests.integration.account_mails import BROWSER, Account, Mails, registered
@@ -101,41 +97,6 @@ async def test_unknown_addresses_get_the_same_answer_and_no_mail(mails: Mails, a
     assert await mails.to("unknown@example.com") == []
     wrong = await forget(Account(account.api, "no address"))
     assert (wrong.status_code, list(wrong.json()["details"])) == (400, ["email"])
-
-
-class Naive(RequestPasswordReset):
-    """The negative control: it looks for the account and enqueues a mail if there is one."""
-
-    async def __call__(self, *, email: str, address: str) -> None:
-        async with self.open_work() as work:
-            if await work.users.find_credentials(email) is None:
-                return
-        await super().__call__(email=email, address=address)
-
-
-@pytest.fixture
-async def parts(make_shared_settings: Callable[..., Settings]) -> AsyncIterator[container.Container]:
-    parts = container.build(make_shared_settings())
-    yield parts
-    await parts.close()
-
-
-@pytest.mark.parametrize("guarded", [True, False])
-async def test_requests_for_known_and_unknown_addresses_cost_the_same(
-    parts: container.Container, account: Account, *, guarded: bool
-) -> None:
-    """CPU time of the thread: it does not depend on the load of the machine."""
-    request = parts.use_cases.request_password_reset
-    if not guarded:
-        request = Naive(request.open_work, request.limiter, request.wake_ups)
-    costs: dict[str, list[float]] = {account.email: [], f"not-{account.email}": []}
-    for _ in range(200):
-        for email, cost in costs.items():
-            began = time.thread_time()
-            await request(email=email, address="192.0.2.1")
-            cost.append(time.thread_time() - began)
-    known, unknown = map(statistics.median, costs.values())
-    assert (0.8 < known / unknown < 1.25) is guarded, f"known {known * 1e6:.0f} us, unknown {unknown * 1e6:.0f} us"
 
 
 async def test_operator_sets_a_password(
