@@ -55,8 +55,8 @@ class World:
     shared: dict[str, dict[str, str]] = field(default_factory=dict)
 
     async def event(self, **changes: Any) -> dict[str, str]:
-        """An event of the facilitator that the client has booked."""
-        created = await self.people[Account.FACILITATOR].creates_event(**changes)
+        """An event of the facilitator that the client has booked, after all hours of appointments."""
+        created = await self.people[Account.FACILITATOR].creates_event(in_days=300, **changes)
         booked = await self.people[Account.CLIENT].books(created["id"])
         return {"event_id": str(created["id"]), "session_id": str(created["id"]), "booking_id": str(booked["id"])}
 
