@@ -10,7 +10,7 @@ from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
 from application.events.ports import Events, Reviews
 from application.idempotency import Made
-from application.notifications.ports import Reminders
+from application.notifications.ports import ChangeMails, Reminders
 from application.outbox.ports import Messages
 from application.payments.ports.records import Disputes, GatewayEvents, Payments, RefundRecords
 from domain.audit import AuditTrail
@@ -40,6 +40,7 @@ class UnitOfWork(Protocol):
     appointments: Appointments
     attachments: Attachments
     reminders: Reminders
+    change_mails: ChangeMails
     calendars: Connections
     messages: Messages
     audit: AuditTrail

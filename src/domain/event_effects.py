@@ -19,12 +19,12 @@ class EventEffects:
     """Payments of confirmed bookings are refunded in full, and open checkouts are closed."""
     message: MessageType | None = None
     """A message about the event, to the destinations in `domain.outbox.ROUTES`."""
-    participants: MessageType | None = None
-    """A message about each confirmed booking."""
     bookings: BookingChange | None = None
     """The change of each confirmed booking, with the effects in `domain.booking_effects`."""
     start: bool = False
     """Holds of unpaid bookings end at the new start at the latest, and reminders are planned for it."""
+    participants: bool = False
+    """A mail about each confirmed booking, which may wait for further changes (`domain.change_mails`)."""
     invitations: bool = False
     """Pending invitations are withdrawn."""
     audit: AuditAction | None = None
@@ -32,7 +32,7 @@ class EventEffects:
 
 
 _EDITED = EventEffects(audit=AuditAction.EVENT_CHANGED)
-_UPDATED = replace(_EDITED, message=MessageType.EVENT_UPDATED, participants=MessageType.BOOKING_MOVED)
+_UPDATED = replace(_EDITED, message=MessageType.EVENT_UPDATED, participants=True)
 
 EFFECTS: Mapping[EventChange, EventEffects] = {
     EventChange.CREATED: EventEffects(message=MessageType.EVENT_CREATED, audit=AuditAction.EVENT_CREATED),

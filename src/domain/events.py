@@ -80,6 +80,16 @@ class CurrencyOfBookings(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
+class VisibleDetails:
+    """The details that calendar entries show. Participants are mailed when one of them changes."""
+
+    title: str
+    interval: Interval
+    location: str | None
+    virtual_link: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EventDetails:
     """The details of an event that its facilitator sets. `entered` validates text and dates of a request."""
 
@@ -107,9 +117,13 @@ class EventDetails:
         checked: dict[str, Any] = {name: _TEXT_RULES[name](texts[name]) for name in changed}
         return replace(self, **checked)
 
+    @property
+    def visible(self) -> VisibleDetails:
+        return VisibleDetails(self.title, self.interval, self.location, self.virtual_link)
+
     def is_visibly_changed_from(self, earlier: "EventDetails") -> bool:
         """Whether title, time, location or link differ. Participants then get an update of their calendar entry."""
-        return any(getattr(self, name) != getattr(earlier, name) for name in _VISIBLE)
+        return self.visible != earlier.visible
 
     def is_rescheduled_from(self, earlier: "EventDetails") -> bool:
         """Whether time or location differ, so that participants may cancel for a full refund."""
@@ -117,7 +131,6 @@ class EventDetails:
         return (self.interval, self.location) != (earlier.interval, earlier.location)
 
 
-_VISIBLE = ("title", "interval", "location", "virtual_link")
 _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
     "title": partial(line, "title", at_most=200),
     "description": partial(text_with_lines, "description", at_most=10_000),

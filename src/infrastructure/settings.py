@@ -123,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery_retry_schedule: tuple[int, ...]
     delivery_signing_secrets: tuple[str, ...]
     reminder_offsets: tuple[timedelta, ...]
+    change_mail_merge_minutes: int
     delivered_retention_days: int
     dead_letter_retention_days: int
     held_message_retention_days: int
@@ -314,6 +315,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         mail_file_retention_days=read.days("MAIL_FILE_RETENTION_DAYS", "30"),
         audit_retention_days=read.days("AUDIT_RETENTION_DAYS", "730"),
         reminder_offsets=read.offsets("REMINDER_OFFSETS", "24h,1h"),
+        change_mail_merge_minutes=read.whole("CHANGE_MAIL_MERGE_MINUTES", "5", 0, 60),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),
         drain_seconds=read.whole("DRAIN_SECONDS", "1", 0, 5),

@@ -25,6 +25,7 @@ from application.events.ports import EventQueries, ReviewQueries
 from application.events.queries import ShowEvent
 from application.events.reviews import ListReviews, ShowEventInDetail, WriteReview
 from application.idempotency import CLAIM, Claim, Made
+from application.notifications.change_mails import QueueChangeMails
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.disputes import SettleDispute
@@ -91,7 +92,13 @@ class BookingApplication:
     checkouts: Checkouts
     seats: SeatInventory
 
-    def __init__(self, *, gateway: str = "gateway", reminder_offsets: tuple[timedelta, ...] = (DAY, HOUR)) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: str = "gateway",
+        reminder_offsets: tuple[timedelta, ...] = (DAY, HOUR),
+        change_mail_window: timedelta = timedelta(0),
+    ) -> None:
         self.store, self.clock, self.wake_ups = Store(), SettableClock(), CountedWakeUps()
         self.gateway = MemoryGateway(gateway, holds_seats=gateway != OFFLINE)
         self.other_gateway = MemoryGateway("other")
@@ -102,11 +109,14 @@ class BookingApplication:
         """The result of each commit, which a repeated request with the same idempotency key returns."""
         self._finished_jobs: set[MessageId] = set()
         self._people = 0
+        self._change_mail_window = change_mail_window
         self._choose_adapters(reminder_offsets)
         self._make_use_cases()
 
     def _choose_adapters(self, reminder_offsets: tuple[timedelta, ...]) -> None:
-        open_work = MemoryUnitsOfWork(self.store, self.clock, reminder_offsets=reminder_offsets)
+        open_work = MemoryUnitsOfWork(
+            self.store, self.clock, reminder_offsets=reminder_offsets, change_mail_window=self._change_mail_window
+        )
         self.open_work, self.made = open_work, open_work.results
         self.events = MemoryEventQueries(self.store)
         self.bookings = MemoryBookingQueries(self.store)
@@ -162,6 +172,7 @@ class BookingApplication:
         self.show_event = ShowEvent(self.events)
         self.list_reviews = ListReviews(self.show_event, self.reviews)
         self.show_event_in_detail = ShowEventInDetail(self.show_event, self.events, self.reviews)
+        self.queue_change_mails = QueueChangeMails(self.open_work, *shared)
         self.write_to_participants = WriteToParticipants(self.open_work, self.limits, self.wake_ups)
 
     async def person(self, role: Role = Role.USER, *, email: str | None = None) -> User:

@@ -1,4 +1,4 @@
-"""Ports of notifications: live updates, reminders, mail to addresses that are not verified."""
+"""Ports of notifications: live updates, reminders, mails about changes, mail to addresses that are not verified."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -8,7 +8,9 @@ from typing import Any, NewType, Protocol, TypeAlias
 
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.ids import PayableRef
+from domain.appointments import Appointment
+from domain.events import Event, EventId
+from domain.ids import AppointmentId, PayableRef
 from domain.invitations import InvitationId
 from domain.outbox import MessageId
 from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, SkipReason
@@ -107,6 +109,28 @@ class ReminderResults(Protocol):
 
     async def record(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
         """Records that the reminder was sent, or skipped for a reason. A sent one does not change any more."""
+        ...
+
+
+ChangedRef: TypeAlias = EventId | AppointmentId
+
+
+class ChangeMails(Protocol):
+    """Within a unit of work. Mails about changes of events and appointments that wait for further changes: one row for
+    each booking and each appointment. Saving a changed event or appointment adds them, or enqueues them if they must
+    not wait (`domain.change_mails`)."""
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
+        """The events and appointments of at most `limit` mails that are due, the one that has waited longest first."""
+        ...
+
+    async def queue_for_event(self, event: Event) -> None:
+        """Enqueues the event's mails that are due and forgets those with nothing to tell: the booking is not confirmed
+        any more, or a later change has restored what the participant knows. The event must be locked."""
+        ...
+
+    async def queue_for_appointment(self, appointment: Appointment) -> None:
+        """The same for an appointment, which must be locked: one mail to the client and one to the coach."""
         ...
 
 

@@ -14,6 +14,7 @@ from application.audit.chain import ExtendAuditChain
 from application.audit.start import RecordSettings
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
+from application.notifications.change_mails import QueueChangeMails
 from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
 from application.notifications.unverified_mail import MailToUnverified
@@ -82,6 +83,7 @@ class DeliveryParts:
     outside_senders: Sequence[MessageSender | EmailSender]
     money: Money
     queue_reminders: QueueReminders
+    queue_change_mails: QueueChangeMails
     complete_bookings: CompleteBookings
     fill_facilitator_active: Backfill
     fill_facilitators_of_bookings: Backfill
@@ -185,6 +187,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         outside_senders=list(outside.values()),
         money=money,
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
+        queue_change_mails=QueueChangeMails(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
         fill_facilitator_active=Backfill(database, FACILITATOR_INACTIVE),
         fill_facilitators_of_bookings=Backfill(database, FACILITATOR_ID),

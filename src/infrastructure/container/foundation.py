@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import timedelta
 
 from application.accounts.account_tokens import RequestTokens
 from application.audit.ports import NewTrail, new_trails
@@ -88,6 +89,7 @@ def units_of_work(
         current_request_id,
         default_currency=settings.default_currency,
         reminder_offsets=settings.reminder_offsets,
+        change_mail_window=timedelta(minutes=settings.change_mail_merge_minutes),
         box=SecretBox(settings.token_encryption_keys),
         new_trail=audit_trails(settings),
     )

@@ -14,7 +14,7 @@ from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
 from application.events.ports import Events, Reviews
 from application.idempotency import CLAIM, Made
-from application.notifications.ports import Reminders
+from application.notifications.ports import ChangeMails, Reminders
 from application.outbox.ports import Messages
 from application.payments.ports.records import Disputes, GatewayEvents, Payments, RefundRecords
 from application.ports import Clock
@@ -40,6 +40,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.events.reviews import PostgresReviews
 from infrastructure.postgres.idempotency import commit_under_key
+from infrastructure.postgres.outbox.change_mails import PostgresChangeMails
 from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.payments.disputes import PostgresDisputes
 from infrastructure.postgres.payments.refunds import PostgresRefunds
@@ -71,6 +72,7 @@ class PostgresUnitOfWork:
     appointments: Appointments
     attachments: Attachments
     reminders: Reminders
+    change_mails: ChangeMails
     calendars: Connections
     messages: Messages
     audit: AuditTrail
@@ -80,6 +82,7 @@ class PostgresUnitOfWork:
         session: AsyncSession,
         messages: PostgresMessages,
         reminders: PostgresReminders,
+        change_mails: PostgresChangeMails,
         *,
         audit: AuditTrail,
         default_currency: str,
@@ -98,7 +101,7 @@ class PostgresUnitOfWork:
         bookings = PostgresBookings(session, messages, reminders, audit)
         invitations = PostgresInvitations(session)
         refunds = PostgresRefunds(session, messages, audit)
-        self.events = PostgresEvents(session, messages, reminders, bookings, invitations, refunds, audit)
+        self.events = PostgresEvents(session, messages, reminders, bookings, invitations, refunds, change_mails, audit)
         self.bookings = bookings
         self.invitations = invitations
         self.profiles = PostgresProfiles(session)
@@ -108,9 +111,10 @@ class PostgresUnitOfWork:
         self.disputes = PostgresDisputes(session)
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
-        self.appointments = PostgresAppointments(session, messages, reminders, audit)
+        self.appointments = PostgresAppointments(session, messages, reminders, change_mails, audit)
         self.attachments = PostgresAttachments(session)
         self.reminders = reminders
+        self.change_mails = change_mails
         self.calendars = PostgresConnections(session, box)
         self.messages = messages
 
@@ -135,6 +139,7 @@ class UnitsOfWork:
         *,
         default_currency: str = "INR",
         reminder_offsets: Sequence[timedelta] = (),
+        change_mail_window: timedelta = timedelta(0),
         box: SecretBox | None = None,
         new_trail: NewTrail = UNKEYED_TRAIL,
     ) -> None:
@@ -144,19 +149,21 @@ class UnitsOfWork:
         self._request_id = request_id
         self._default_currency = default_currency
         self._reminder_offsets = reminder_offsets
+        self._change_mail_window = change_mail_window
         self._box = box or SecretBox(())
         self._new_trail = new_trail
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
         async with self._database.session() as session:
-            now = self._clock.now()
-            messages = PostgresMessages(session, self._routes, now=now, request_id=self._request_id())
+            now, request_id = self._clock.now(), self._request_id()
+            messages = PostgresMessages(session, self._routes, now=now, request_id=request_id)
             reminders = PostgresReminders(session, self._reminder_offsets, now=now)
             yield PostgresUnitOfWork(
                 session,
                 messages,
                 reminders,
+                PostgresChangeMails(session, messages, window=self._change_mail_window, now=now, request_id=request_id),
                 audit=self._new_trail(),
                 default_currency=self._default_currency,
                 box=self._box,

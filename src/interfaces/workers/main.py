@@ -97,6 +97,7 @@ def periodic_tasks(parts: DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("expire_invitations", parts.expire_invitations, every=5),
         PeriodicTask("reconcile", parts.money.reconcile, every=30),
         PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
+        PeriodicTask("queue_change_mails", parts.queue_change_mails, every=5),
         PeriodicTask("release_held_messages", parts.release_held, every=15, rest=20),
         PeriodicTask("extend_audit_chain", parts.extend_audit_chain, every=2),
         PeriodicTask("complete_bookings", parts.complete_bookings, every=15),

@@ -21,12 +21,14 @@ from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, Att
 from domain.audit import AuditTrail
 from domain.audit_effects import record_appointment
 from domain.availability import SlotUnavailable
+from domain.change_mails import MERGED
 from domain.ids import AppointmentId
 from domain.payments import UNPAID
 from domain.time import Interval
 from domain.unpaid_holds import HoldsWithCoach
 from infrastructure.postgres.appointments.history import difference
 from infrastructure.postgres.domain_events import WrittenEvents
+from tests.support.memory.change_mails import MemoryChangeMails
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.reminders import MemoryReminders
 from tests.support.memory.rows import ConstraintViolated, appointment_in, appointments_in, user_in
@@ -60,12 +62,18 @@ class MemoryAppointments:
     """Each save also writes the effects of the appointment's domain events."""
 
     def __init__(
-        self, transaction: Transaction, messages: MemoryMessages, reminders: MemoryReminders, audit: AuditTrail
+        self,
+        transaction: Transaction,
+        messages: MemoryMessages,
+        reminders: MemoryReminders,
+        change_mails: MemoryChangeMails,
+        audit: AuditTrail,
     ) -> None:
         self._transaction = transaction
         self._audit = audit
         self._messages = messages
         self._reminders = reminders
+        self._change_mails = change_mails
         self._written = WrittenEvents()
 
     async def add(self, new: Sequence[NewAppointment], now: datetime) -> Sequence[Appointment | None]:
@@ -170,6 +178,9 @@ class MemoryAppointments:
             await self._messages.enqueue_calendar_syncs_of(appointments)
         if effects.reminders:
             await self._reminders.align_appointments(appointments)
+        if effects.message in MERGED:
+            for event in events:
+                await self._change_mails.add_for_appointment(event)
 
 
 def _earlier_time(event: AppointmentEvent) -> Interval | None:

@@ -21,6 +21,7 @@ from tests.support.memory.bookings import (
     save_event_row,
     with_active_facilitator,
 )
+from tests.support.memory.change_mails import MemoryChangeMails
 from tests.support.memory.outbox import MemoryMessages
 from tests.support.memory.payments import MemoryRefunds
 from tests.support.memory.reminders import MemoryReminders
@@ -39,6 +40,7 @@ class MemoryEvents:
         bookings: MemoryBookings,
         invitations: MemoryInvitations,
         refunds: MemoryRefunds,
+        change_mails: MemoryChangeMails,
         audit: AuditTrail,
     ) -> None:
         self._transaction = transaction
@@ -47,6 +49,7 @@ class MemoryEvents:
         self._bookings = bookings
         self._invitations = invitations
         self._refunds = refunds
+        self._change_mails = change_mails
         self._audit = audit
         self._written = WrittenEvents()
 
@@ -128,10 +131,6 @@ class MemoryEvents:
             refunded = await self._refunds.add_for_event(event_id, reason=reason, by=event.by, now=event.at)
         if effects.message is not None:
             await self._messages.enqueue_for_event(effects.message, event_id)
-        if effects.participants is not None and event.before is not None:
-            await self._messages.enqueue_for_confirmed_bookings_of(
-                effects.participants, event_id, reason=event.reason, before=event.before.details
-            )
         if effects.bookings is not None:
             await self._bookings.change_with_events(
                 [event_id], effects.bookings, event.at, by=event.by, refunded=refunded
@@ -139,6 +138,8 @@ class MemoryEvents:
         if effects.start:
             await self._bookings.shorten_holds(event_id, event.after.details.interval.starts_at)
             await self._reminders.align_event(event_id)
+        if effects.participants:
+            await self._change_mails.add_for_event(event)
         if effects.invitations:
             await self._invitations.withdraw_of_event(event_id, event.at)
 

@@ -1,6 +1,7 @@
 """Enqueued messages in memory."""
 
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,8 +11,9 @@ from domain.accounts import User, UserId
 from domain.appointments import AppointmentStatus
 from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
-from domain.events import EventDetails, EventId
-from domain.ids import AppointmentId, BookingId, BookingRef
+from domain.change_mails import MERGED
+from domain.events import EventId, VisibleDetails
+from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.invitations import InvitationId
 from domain.money import Money
 from domain.outbox import ALWAYS_SERVED, NOT_TO_CLIENTS, Destination, MessageType, Routes, mails_facilitator, routes_for
@@ -25,6 +27,7 @@ from tests.support.memory.rows import (
     appointments_in,
     booking_in,
     bookings_of,
+    change_mails_in,
     connections_in,
     event_in,
     payments_in,
@@ -83,22 +86,29 @@ class MemoryMessages:
         for booking_id in sorted(bookings):
             booking = booking_in(self._transaction.tables, booking_id)
             state: dict[str, Any] = {"status": booking.status, "payment_status": booking.payment_status}
-            state |= {"dispute": booking.dispute, "reason": reason}
+            details = event_in(self._transaction.tables, booking.event_id).details
+            state |= {"dispute": booking.dispute, "reason": reason, "shows": details.visible}
             not_mailed = {Destination.EMAIL} if message_type in NOT_TO_CLIENTS else set()
             key, among = f"booking:{booking_id}", set(Destination) - not_mailed
             self._enqueue(message_type, key, among, **state, money=money, **more)
             if mails_facilitator(message_type, reason):
                 self._enqueue_for_facilitator(message_type, key, booking.event_id, **state, money=money, **more)
+            if Destination.EMAIL in set(self._routes[message_type]) & among:
+                self._shown(BookingRef(booking_id), details.visible)
 
     async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
         await self.enqueue_for_bookings(MessageType.BOOKING_REFUNDED, [booking_id], reason=reason, money=money)
 
-    async def enqueue_for_confirmed_bookings_of(
-        self, message_type: MessageType, event_id: EventId, *, reason: str | None, before: EventDetails
+    def _shown(self, about: PayableRef, state: object) -> None:
+        """Another mail than the waiting one shows this state."""
+        rows = change_mails_in(self._transaction.tables)
+        if about in rows:
+            rows[about] = replace(rows[about], shown=state)
+
+    async def enqueue_event_changed(
+        self, bookings: Iterable[BookingId], *, before: VisibleDetails, reason: str | None
     ) -> None:
-        bookings = bookings_of(self._transaction.tables, event_id)
-        confirmed = [booking.id for booking in bookings if booking.status is BookingStatus.CONFIRMED]
-        await self.enqueue_for_bookings(message_type, confirmed, reason=reason, before=before)
+        await self.enqueue_for_bookings(MessageType.BOOKING_MOVED, bookings, reason=reason, before=before)
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         participants = [
@@ -195,22 +205,48 @@ class MemoryMessages:
         reason: str | None = None,
         money: Money | None = None,
     ) -> None:
-        """The client and the coach get a mail each; a failed payment is mailed to the client only."""
+        """The client and the coach get a mail each; a failed payment is mailed to the client only. Without the mails of
+        `MERGED`, which wait for further changes."""
+        among = set(Destination) - ({Destination.EMAIL} if message_type in MERGED else set())
+        await self._enqueue_for_appointments(
+            message_type, appointments, among, before=before, reason=reason, money=money
+        )
+
+    async def enqueue_appointment_moved(
+        self, appointment_id: AppointmentId, *, before: Interval, reason: str | None
+    ) -> None:
+        moved, only = MessageType.BOOKING_RESCHEDULED, {Destination.EMAIL}
+        await self._enqueue_for_appointments(moved, [appointment_id], only, before=before, reason=reason, money=None)
+
+    async def _enqueue_for_appointments(
+        self,
+        message_type: MessageType,
+        appointments: Iterable[AppointmentId],
+        among: set[Destination],
+        *,
+        before: Interval | None,
+        reason: str | None,
+        money: Money | None,
+    ) -> None:
         not_mailed = {"coach"} if message_type is MessageType.PAYMENT_FAILED else set()
         if message_type in NOT_TO_CLIENTS:
             not_mailed = {"client"}
-        mails = [(each, set() if each in not_mailed else {Destination.EMAIL}) for each in ("client", "coach")]
+        mailed = among & {Destination.EMAIL}
+        mails = [(each, set() if each in not_mailed else mailed) for each in ("client", "coach")]
         for appointment_id in appointments:
             appointment, key = appointment_in(self._transaction.tables, appointment_id), f"coaching:{appointment_id}"
             payload: dict[str, Any] = {
                 "status": appointment.status,
                 "payment_status": appointment.payment_status,
                 "before": before,
+                "shows": appointment.session,
             }
             payload |= {"dispute": appointment.dispute, "reason": reason, "money": money}
-            self._enqueue(message_type, key, set(Destination) - {Destination.EMAIL}, **payload)
+            self._enqueue(message_type, key, among - {Destination.EMAIL}, **payload)
             for recipient, destinations in mails:
                 self._enqueue(message_type, f"{key}:{recipient}", destinations, **payload, recipient=recipient)
+            if mailed & set(self._routes[message_type]):
+                self._shown(AppointmentRef(appointment_id), appointment.session)
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
         refunded = MessageType.BOOKING_REFUNDED

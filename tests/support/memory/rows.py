@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from application.payments.ports.records import Refund, StoredUpdate
 from domain.accounts import User, UserId
@@ -87,6 +88,18 @@ class StoredReminder:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredChangeMail:
+    """A mail about changes that waits. Its row has the booking or the appointment as key. States are `VisibleDetails`
+    of an event or the `Interval` of an appointment."""
+
+    before: Any
+    reason: str | None
+    since: datetime
+    due_at: datetime
+    shown: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredConnection:
     """A connected calendar, with the busy times that were read from it. Its row has the account and the provider as
     key."""
@@ -127,6 +140,10 @@ def user_in(tables: Tables, user_id: UserId) -> User:
     if user is None:
         raise ConstraintViolated(f"there is no user {user_id}")
     return user
+
+
+def change_mails_in(tables: Tables) -> dict[PayableRef, StoredChangeMail]:
+    return tables.of("change_mails")
 
 
 def event_in(tables: Tables, event_id: EventId) -> Event:

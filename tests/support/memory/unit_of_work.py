@@ -22,6 +22,7 @@ from tests.support.memory.appointments import MemoryAppointments, MemoryAttachme
 from tests.support.memory.audit_log import AUDIT_KEY, write_entries
 from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
 from tests.support.memory.calendars import MemoryConnections
+from tests.support.memory.change_mails import MemoryChangeMails
 from tests.support.memory.coaches import MemoryCoaches
 from tests.support.memory.events import MemoryEvents, MemoryReviews
 from tests.support.memory.idempotency import commit_under_key
@@ -41,11 +42,17 @@ class MemoryUnitOfWork:
     """A repository is made when it is first used: most units of work need few."""
 
     def __init__(
-        self, transaction: Transaction, clock: Clock, offsets: Sequence[timedelta], results: list[Made | None]
+        self,
+        transaction: Transaction,
+        clock: Clock,
+        offsets: Sequence[timedelta],
+        change_mail_window: timedelta,
+        results: list[Made | None],
     ) -> None:
         self.transaction = transaction
         self.clock = clock
         self.offsets = offsets
+        self.change_mail_window = change_mail_window
         self._results = results
 
     def __getattr__(self, name: str) -> Any:
@@ -65,6 +72,9 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "audit": lambda _: new_trails(AUDIT_KEY)(),
     "messages": lambda work: MemoryMessages(work.transaction, work.clock),
     "reminders": lambda work: MemoryReminders(work.transaction, work.clock, work.offsets),
+    "change_mails": lambda work: MemoryChangeMails(
+        work.transaction, work.messages, work.clock, work.change_mail_window
+    ),
     "users": lambda work: MemoryUsers(work.transaction, work.messages, work.audit),
     "logins": lambda work: MemoryLogins(work.transaction, work.audit),
     "access": lambda work: MemoryAccess(work.transaction, work.audit),
@@ -81,6 +91,7 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
         work.bookings,
         work.invitations,
         work.refunds,
+        work.change_mails,
         work.audit,
     ),
     "bookings": lambda work: MemoryBookings(work.transaction, work.messages, work.reminders, work.audit),
@@ -91,7 +102,9 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "disputes": lambda work: MemoryDisputes(work.transaction),
     "gateway_events": lambda work: MemoryGatewayEvents(work.transaction),
     "coaches": lambda work: MemoryCoaches(work.transaction),
-    "appointments": lambda work: MemoryAppointments(work.transaction, work.messages, work.reminders, work.audit),
+    "appointments": lambda work: MemoryAppointments(
+        work.transaction, work.messages, work.reminders, work.change_mails, work.audit
+    ),
     "attachments": lambda work: MemoryAttachments(work.transaction),
     "calendars": lambda work: MemoryConnections(work.transaction, work.clock),
 }
@@ -101,14 +114,22 @@ class MemoryUnitsOfWork:
     """Opens units of work. Each one is rolled back at its end unless it was committed. `results` has the result of each
     commit, which a repeated request with the same idempotency key returns."""
 
-    def __init__(self, store: Store, clock: Clock, *, reminder_offsets: Sequence[timedelta] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        reminder_offsets: Sequence[timedelta] = (),
+        change_mail_window: timedelta = timedelta(0),
+    ) -> None:
         self.results: list[Made | None] = []
         self._store = store
         self._clock = clock
         self._offsets = reminder_offsets
+        self._change_mail_window = change_mail_window
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
         async with self._store.transaction() as transaction:
-            work = MemoryUnitOfWork(transaction, self._clock, self._offsets, self.results)
+            work = MemoryUnitOfWork(transaction, self._clock, self._offsets, self._change_mail_window, self.results)
             yield cast(UnitOfWork, work)

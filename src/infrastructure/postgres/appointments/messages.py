@@ -6,8 +6,7 @@ mailed to the client only, a dispute to the coach only. There is one sync job fo
 connected.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -56,7 +55,14 @@ _SNAPSHOT = payload(
     reason="CAST(:reason AS text)",
     money="CAST(:money AS jsonb)",
 )
+# A mail that waits for further changes of the appointment compares with what other mails have shown.
 _ENQUEUE = f"""
+WITH shown AS (
+    UPDATE change_mails SET shown = jsonb_build_object('starts_at', b.starts_at, 'ends_at', b.ends_at)
+    FROM coaching_bookings b
+    WHERE change_mails.coaching_booking_id = b.id AND b.id = ANY(CAST(:ids AS uuid[]))
+      AND '{Destination.EMAIL}' = ANY(CAST(:destinations AS text[]))
+)
 INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
 SELECT d.name, 'coaching:' || b.id || coalesce(':' || r.recipient, ''), :fact, {_SNAPSHOT}, :request_id, :now
 FROM {APPOINTMENT},
@@ -85,21 +91,21 @@ WHERE c.id = :id
 
 async def enqueue_for_appointments(
     session: AsyncSession,
-    routes: Routes,
     when: dict[str, Any],
     message_type: MessageType,
     appointments: Sequence[AppointmentId],
+    destinations: Collection[Destination],
     *,
-    before: Interval | None,
-    reason: str | None,
-    money: Money | None,
+    before: Interval | None = None,
+    reason: str | None = None,
+    money: Money | None = None,
 ) -> None:
     values = {
         "ids": appointments,
         "fact": message_type,
-        "destinations": [str(destination) for destination in routes[message_type]],
+        "destinations": [str(destination) for destination in destinations],
         "recipients": _recipients(message_type),
-        "before": _interval(before),
+        "before": payloads.interval_json(before),
         "reason": reason,
         "money": payloads.money_json(money),
     }
@@ -131,9 +137,3 @@ def _recipients(message_type: MessageType) -> list[str]:
     if message_type is MessageType.PAYMENT_FAILED:
         return ["client"]
     return ["coach"] if message_type in NOT_TO_CLIENTS else ["client", "coach"]
-
-
-def _interval(interval: Interval | None) -> str | None:
-    if interval is None:
-        return None
-    return json.dumps({"starts_at": interval.starts_at.isoformat(), "ends_at": interval.ends_at.isoformat()})

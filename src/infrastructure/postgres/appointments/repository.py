@@ -21,6 +21,7 @@ from domain.appointments import (
 )
 from domain.audit import AuditTrail
 from domain.audit_effects import record_appointment
+from domain.change_mails import MERGED
 from domain.disputes import DisputeStatus
 from domain.ids import AppointmentId
 from domain.money import Money
@@ -31,6 +32,7 @@ from domain.unpaid_holds import HoldsWithCoach
 from infrastructure.postgres.appointments.history import difference
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.domain_events import WrittenEvents
+from infrastructure.postgres.outbox.change_mails import PostgresChangeMails
 from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import AppointmentChangeRow, AppointmentRow
@@ -49,12 +51,18 @@ class PostgresAppointments:
     """Each save also writes the effects of the appointment's domain events."""
 
     def __init__(
-        self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders, audit: AuditTrail
+        self,
+        session: AsyncSession,
+        messages: PostgresMessages,
+        reminders: PostgresReminders,
+        change_mails: PostgresChangeMails,
+        audit: AuditTrail,
     ) -> None:
         self._session = session
         self._audit = audit
         self._messages = messages
         self._reminders = reminders
+        self._change_mails = change_mails
         self._written = WrittenEvents()
 
     async def add(self, new: Sequence[NewAppointment], now: datetime) -> Sequence[Appointment | None]:
@@ -153,6 +161,9 @@ class PostgresAppointments:
             await self._messages.enqueue_calendar_syncs_of(appointments)
         if effects.reminders:
             await self._reminders.align_appointments(appointments)
+        if effects.message in MERGED:
+            for event in events:
+                await self._change_mails.add_for_appointment(event)
 
 
 def _columns(new: NewAppointment, now: datetime) -> dict[str, Any]:

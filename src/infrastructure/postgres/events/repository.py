@@ -32,6 +32,7 @@ from infrastructure.postgres.bookings.invitations import PostgresInvitations
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.domain_events import WrittenEvents
 from infrastructure.postgres.events.seat_counts import PostgresSeatCounts
+from infrastructure.postgres.outbox.change_mails import PostgresChangeMails
 from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.payments.refunds import PostgresRefunds
 from infrastructure.postgres.reminders.repository import PostgresReminders
@@ -64,6 +65,7 @@ class PostgresEvents(PostgresSeatCounts):
         bookings: PostgresBookings,
         invitations: PostgresInvitations,
         refunds: PostgresRefunds,
+        change_mails: PostgresChangeMails,
         audit: AuditTrail,
     ) -> None:
         super().__init__(session)
@@ -72,6 +74,7 @@ class PostgresEvents(PostgresSeatCounts):
         self._bookings = bookings
         self._invitations = invitations
         self._refunds = refunds
+        self._change_mails = change_mails
         self._audit = audit
         self._written = WrittenEvents()
 
@@ -161,10 +164,6 @@ class PostgresEvents(PostgresSeatCounts):
             refunded = await self._refunds.add_for_event(event_id, reason=reason, by=event.by, now=event.at)
         if effects.message is not None:
             await self._messages.enqueue_for_event(effects.message, event_id)
-        if effects.participants is not None and event.before is not None:
-            await self._messages.enqueue_for_confirmed_bookings_of(
-                effects.participants, event_id, reason=event.reason, before=event.before.details
-            )
         if effects.bookings is not None:
             await self._bookings.change_with_events(
                 [event_id], effects.bookings, event.at, by=event.by, refunded=refunded
@@ -172,6 +171,8 @@ class PostgresEvents(PostgresSeatCounts):
         if effects.start:
             await self._bookings.shorten_holds(event_id, event.after.details.interval.starts_at)
             await self._reminders.align_event(event_id)
+        if effects.participants:
+            await self._change_mails.add_for_event(event)
         if effects.invitations:
             await self._invitations.withdraw_of_event(event_id, event.at)
 

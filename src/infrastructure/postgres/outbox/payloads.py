@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable
 
-from domain.events import EventDetails
+from domain.events import VisibleDetails
 from domain.money import Money
 from domain.outbox import Destination
+from domain.time import Interval
 from infrastructure.postgres.calendars.identity import uid
 
 _EVENT = """jsonb_build_object(
@@ -106,10 +107,23 @@ def money_json(money: Money | None) -> str | None:
     return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
 
 
-def details_json(details: EventDetails | None) -> str | None:
+VISIBLE_DETAILS = """jsonb_build_object('title', e.title, 'location', e.location, 'virtual_link', e.virtual_link,
+    'starts_at', e.starts_at, 'ends_at', e.ends_at)"""
+"""SQL for the details of event `e` that participants see, as in `details_json`."""
+
+
+def details_json(details: VisibleDetails | None) -> str | None:
     """The parameter for `before`: the details of an event that participants see."""
     if details is None:
         return None
     seen = {"title": details.title, "location": details.location, "virtual_link": details.virtual_link}
-    times = {"starts_at": details.interval.starts_at.isoformat(), "ends_at": details.interval.ends_at.isoformat()}
-    return json.dumps(seen | times)
+    return json.dumps(seen | _times(details.interval))
+
+
+def interval_json(interval: Interval | None) -> str | None:
+    """The parameter for `before`: the time of an appointment."""
+    return None if interval is None else json.dumps(_times(interval))
+
+
+def _times(interval: Interval) -> dict[str, str]:
+    return {"starts_at": interval.starts_at.isoformat(), "ends_at": interval.ends_at.isoformat()}

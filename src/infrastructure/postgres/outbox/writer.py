@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.payments.ports.records import Refund
 from domain.accounts import User, UserId
 from domain.calendars import ConnectionId
-from domain.events import EventDetails, EventId
+from domain.change_mails import MERGED
+from domain.events import EventId, VisibleDetails
 from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
 from domain.money import Money
@@ -24,6 +25,14 @@ from infrastructure.postgres.appointments import messages
 from infrastructure.postgres.outbox import payloads
 from infrastructure.postgres.outbox.held import RELEASE_OF_ADDRESS
 from infrastructure.postgres.tables import OutboxRow
+
+# A mail that waits for further changes of the event compares with what other mails have shown.
+_SHOWN = f"""
+WITH shown AS (
+    UPDATE change_mails SET shown = {payloads.VISIBLE_DETAILS} FROM bookings b JOIN events e ON e.id = b.event_id
+    WHERE change_mails.booking_id = b.id AND ({{which}})
+)"""  # noqa: S608 (composed of constants)
+_THESE_BOOKINGS = "b.id = ANY(CAST(:bookings AS bigint[]))"
 
 
 class PostgresMessages:
@@ -43,17 +52,19 @@ class PostgresMessages:
         reason: str | None = None,
         money: Money | None = None,
     ) -> None:
-        which = "b.id = ANY(CAST(:bookings AS bigint[]))"
-        await self._enqueue_for_bookings(message_type, which, reason=reason, money=money, bookings=bookings)
+        await self._enqueue_for_bookings(message_type, _THESE_BOOKINGS, reason=reason, money=money, bookings=bookings)
 
     async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
         await self.enqueue_for_bookings(MessageType.BOOKING_REFUNDED, [booking_id], reason=reason, money=money)
 
-    async def enqueue_for_confirmed_bookings_of(
-        self, message_type: MessageType, event_id: EventId, *, reason: str | None, before: EventDetails
+    async def enqueue_event_changed(
+        self, bookings: Sequence[BookingId], *, before: VisibleDetails, reason: str | None, request_id: str | None
     ) -> None:
-        which = "b.event_id = :event_id AND b.status = 'confirmed'"
-        await self._enqueue_for_bookings(message_type, which, reason=reason, before=before, event_id=event_id)
+        """The mails about changes whose wait has ended."""
+        about: dict[str, Any] = {"bookings": bookings, "request_id": request_id}
+        await self._enqueue_for_bookings(
+            MessageType.BOOKING_MOVED, _THESE_BOOKINGS, reason=reason, before=before, **about
+        )
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         # An unpaid booking whose seat is held for a limited time is not confirmed yet.
@@ -178,15 +189,31 @@ class PostgresMessages:
         reason: str | None = None,
         money: Money | None = None,
     ) -> None:
+        """Without the mails of `MERGED`, which wait for further changes."""
+        merged = {Destination.EMAIL} if message_type in MERGED else set()
         await messages.enqueue_for_appointments(
             self._session,
-            self._routes,
             self._when,
             message_type,
             appointments,
+            [each for each in self._routes[message_type] if each not in merged],
             before=before,
             reason=reason,
             money=money,
+        )
+
+    async def enqueue_appointment_moved(
+        self, appointment_id: AppointmentId, *, before: Interval, reason: str | None, request_id: str | None
+    ) -> None:
+        """The mails about changes whose wait has ended."""
+        await messages.enqueue_for_appointments(
+            self._session,
+            {**self._when, "request_id": request_id},
+            MessageType.BOOKING_RESCHEDULED,
+            [appointment_id],
+            [Destination.EMAIL],
+            before=before,
+            reason=reason,
         )
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
@@ -226,7 +253,7 @@ class PostgresMessages:
         *,
         reason: str | None,
         money: Money | None = None,
-        before: EventDetails | None = None,
+        before: VisibleDetails | None = None,
         written: str | None = None,
         **values: Any,
     ) -> int:
@@ -236,6 +263,7 @@ class PostgresMessages:
         destinations = [each for each in self._routes[message_type] if each not in not_mailed]
         facilitator = mails_facilitator(message_type, reason)
         statement = f"""
+            {_SHOWN.format(which=which) if Destination.EMAIL in destinations else ""}
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, {payloads.BOOKING_ORDERING_KEY} || {payloads.FOR_RECIPIENT}, '{message_type}',
                    {payload} || {payloads.RECIPIENT} || jsonb_build_object('before', CAST(:before AS jsonb))

@@ -41,6 +41,7 @@ from infrastructure.postgres.tables.facilitator_counts import (
 from infrastructure.postgres.tables.idempotency import IdempotencyKeyRow
 from infrastructure.postgres.tables.live_updates import FeedEntryRow
 from infrastructure.postgres.tables.outbox import (
+    ChangeMailRow,
     DeliveryAttemptRow,
     DeliveryCountRow,
     DestinationMinuteRow,
@@ -73,6 +74,7 @@ __all__ = [
     "CalendarEntryRow",
     "CalendarFeedRow",
     "CalendarIdentityRow",
+    "ChangeMailRow",
     "CoachRow",
     "CountedFacilitatorRow",
     "DeliveryAttemptRow",

@@ -78,6 +78,31 @@ class DeliveryAttemptRow(DefaultBase):
     __table_args__ = (CheckConstraint("result IN ('delivered', 'failed')", name="result"),)
 
 
+class ChangeMailRow(DefaultBase):
+    """A mail about changes of an event or an appointment that waits until `due_at` for further ones, since the first
+    one at `since`. `before`: what its calendar entry showed before the first change. `shown`: what the last other mail
+    has shown since then."""
+
+    __tablename__ = "change_mails"
+
+    id: Mapped[int] = identity()
+    booking_id: Mapped[int | None] = mapped_column(ForeignKey("bookings.id"))
+    coaching_booking_id: Mapped[UUID | None] = mapped_column(ForeignKey("coaching_bookings.id"))
+    before: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    shown: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    reason: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    since: Mapped[datetime] = mapped_column(INSTANT)
+    due_at: Mapped[datetime] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(booking_id, coaching_booking_id) = 1", name="of_one_booking"),
+        Index("uq_change_mails_booking_id", "booking_id", unique=True),
+        Index("uq_change_mails_coaching_booking_id", "coaching_booking_id", unique=True),
+        Index("ix_change_mails_due_at", "due_at"),
+    )
+
+
 class DestinationRow(DefaultBase):
     """Pause, halt and circuit breaker of a destination; without a row deliveries are not restricted. While the circuit
     is open, one message may be sent at `probe_at`; a halt lasts until an operator ends it. `reason` is the latest
