@@ -72,7 +72,10 @@ NOT_RECORDED: Mapping[str, Mapping[str, set[str]]] = {
         "gateway_events": {"add", "record_result"},
     },
     "a coach's hours and terms": {"coaches": {"save"}},
-    "a queue of the worker": {"reminders": {"claim_due", "queue", "skip"}},
+    "a queue of the worker": {
+        "reminders": {"claim_due", "queue", "skip"},
+        "change_mails": {"queue_for_appointment", "queue_for_event"},
+    },
     "an account's own calendars, whose revocation is part of a recorded one": {
         "calendars": {"forget", "forget_entry", "give_up", "keep", "keep_entry", "keep_tokens", "lease_refresh"},
     },

@@ -31,6 +31,7 @@ IMPERSONAL_OF = {
     *("api_keys.fingerprint", "api_keys.prefix", "api_keys.revoke_reason", "api_keys.scopes"),
     *("oauth_attempts.browser", "oauth_attempts.nonce", "oauth_attempts.state", "oauth_attempts.verifier"),
     *("coaches.refund_policy", "destinations.name", "disputes.id", "gateway_events.id", "reminders.reason"),
+    "change_mails.reason",
     *("refunds.gateway_refund_id", "sandbox_orders.id", "sandbox_orders.refunds"),
 }
 """The same for columns of one table: random secrets, and words of the program."""

@@ -32,7 +32,7 @@ OWNERS = {
     "postgres/calendars": {
         *("calendar_connections", "calendar_entries", "calendar_busy", "calendar_feeds", "calendar_identity"),
     },
-    "postgres/outbox": {"outbox", "delivery_attempts", "destinations", "destination_minutes"},
+    "postgres/outbox": {"outbox", "change_mails", "delivery_attempts", "destinations", "destination_minutes"},
     "postgres/statistics.py": {"delivery_counts"},
     "postgres/live_updates.py": {"feed_entries"},
     "postgres/idempotency.py": {"idempotency_keys"},
@@ -50,7 +50,7 @@ EXCEPTIONS = {
         "Seats for several requests are reserved by one statement, as a single one is (decision 14).",
     ),
     "postgres/appointments/messages.py": (
-        {"outbox"},
+        {"outbox", "change_mails"},
         "Messages about appointments, enqueued through `PostgresMessages` when an appointment is saved.",
     ),
     "postgres/reminders/repository.py": (

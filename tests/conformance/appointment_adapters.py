@@ -52,7 +52,7 @@ from tests.support.memory.appointment_queries import (
 from tests.support.memory.coaches import DEFAULT_CURRENCY, MemoryCoachQueries
 from tests.support.memory.reminders import MemoryReminderQueries
 from tests.support.memory.rows import StoredConnection
-from tests.support.memory.store import Store
+from tests.support.memory.store import SettableClock, Store
 from tests.support.memory.unverified_mail import MemoryBookedSessions
 
 OFFSETS = (DAY, HOUR)
@@ -196,7 +196,9 @@ def moved(hours: float) -> Callable[[Appointment], Appointment]:
     return move
 
 
-def appointments_in_memory() -> AppointmentAdapters:
+def appointments_in_memory(
+    clock: SettableClock | None = None, *, change_mail_window: timedelta = timedelta(0)
+) -> AppointmentAdapters:
     store, numbers = Store(), count(1)
 
     async def connect(user: User, busy: Sequence[Interval]) -> None:
@@ -204,7 +206,7 @@ def appointments_in_memory() -> AppointmentAdapters:
         store.tables.of("calendar_connections")[row.id] = row
 
     return AppointmentAdapters(
-        **vars(in_memory(store, reminder_offsets=OFFSETS)),
+        **vars(in_memory(store, clock, reminder_offsets=OFFSETS, change_mail_window=change_mail_window)),
         appointments=MemoryAppointmentQueries(store),
         attachments=MemoryAttachmentQueries(store),
         coach_queries=MemoryCoachQueries(store),
@@ -215,7 +217,9 @@ def appointments_in_memory() -> AppointmentAdapters:
     )
 
 
-def appointments_in_postgres(database: Database) -> AppointmentAdapters:
+def appointments_in_postgres(
+    database: Database, clock: SettableClock | None = None, *, change_mail_window: timedelta = timedelta(0)
+) -> AppointmentAdapters:
     async def connect(user: User, busy: Sequence[Interval]) -> None:
         async with database.connection() as connection:
             number = await connection.fetchval(
@@ -227,7 +231,7 @@ def appointments_in_postgres(database: Database) -> AppointmentAdapters:
             await connection.executemany("INSERT INTO calendar_busy VALUES ($1, $2, $3)", rows)
 
     return AppointmentAdapters(
-        **vars(in_postgres(database, reminder_offsets=OFFSETS)),
+        **vars(in_postgres(database, clock, reminder_offsets=OFFSETS, change_mail_window=change_mail_window)),
         appointments=PostgresAppointmentQueries(database),
         attachments=PostgresAttachmentQueries(database),
         coach_queries=PostgresCoachQueries(database, DEFAULT_CURRENCY),

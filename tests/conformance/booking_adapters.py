@@ -149,11 +149,15 @@ class BookingAdapters:
 
 
 def in_memory(
-    store: Store | None = None, clock: SettableClock | None = None, *, reminder_offsets: Sequence[timedelta] = ()
+    store: Store | None = None,
+    clock: SettableClock | None = None,
+    *,
+    reminder_offsets: Sequence[timedelta] = (),
+    change_mail_window: timedelta = timedelta(0),
 ) -> BookingAdapters:
     store, clock = store or Store(), clock or SettableClock(NOW)
     return BookingAdapters(
-        MemoryUnitsOfWork(store, clock, reminder_offsets=reminder_offsets),
+        MemoryUnitsOfWork(store, clock, reminder_offsets=reminder_offsets, change_mail_window=change_mail_window),
         MemorySeatInventory(store, clock, gateway=GATEWAY, reminder_offsets=reminder_offsets),
         MemoryEventQueries(store),
         MemoryBookingQueries(store),
@@ -166,11 +170,24 @@ def in_memory(
     )
 
 
-def in_postgres(database: Database, *, reminder_offsets: Sequence[timedelta] = ()) -> BookingAdapters:
-    clock, routes = SettableClock(NOW), routes_for(ALWAYS_SERVED)
+def in_postgres(
+    database: Database,
+    clock: SettableClock | None = None,
+    *,
+    reminder_offsets: Sequence[timedelta] = (),
+    change_mail_window: timedelta = timedelta(0),
+) -> BookingAdapters:
+    clock, routes = clock or SettableClock(NOW), routes_for(ALWAYS_SERVED)
     reserve = reserve_statement(routes[MessageType.BOOKING_CREATED], reminder_offsets)
     return BookingAdapters(
-        UnitsOfWork(database, routes, clock, lambda: None, reminder_offsets=reminder_offsets),
+        UnitsOfWork(
+            database,
+            routes,
+            clock,
+            lambda: None,
+            reminder_offsets=reminder_offsets,
+            change_mail_window=change_mail_window,
+        ),
         PostgresSeatInventory(database, gateway=GATEWAY, reserve=reserve),
         PostgresEventQueries(database),
         PostgresBookingQueries(database),

@@ -16,6 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from application.bookings.completion import CompleteBookings
+from application.notifications.change_mails import QueueChangeMails
 from application.notifications.ports import ReminderQueries
 from application.notifications.reminders import MailWithReminders, QueueReminders
 from application.outbox.delivery import DeliverMessages
@@ -154,15 +155,23 @@ class ReminderHarness:
     async def queue(self, open_work: OpenUnitOfWork | None = None) -> int:
         return await QueueReminders(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
 
+    async def queue_change_mails(self, open_work: OpenUnitOfWork | None = None) -> int:
+        return await QueueChangeMails(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
+
     async def complete(self, open_work: OpenUnitOfWork | None = None) -> int:
         return await CompleteBookings(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
 
     def units(self, **parts: Callable[..., Any]) -> OpenUnitOfWork:
         """Units of work with some of their parts replaced."""
         usual: Any = self.parts.open_work
-        offsets = self.parts.settings.reminder_offsets
+        settings = self.parts.settings
         return units_with(**parts)(
-            self.parts.database, usual._routes, self.clock, lambda: None, reminder_offsets=offsets
+            self.parts.database,
+            usual._routes,
+            self.clock,
+            lambda: None,
+            reminder_offsets=settings.reminder_offsets,
+            change_mail_window=timedelta(minutes=settings.change_mail_merge_minutes),
         )
 
     async def deliver(self, book: ReminderQueries | None = None) -> None:

@@ -39,6 +39,7 @@ def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: st
         "RATE_LIMIT_ENABLED": "false",
         "PAYMENT_PROVIDER": "offline",
         "LOG_LEVEL": "warning",
+        "CHANGE_MAIL_MERGE_MINUTES": "0",
         "DATABASE_TIMEOUT_SECONDS": DATABASE_TIMEOUT_SECONDS,
         "REQUEST_QUEUE_MS": REQUEST_QUEUE_MS,
     } | Reached.settings

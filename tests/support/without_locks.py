@@ -36,9 +36,9 @@ def _arguments(work: Any, name: str) -> tuple[Any, ...]:
         "users": (work.messages, audit),
         "logins": (audit,),
         "second_factors": (work.calendars._box, audit),
-        "appointments": (*effects, audit),
+        "appointments": (*effects, work.change_mails, audit),
         "bookings": (*effects, audit),
-        "events": (*effects, work.bookings, work.invitations, work.refunds, audit),
+        "events": (*effects, work.bookings, work.invitations, work.refunds, work.change_mails, audit),
     }
     return (work._session, *more.get(name, ()))
 

@@ -240,7 +240,7 @@ def details(
         {
             "What": title,
             "When": when(session.starts_at, session.ends_at, zone),
-            "Was": when(payload.before.starts_at, payload.before.ends_at, zone) if payload.before else None,
+            "Was": _earlier_time(payload, zone),
             "Where": "Online" if session.meeting_link else None,
             "With": other.name,
             "Booking": str(session.id),
@@ -254,6 +254,14 @@ def details(
             "Their notes" if to_coach else "Your notes": session.notes,
         }
     )
+
+
+def _earlier_time(payload: AppointmentPayload, zone: ZoneInfo) -> str | None:
+    """None if it is the same, as after a reminder that showed a time between."""
+    before, session = payload.before, payload.appointment
+    if before is None or (before.starts_at, before.ends_at) == (session.starts_at, session.ends_at):
+        return None
+    return when(before.starts_at, before.ends_at, zone)
 
 
 def button(message_type: MessageType, payload: AppointmentPayload) -> Button | None:
