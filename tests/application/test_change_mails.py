@@ -9,7 +9,7 @@ import pytest
 from application.notifications import change_mails
 from domain.accounts import Role
 from domain.appointments import AppointmentCancelReason, AppointmentStatus
-from domain.events import Event, EventDetails
+from domain.events import Event, VisibleDetails
 from domain.ids import BookingId
 from domain.outbox import Destination, MessageType
 from domain.reminders import ReminderStatus
@@ -41,7 +41,7 @@ class ChangingApplication(AppointmentApplication):
     def mails(self, message_type: MessageType = MessageType.BOOKING_MOVED) -> list[OutboxRow]:
         return [row for row in self.messages(message_type) if row.destination is Destination.EMAIL]
 
-    def compared(self) -> list[tuple[EventDetails, EventDetails]]:
+    def compared(self) -> list[tuple[VisibleDetails, VisibleDetails]]:
         """What each mail shows as before and after."""
         return [(row.payload["before"], row.payload["shows"]) for row in self.mails()]
 

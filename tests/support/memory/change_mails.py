@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from application.notifications.ports import ChangedRef
 from application.ports import Clock
@@ -85,7 +86,7 @@ class MemoryChangeMails:
             return None
         return rows.pop(about)
 
-    def _waiting(self, about: PayableRef, row: StoredChangeMail) -> WaitingChange[object]:
+    def _waiting(self, about: PayableRef, row: StoredChangeMail) -> WaitingChange[Any]:
         reminders: dict[object, StoredReminder] = self._transaction.tables.of("reminders")
         reminded = any(
             reminder.about == about
