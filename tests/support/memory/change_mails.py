@@ -69,15 +69,19 @@ class MemoryChangeMails:
     async def queue_for_event(self, event: Event) -> None:
         for booking in bookings_of(self._transaction.tables, event.id):
             row = self._take(BookingRef(booking.id))
-            before = row and self._waiting(BookingRef(booking.id), row).earlier_than(event.details.visible)
-            if row and before is not None and booking.status is BookingStatus.CONFIRMED:
+            if row is None or booking.status is not BookingStatus.CONFIRMED:
+                continue
+            before = self._waiting(BookingRef(booking.id), row).earlier_than(event.details.visible)
+            if before is not None:
                 await self._messages.enqueue_event_changed([booking.id], before=before, reason=row.reason)
 
     async def queue_for_appointment(self, appointment: Appointment) -> None:
         about = AppointmentRef(appointment.id)
         row = self._take(about)
-        before = row and self._waiting(about, row).earlier_than(appointment.session)
-        if row and before is not None and appointment.is_live:
+        if row is None or not appointment.is_live:
+            return
+        before = self._waiting(about, row).earlier_than(appointment.session)
+        if before is not None:
             await self._messages.enqueue_appointment_moved(appointment.id, before=before, reason=row.reason)
 
     def _take(self, about: PayableRef) -> StoredChangeMail | None:
