@@ -53,7 +53,7 @@ class Changes:
 
     async def due(self, limit: int = ALL) -> list[Any]:
         async with self.adapters.open_work() as work:
-            return list(await work.change_mails.due(self.clock.now(), limit=limit))
+            return list(await work.change_mails.find_due(self.clock.now(), limit=limit))
 
     async def queue(self, *changed: Event | Appointment) -> None:
         for each in changed:

@@ -38,7 +38,7 @@ class QueueChangeMails:
 
     async def _due(self) -> list[ChangedRef]:
         async with self.open_work() as work:
-            return list(await work.change_mails.due(self.clock.now(), limit=AT_ONCE))
+            return list(await work.change_mails.find_due(self.clock.now(), limit=AT_ONCE))
 
     async def _queue(self, changed: ChangedRef) -> None:
         async with self.open_work() as work:

@@ -120,7 +120,7 @@ class ChangeMails(Protocol):
     each booking and each appointment. Saving a changed event or appointment adds them, or enqueues them if they must
     not wait (`domain.change_mails`)."""
 
-    async def due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
+    async def find_due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
         """The events and appointments of at most `limit` mails that are due, the one that has waited longest first."""
         ...
 

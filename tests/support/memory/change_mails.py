@@ -56,7 +56,7 @@ class MemoryChangeMails:
         else:
             rows[about] = replace(waiting, reason=reason or waiting.reason, due_at=min(waiting.due_at, due))
 
-    async def due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
+    async def find_due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
         rows = change_mails_in(self._transaction.tables)
         due = sorted((about for about in rows if rows[about].due_at <= now), key=lambda about: rows[about].due_at)
         return list(dict.fromkeys(self._changed(about) for about in due[:limit]))

@@ -107,7 +107,7 @@ class PostgresChangeMails:
         when = {"now": self._now, "due_at": due, "request_id": self._request_id}
         await self._session.execute(text(statement), {**when, **about})
 
-    async def due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
+    async def find_due(self, now: datetime, *, limit: int) -> Sequence[ChangedRef]:
         rows = await self._session.execute(text(_DUE), {"now": now, "most": limit})
         return [
             AppointmentId(row["coaching_booking_id"]) if row["event_id"] is None else EventId(row["event_id"])
