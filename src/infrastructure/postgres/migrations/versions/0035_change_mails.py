@@ -4,8 +4,8 @@ from alembic import op
 
 from servicekit.migrations import online
 
-revision = "0034"
-down_revision = "0033"
+revision = "0035"
+down_revision = "0034"
 branch_labels = None
 depends_on = None
 
