@@ -1,17 +1,16 @@
 """Mails about changes of events and appointments that have waited for further changes."""
 
-from dataclasses import dataclass
-
 from application.notifications.ports import ChangedRef
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from application.use_cases import use_case
 from domain.events import EventId
 
 AT_ONCE = 200
 
 
-@dataclass(frozen=True, slots=True)
+@use_case
 class QueueChangeMails:
     """Enqueues the mails about changes whose wait has ended.
 
