@@ -103,6 +103,8 @@ def without_user_content(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The payload of a mail to an address that is not verified: without the links and the longer texts of users. Their
     titles, places and names stay, unless a mail program could show a part of them as a link."""
     changed = dict(payload)
+    if "series" in payload:
+        changed["series"] = [{name: _shown(name, value) for name, value in each.items()} for each in payload["series"]]
     for part in ("event", "before", "booking", "coaching", *_PEOPLE):
         if isinstance(payload.get(part), dict):
             address = payload[part].get("email")

@@ -15,6 +15,7 @@ from domain.availability import NINE_TO_FIVE
 from domain.bookings import MAX_NOTES
 from domain.coaches import CoachInactive, CoachNotFound
 from domain.errors import Invalid
+from domain.outbox import Destination, MessageType
 from domain.time import Interval
 from domain.unpaid_holds import TooManyUnpaidHolds
 from tests.application.appointment_application import AppointmentApplication, at
@@ -38,6 +39,38 @@ async def test_each_occurrence_is_a_booking_of_the_series(app: AppointmentApplic
     }
     assert series.refused == []
     assert app.wake_ups.calls == 1
+
+
+async def test_series_has_one_mail_to_each_side_and_a_message_to_the_crm_for_each_session(
+    app: AppointmentApplication,
+) -> None:
+    series = await app.series(await app.coach())
+    ids = [each.appointment.id for each in series.appointments]
+    created = app.messages(MessageType.BOOKING_CREATED)
+    mails = [row for row in created if row.destination is Destination.EMAIL]
+    key = f"coaching_series:{series.series_id}"
+    assert [row.ordering_key for row in mails] == [f"{key}:client", f"{key}:coach"]
+    assert [row.payload["series"] for row in mails] == [ids, ids]
+    to_crm = [row.ordering_key for row in created if row.destination is Destination.CRM]
+    assert to_crm == [f"coaching:{each}" for each in ids]
+
+
+async def test_later_mails_about_a_series_follow_the_first_one(app: AppointmentApplication) -> None:
+    """They have its ordering key, each about one session."""
+    series = await app.series(await app.coach())
+    await app.receive(series.appointments[1].appointment.id)
+    mails = [row for row in app.messages(MessageType.PAYMENT_COMPLETED) if row.destination is Destination.EMAIL]
+    key = f"coaching_series:{series.series_id}"
+    assert [row.ordering_key for row in mails] == [f"{key}:client", f"{key}:coach"]
+    assert not any("series" in row.payload for row in mails)
+
+
+async def test_series_of_one_session_has_the_mail_of_a_single_one(app: AppointmentApplication) -> None:
+    series = await app.series(await app.coach(), rule="FREQ=WEEKLY;COUNT=1")
+    mails = [row for row in app.messages(MessageType.BOOKING_CREATED) if row.destination is Destination.EMAIL]
+    assert len(series.appointments) == 1
+    assert [row.payload["recipient"] for row in mails] == ["client", "coach"]
+    assert not any("series" in row.payload for row in mails)
 
 
 @pytest.mark.parametrize(

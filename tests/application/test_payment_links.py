@@ -9,9 +9,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from application.notifications.payment_links import AT_MOST, MailWithPaymentLinks
+from application.payments.ports.gateways import PaymentRequest
 from application.payments.ports.records import OpenRequest
+from domain.accounts import UserId
 from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType
+from domain.payments import PaymentId
 from tests.application.booking_application import DAY, BookingApplication, inr
 from tests.application.deliveries import AnsweringSender
 from tests.support.memory.gateway import Behaviour
@@ -213,3 +216,59 @@ async def test_link_of_an_appointment_is_looked_up_for_its_client(
     )
     assert queries.asked == [AppointmentRef(appointment_id)]
     assert links(mail) == [None]
+
+
+def sessions(number: int) -> list[dict[str, Any]]:
+    """Those of a new series that is held for payments."""
+    held = {"status": "pending", "payment_status": "pending", "hold_until": "2031-03-05T12:30:00+00:00"}
+    return [{"id": str(UUID(int=each)), **held} for each in range(number)]
+
+
+class SeriesLinks:
+    """Payment queries of a series. `made`: the links that exist, by the number of the session."""
+
+    def __init__(self, made: dict[int, str | None]) -> None:
+        self.made = made
+
+    async def open_request(self, payable: PayableRef) -> OpenRequest | None:
+        assert isinstance(payable, AppointmentRef)
+        number = payable.id.int
+        person = (UserId(1), "Ada", "ada@example.com")
+        request = PaymentRequest(
+            PaymentId(payable.id), payable, "reference", None, *person, UserId(2), inr(30), "Coaching", None
+        )
+        return OpenRequest(request, "gateway", self.made[number]) if number in self.made else None
+
+
+async def test_mail_about_a_series_has_the_link_of_each_session(app: BookingApplication, mail: AnsweringSender) -> None:
+    """A session that was paid meanwhile has none."""
+    series = sessions(3)
+    sent = message({"coaching": series[0], "series": series, "recipient": "client"})
+    queries = SeriesLinks({0: "https://pay.example/0", 2: "https://pay.example/2"})
+    assert await sender(app, mail, queries).deliver(sent) == Delivered()
+    [received] = mail.received
+    assert received.payload["payment_urls"] == {
+        series[0]["id"]: "https://pay.example/0",
+        series[2]["id"]: "https://pay.example/2",
+    }
+
+
+@pytest.mark.parametrize(("attempt", "is_sent"), [(1, False), (AT_MOST, True)])
+async def test_mail_about_a_series_waits_for_the_last_link(
+    app: BookingApplication, mail: AnsweringSender, attempt: int, is_sent: bool
+) -> None:
+    series = sessions(2)
+    sent = message({"coaching": series[0], "series": series, "recipient": "client"}, attempt=attempt)
+    queries = SeriesLinks({0: "https://pay.example/0", 1: None})
+    outcome = await sender(app, mail, queries).deliver(sent)
+    assert outcome == (Delivered() if is_sent else NOT_MADE)
+    assert [each.payload["payment_urls"] for each in mail.received] == (
+        [{series[0]["id"]: "https://pay.example/0"}] if is_sent else []
+    )
+
+
+async def test_coach_gets_no_links_of_a_series(app: BookingApplication, mail: AnsweringSender) -> None:
+    series = sessions(2)
+    sent = message({"coaching": series[0], "series": series, "recipient": "coach"})
+    assert await sender(app, mail, SeriesLinks({})).deliver(sent) == Delivered()
+    assert mail.received == [sent]

@@ -214,6 +214,35 @@ async def test_held_mails_about_appointments_and_invitations_are_checked(mails: 
     assert await mails.all_outcomes() == [Delivered("not sent: it has ended")]
 
 
+@pytest.mark.parametrize("current", [{0, 1, 2}, {1, 2}, {2}, set()])
+async def test_held_mail_about_a_series_has_the_sessions_that_are_current(
+    mails: UnverifiedMails, current: set[int]
+) -> None:
+    await mails.has_unverified()
+    mails.booked(MAILS_TO_UNVERIFIED)
+    series = [mails.times() | {"id": str(UUID(int=number)), "payment_status": "pending"} for number in range(3)]
+    usual = mails.session(payment_status="pending")
+    for number in range(3):
+        ref = AppointmentRef(AppointmentId(UUID(int=number)))
+        mails.sessions.now[ref] = replace(usual, is_live=number in current)
+    mails.enqueued(
+        MessageType.BOOKING_CREATED,
+        client={"name": "Ada", "email": EMAIL},
+        coaching=series[0],
+        series=series,
+        recipient="client",
+    )
+    await mails.all_outcomes()
+    assert mails.held()
+    await mails.verifies()
+    sent = len(mails.mail.received)
+    await mails.all_outcomes()
+    about = [each.payload for each in mails.mail.received[sent:] if "series" in each.payload]
+    shown = [int(UUID(each["id"])) for payload in about for each in payload["series"]]
+    assert shown == sorted(current)
+    assert [payload["coaching"] for payload in about] == [series[min(current)]] if current else about == []
+
+
 async def test_held_mail_about_an_account_is_sent(mails: UnverifiedMails) -> None:
     await mails.has_unverified()
     mails.booked(4)

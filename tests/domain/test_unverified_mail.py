@@ -101,6 +101,12 @@ def test_titles_places_and_names_with_a_link_are_omitted(text: str) -> None:
     assert shown["user"]["email"] == "victim@example.com"
 
 
+def test_notes_and_links_of_a_series_are_omitted() -> None:
+    series = [{"id": number, "notes": "Career", "meeting_link": "https://evil.example"} for number in range(2)]
+    shown = without_user_content({"series": series})
+    assert shown["series"] == [{"id": number, "notes": None, "meeting_link": None} for number in range(2)]
+
+
 def test_person_without_a_name_has_the_address_as_name() -> None:
     person = {"name": "ada@example.com", "email": "ada@example.com"}
     assert without_user_content({"person": person})["person"] == person

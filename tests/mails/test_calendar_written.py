@@ -54,7 +54,7 @@ def an_entry(text: str, name: str = "Ada") -> Entry:
 @settings(max_examples=50, deadline=None)
 def test_entry_has_the_bytes_of_the_library(entry: Entry, method: Method) -> None:
     if r"\N" not in f"{entry.summary} {entry.description} {entry.location}":  # see the next test
-        assert invitation(entry, method) == standard_calendar.invitation(entry, method)
+        assert invitation([entry], method) == standard_calendar.invitation(entry, method)
 
 
 @given(TEXT)
@@ -62,7 +62,7 @@ def test_entry_has_the_bytes_of_the_library(entry: Entry, method: Method) -> Non
 @settings(max_examples=50, deadline=None)
 def test_any_text_is_read_as_it_was_entered(text: str) -> None:
     """The library writes `\\N` as a line break."""
-    written = invitation(an_entry(text), "REQUEST")
+    written = invitation([an_entry(text)], "REQUEST")
     [entry] = Calendar.from_ical(written).walk("VEVENT")
     assert str(entry["DESCRIPTION"]) == re.sub(r"\r\n|\r", "\n", text)
     assert all(len(line.encode()) <= 75 for line in written.split("\r\n"))
@@ -73,5 +73,5 @@ def test_line_break_in_an_address_is_rejected(line_break: str) -> None:
     attendee = Attendee("Ada", f"ada@example.com{line_break}STATUS:CANCELLED")
     with pytest.raises(ValueError, match="line break"):
         invitation(
-            Entry("1@x", 1, MOMENT, MOMENT, MOMENT, "CONFIRMED", "", "", None, None, None, (attendee,)), "REQUEST"
+            [Entry("1@x", 1, MOMENT, MOMENT, MOMENT, "CONFIRMED", "", "", None, None, None, (attendee,))], "REQUEST"
         )

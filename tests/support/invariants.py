@@ -104,13 +104,17 @@ WITH owed AS (
     UNION ALL
     SELECT 'coaching:' || id || r.recipient, 'booking_created', 1, 1
     FROM coaching_bookings, unnest(ARRAY['', ':client', ':coach']) r(recipient)
+    WHERE r.recipient = '' OR series_id IS NULL
+    UNION
+    SELECT 'coaching_series:' || series_id || r.recipient, 'booking_created', 1, 1
+    FROM coaching_bookings, unnest(ARRAY[':client', ':coach']) r(recipient) WHERE series_id IS NOT NULL
 ), told AS (
     SELECT lane, fact, destination, count(*) AS times FROM outbox GROUP BY lane, fact, destination
 )
 SELECT h.lane || ' owes ' || o.destination || ' ' || h.fact || ' ' || coalesce(t.times, 0) || ' times, not '
        || h.least
 FROM happened h JOIN owed o ON o.fact = h.fact
-    AND (h.lane NOT LIKE 'coaching:%' OR (o.destination = 'email') = (h.lane LIKE 'coaching:%:%'))
+    AND (h.lane NOT LIKE 'coaching%' OR (o.destination = 'email') = (h.lane LIKE 'coaching%:%:%'))
     LEFT JOIN told t ON t.lane = h.lane AND t.fact = h.fact AND t.destination = o.destination
 WHERE coalesce(t.times, 0) NOT BETWEEN h.least AND h.most
 UNION ALL
@@ -126,8 +130,11 @@ FROM told t LEFT JOIN (
     UNION ALL
     SELECT 'coaching:' || id || r.recipient
     FROM coaching_bookings, unnest(ARRAY['', ':client', ':coach']) r(recipient)
+    UNION
+    SELECT 'coaching_series:' || series_id || r.recipient
+    FROM coaching_bookings, unnest(ARRAY[':client', ':coach']) r(recipient)
 ) subject ON subject.lane = t.lane
-WHERE subject.lane IS NULL AND (t.lane LIKE 'booking:%' OR t.lane LIKE 'event:%' OR t.lane LIKE 'coaching:%')
+WHERE subject.lane IS NULL AND (t.lane LIKE 'booking:%' OR t.lane LIKE 'event:%' OR t.lane LIKE 'coaching%')
 """
 
 

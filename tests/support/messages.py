@@ -123,7 +123,7 @@ def a_coaching_message(message_type: MessageType, recipient: str | None = "clien
         "payment": None,
     }
     for part, change in payload.items():
-        then[part] = (then[part] or {}) | change if isinstance(change, dict) else change
+        then[part] = (then.get(part) or {}) | change if isinstance(change, dict) else change
     return replace(
         a_message(message_type, destination=Destination.EMAIL),
         payload=then,

@@ -27,6 +27,7 @@ class MailWithPaymentLinks:
       of the gateway delays the mail, a long one costs the link. `tries` is the maximum number of attempts of a mail.
     - The mail is not delayed if less than `enough` time is left to pay.
     - A booking that was paid or cancelled meanwhile has no link. Later mails have the link that exists at send time.
+    - The mail about a new series has the link of each session.
     """
 
     mail: Sender
@@ -42,17 +43,24 @@ class MailWithPaymentLinks:
             return await self.mail.deliver(message)
         payable, until = held
         is_first = message.message_type is MessageType.BOOKING_CREATED
-        is_open, url = await self._link(payable, self.patience if is_first else timedelta(0))
-        if is_first and is_open and url is None and self._can_wait(message, until):
+        give_up_at = self.clock.now() + (self.patience if is_first else timedelta(0))
+        series: list[PayableRef] = [
+            AppointmentRef(AppointmentId(UUID(each["id"]))) for each in message.payload.get("series", ())
+        ]
+        links = {each: await self._link(each, give_up_at) for each in series or [payable]}
+        is_missing = any(is_open and url is None for is_open, url in links.values())
+        if is_first and is_missing and self._can_wait(message, until):
             return Failed("its payment link is not made yet")
-        return await self.mail.deliver(replace(message, payload=message.payload | {"payment_url": url}))
+        urls = {str(each.id): url for each, (_, url) in links.items() if url is not None}
+        found = {"payment_urls": urls} if series else {"payment_url": links[payable][1]}
+        return await self.mail.deliver(replace(message, payload=message.payload | found))
 
     def _can_wait(self, message: Message, until: datetime) -> bool:
         return message.attempt < min(AT_MOST, self.tries) and until - self.clock.now() > self.enough
 
-    async def _link(self, payable: PayableRef, patience: timedelta) -> tuple[bool, str | None]:
+    async def _link(self, payable: PayableRef, until: datetime) -> tuple[bool, str | None]:
         """Whether there is something to pay, and the address of the checkout."""
-        until, pause = self.clock.now() + patience, 0.02
+        pause = 0.02
         while True:
             found = await self.payments.open_request(payable)
             if found is None:

@@ -37,7 +37,7 @@ class MailToUnverified:
     - The mails have no links and no longer texts of users, and those with an account the link that verifies it.
     - A mail that consists of a user's text is held.
     - An address without an account is limited as well. Accounts from before this rule are not.
-    - A mail that was held is not sent if it has become outdated.
+    - A mail that was held is not sent if it has become outdated. One about a series has the sessions that are current.
     """
 
     mail: Sender
@@ -47,8 +47,10 @@ class MailToUnverified:
     clock: Clock
 
     async def deliver(self, message: Message) -> Outcome:
-        if message.was_held and (reason := await self._outdated_reason(message)) is not None:
-            return Delivered(f"not sent: {reason}")
+        if message.was_held:
+            message = await self._with_current_sessions(message)
+            if (reason := await self._outdated_reason(message)) is not None:
+                return Delivered(f"not sent: {reason}")
         address = recipient_address(message.payload)
         if address is None:
             return await self.mail.deliver(message)
@@ -70,6 +72,17 @@ class MailToUnverified:
             token = await issue_token(work, TokenKind.VERIFY_EMAIL, user, email=user.email, now=self.clock.now())
             await work.commit()
         return token
+
+    async def _with_current_sessions(self, message: Message) -> Message:
+        """The mail about a series has only those of its sessions that are current; if there is none, it is the same."""
+        current = []
+        for each in message.payload.get("series", ()):
+            one = replace(message, payload={"coaching": each})
+            if await self._outdated_reason(one) is None:
+                current.append(each)
+        if not current:
+            return message
+        return replace(message, payload=message.payload | {"series": current, "coaching": current[0]})
 
     async def _outdated_reason(self, message: Message) -> str | None:
         found = _session(message.payload)

@@ -1,5 +1,6 @@
 """Typed payloads of messages about appointments. Raises `msgspec.ValidationError` for a payload of another shape."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -81,6 +82,10 @@ class AppointmentPayload(msgspec.Struct, frozen=True):
     """The send time of a reminder."""
     payment_url: str | None = None
     """The payment link, if it is known at send time."""
+    series: Sequence[SessionPayload] = ()
+    """All sessions of a new series, by time; `appointment` is the first."""
+    payment_urls: Mapping[UUID, str] = {}
+    """The payment links of those of the series that have one."""
 
 
 def is_about_appointment(message: Message) -> bool:

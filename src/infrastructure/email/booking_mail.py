@@ -88,4 +88,4 @@ def _invitation(
         organizer=Organizer(payload.facilitator.name, payload.facilitator.email, sent_by=identity.sender.addr_spec),
         attendees=[Attendee(attendee.name, attendee.email)],
     )
-    return Invitation(entry, method)
+    return Invitation([entry], method)

@@ -138,4 +138,4 @@ class MailComposer:
 
 
 def _calendar(invitation: Invitation) -> Calendar:
-    return Calendar(components.invitation(invitation.entry, invitation.method), invitation.method)
+    return Calendar(components.invitation(invitation.entries, invitation.method), invitation.method)

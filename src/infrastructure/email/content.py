@@ -1,5 +1,6 @@
 """The content of mails. Modules for each topic build `EmailContent`; the composer renders it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from typing import Protocol
@@ -73,8 +74,16 @@ class Button:
 class Invitation:
     """The change of the recipient's calendar."""
 
-    entry: Entry
+    entries: Sequence[Entry]
     method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOfSeries:
+    """A line of a mail about a series: the time and what the recipient can do."""
+
+    when: str
+    buttons: Sequence[Button] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,8 @@ class EmailContent:
     """Text written by a user, shown below the sentence."""
     reply_to: Addressee | None = None
     details: dict[str, str] = field(default_factory=dict)
+    sessions: Sequence[SessionOfSeries] = ()
+    """Those of a series."""
     button: Button | None = None
     booking_link: Button | None = None
     invitation: Invitation | None = None

@@ -14,7 +14,9 @@ from uuid import UUID
 from servicekit.date_range import in_zone
 from servicekit.links import usable_link
 
-Method = Literal["REQUEST", "CANCEL"]
+Method = Literal["REQUEST", "CANCEL", "PUBLISH"]
+"""REQUEST and CANCEL are about one entry. PUBLISH may have several with UIDs of their own, which then have no attendees
+(RFC 5546, 3.2.1 and 3.2.2)."""
 Status = Literal["TENTATIVE", "CONFIRMED", "CANCELLED"]
 _REFRESH_EVERY = "PT1H"
 _LINE_OCTETS = 75
@@ -81,9 +83,10 @@ def described(text: str | None, link: str | None, last: str) -> str:
     return "\n\n".join(part for part in (text, f"Join online: {link}" if usable_link(link) else "", last) if part)
 
 
-def invitation(entry: Entry, method: Method) -> str:
+def invitation(entries: Sequence[Entry], method: Method) -> str:
     """The .ics of a mail, with CRLF line ends and times in UTC. Raises ValueError for an address with a line break."""
-    return _written((*_HEAD, f"METHOD:{method}", *_event(entry), "END:VCALENDAR"))
+    lines = [line for entry in entries for line in _event(entry)]
+    return _written((*_HEAD, f"METHOD:{method}", *lines, "END:VCALENDAR"))
 
 
 def feed(name: str, entries: Iterable[Entry]) -> str:

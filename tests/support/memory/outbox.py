@@ -231,6 +231,8 @@ class MemoryMessages:
         not_mailed = {"coach"} if message_type is MessageType.PAYMENT_FAILED else set()
         if message_type in NOT_TO_CLIENTS:
             not_mailed = {"client"}
+        appointments = list(appointments)
+        series = appointments if len(appointments) > 1 else None
         mailed = among & {Destination.EMAIL}
         mails = [(each, set() if each in not_mailed else mailed) for each in ("client", "coach")]
         for appointment_id in appointments:
@@ -243,6 +245,12 @@ class MemoryMessages:
             }
             payload |= {"dispute": appointment.dispute, "reason": reason, "money": money}
             self._enqueue(message_type, key, among - {Destination.EMAIL}, **payload)
+            if series is not None and appointment_id != series[0]:
+                continue
+            if appointment.series_id is not None:
+                key = f"coaching_series:{appointment.series_id}"
+            if series is not None:
+                payload |= {"series": series}
             for recipient, destinations in mails:
                 self._enqueue(message_type, f"{key}:{recipient}", destinations, **payload, recipient=recipient)
             if mailed & set(self._routes[message_type]):

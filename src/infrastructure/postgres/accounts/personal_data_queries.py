@@ -70,6 +70,8 @@ WITH own (ordering_key) AS (
     UNION ALL SELECT 'booking:' || id FROM bookings WHERE user_id = $1
     UNION ALL SELECT 'coaching:' || id || ':client' FROM coaching_bookings WHERE client_id = $1
     UNION ALL SELECT 'coaching:' || id || ':coach' FROM coaching_bookings WHERE coach_id = $1
+    UNION SELECT 'coaching_series:' || series_id || ':client' FROM coaching_bookings WHERE client_id = $1
+    UNION SELECT 'coaching_series:' || series_id || ':coach' FROM coaching_bookings WHERE coach_id = $1
     UNION ALL SELECT 'invitation:' || i.id FROM invitations i JOIN users u ON u.email = i.email WHERE u.id = $1
 )
 SELECT m.id, m.fact AS type, own.ordering_key AS about, m.occurred_at, m.status, m.settled_at,

@@ -2,8 +2,8 @@
 
 The CRM, live updates and the notification service get one message each. The client and the coach get one mail each,
 with separate ordering keys, so that a full mailbox of one does not delay the mail of the other; a failed payment is
-mailed to the client only, a dispute to the coach only. There is one sync job for each calendar that either has
-connected.
+mailed to the client only, a dispute to the coach only. The mails about a series have one ordering key: the first one is
+about all of its appointments. There is one sync job for each calendar that either has connected.
 """
 
 from collections.abc import Collection, Sequence
@@ -55,6 +55,8 @@ _SNAPSHOT = payload(
     reason="CAST(:reason AS text)",
     money="CAST(:money AS jsonb)",
 )
+_MAIL_KEY = """CASE WHEN b.series_id IS NULL THEN 'coaching:' || b.id ELSE 'coaching_series:' || b.series_id END
+    || ':' || r.recipient"""
 # A mail that waits for further changes of the appointment compares with what other mails have shown.
 _ENQUEUE = f"""
 WITH shown AS (
@@ -64,13 +66,23 @@ WITH shown AS (
       AND '{Destination.EMAIL}' = ANY(CAST(:destinations AS text[]))
 )
 INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-SELECT d.name, 'coaching:' || b.id || coalesce(':' || r.recipient, ''), :fact, {_SNAPSHOT}, :request_id, :now
+SELECT d.name, CASE WHEN r.recipient IS NULL THEN 'coaching:' || b.id ELSE {_MAIL_KEY} END,
+       :fact, {_SNAPSHOT}, :request_id, :now
 FROM {APPOINTMENT},
      unnest(CAST(:destinations AS text[])) AS d(name),
      LATERAL unnest(CASE WHEN d.name = '{Destination.EMAIL}' THEN CAST(:recipients AS text[]) ELSE ARRAY[NULL] END)
          AS r(recipient)
 WHERE b.id = ANY(CAST(:ids AS uuid[]))
 ORDER BY array_position(CAST(:ids AS uuid[]), b.id)
+"""  # noqa: S608 (composed of constants)
+
+_ENQUEUE_SERIES_MAILS = f"""
+INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+SELECT '{Destination.EMAIL}', {_MAIL_KEY}, :fact, {_SNAPSHOT} || jsonb_build_object('series', (
+           SELECT jsonb_agg({_APPOINTMENT} ORDER BY b.starts_at)
+           FROM coaching_bookings b WHERE b.id = ANY(CAST(:ids AS uuid[])))), :request_id, :now
+FROM {APPOINTMENT}, unnest(CAST(:recipients AS text[])) AS r(recipient)
+WHERE b.id = (SELECT id FROM coaching_bookings WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY starts_at LIMIT 1)
 """  # noqa: S608 (composed of constants)
 
 _ENQUEUE_CALENDAR_SYNCS = f"""
@@ -100,16 +112,20 @@ async def enqueue_for_appointments(
     reason: str | None = None,
     money: Money | None = None,
 ) -> None:
+    """Several appointments are those of a new series, with one mail to each side."""
+    is_series, is_mailed = len(appointments) > 1, Destination.EMAIL in destinations
     values = {
         "ids": appointments,
         "fact": message_type,
-        "destinations": [str(destination) for destination in destinations],
+        "destinations": [str(each) for each in destinations if not (is_series and each is Destination.EMAIL)],
         "recipients": _recipients(message_type),
         "before": payloads.interval_json(before),
         "reason": reason,
         "money": payloads.money_json(money),
     }
     await session.execute(text(_ENQUEUE), {**when, **values})
+    if is_series and is_mailed:
+        await session.execute(text(_ENQUEUE_SERIES_MAILS), {**when, **values})
 
 
 async def enqueue_calendar_syncs_of(
