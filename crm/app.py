@@ -35,6 +35,7 @@ from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
 from crm.delivery.email import EmailSender
 from crm.delivery.http import PAYMENT_REPORT, WebhookSender
 from crm.email.content import NotificationEmailWriter
+from crm.erasure.eraser import Eraser
 from crm.facilitator_events import FacilitatorEvents
 from crm.metrics import Metrics
 from crm.notification_store import NotificationStore, mail_queue
@@ -121,6 +122,7 @@ def create_app(
         database=database,
         store=NotificationStore(database, lease, LEASE),
         events=FacilitatorEvents(database),
+        eraser=Eraser(database, mail_directory(settings.data), metrics.erasure),
         refused_webhooks=RefusedWebhooks(database),
         webhooks=WebhookStore(database, forwards=settings.forward is not None),
         mail_dispatcher=mail_dispatcher,

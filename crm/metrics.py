@@ -48,6 +48,15 @@ class Metrics:
             ("kind",),
             registry=self._registry,
         )
+        self._erasures = Counter(
+            "convene_crm_erasures",
+            "Attempts of the CRM to erase the personal data of a user, by result. Result unfinished: there was more to "
+            "erase, or an error.",
+            ("result",),
+            registry=self._registry,
+        )
+        for result in ("finished", "unfinished"):
+            self._erasures.labels(result)
         self._dropped = DroppedLines(
             "convene_crm_log_lines_dropped",
             "Log lines that the processes of the CRM did not write, by reason.",
@@ -63,6 +72,10 @@ class Metrics:
 
     def pruned(self, kind: str, number: int) -> None:
         self._pruned.labels(kind).inc(number)
+
+    def erasure(self, result: str) -> None:
+        """`finished` or `unfinished`."""
+        self._erasures.labels(result).inc()
 
     async def exposition(self, database: Database, clock_difference: timedelta | None) -> bytes:
         """While the database is unreachable: the counters, and `0` for its reachability."""

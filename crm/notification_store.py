@@ -13,8 +13,10 @@ import msgspec
 from crm.batched_inserts import BatchedInserts
 from crm.database import Database
 from crm.delivery.queue import Queue, Status
+from crm.erasure.bodies import erased_notification
+from crm.erasure.erased_users import NAMES_NO_ERASED_USER, as_array, erased_among
 from crm.facilitator_events import STATE, event_state, remember_events_of
-from crm.notifications import BookingId, InvalidFields, Moment, Notification
+from crm.notifications import BookingId, InvalidFields, Moment, Notification, read_notification
 
 _COPIED = {
     "message_id": "text",
@@ -36,6 +38,7 @@ COLUMNS: Mapping[str, str] = {
     "body": "text",
     "due_after": "interval",
     "names_facilitator": "boolean",
+    "people": "text",
     "occurred_at": "timestamptz",
 }
 _STATE_COPIED = "event_id, facilitator_id, event_title, event_date"
@@ -54,7 +57,7 @@ WITH given AS MATERIALIZED (
 ), inserted AS (
     INSERT INTO notifications ({_INSERTED}, mail_id, body, next_attempt_at, sent_at)
     SELECT {_INSERTED}, mail_id, body::jsonb, now() + due_after, CASE WHEN status = '{Status.SENT}' THEN now() END
-    FROM given ORDER BY message_id, place
+    FROM given WHERE {NAMES_NO_ERASED_USER} ORDER BY message_id, place
     ON CONFLICT DO NOTHING
     RETURNING id, mail_id, received_at
 ), stored AS (
@@ -164,27 +167,40 @@ class NotificationStore:
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
+        erased: frozenset[int] = frozenset()
         while True:
-            recorded = await self._insert(notification, body, message_id, claim=claim)
-            if recorded is not None:
-                return recorded
-            # The insert waited for the winner, which has committed.
-            async with self._database.connection() as connection:
-                first = await connection.fetchrow(
-                    "SELECT id, status, body = $2::jsonb AS same FROM notifications WHERE message_id = $1",
-                    message_id,
-                    body,
+            try:
+                recorded = await self._insert(notification, body, message_id, erased, claim=claim)
+                if recorded is not None:
+                    return recorded
+                # The insert waited for the winner, which has committed, or left out a message about an erased user.
+                async with self._database.connection() as connection:
+                    first = await connection.fetchrow(
+                        "SELECT id, status, body = $2::jsonb AS same FROM notifications WHERE message_id = $1",
+                        message_id,
+                        body,
+                    )
+                    erased = await erased_among(connection, notification.people)
+            except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
+                raise InvalidFields({"body": "A number is out of range"}) from None
+            if first is not None:
+                if not (first["same"] or erased):
+                    raise MessageIdReused
+                return Recorded(first["id"], Status(first["status"]))
+            if erased:
+                kept = erased_notification(
+                    msgspec.json.decode(body),
+                    client=notification.client_key in erased,
+                    facilitator=not erased.isdisjoint(notification.facilitator_keys),
                 )
-            if first is None:
-                continue
-            if not first["same"]:
-                raise MessageIdReused
-            return Recorded(first["id"], Status(first["status"]))
+                body = msgspec.json.encode(kept).decode()
+                notification = read_notification(kept)
 
     async def _insert(
-        self, notification: Notification, body: str, message_id: str | None, *, claim: bool
+        self, notification: Notification, body: str, message_id: str | None, erased: frozenset[int], *, claim: bool
     ) -> Recorded | None:
-        name, email = await self._recipient(notification)
+        """`erased`: users whose data the message does not have any more."""
+        name, email = (None, None) if notification.facilitator_keys & erased else await self._recipient(notification)
         status, response = _is_mailed(notification, email)
         pending = status is Status.PENDING
         leased = pending and claim
@@ -205,12 +221,10 @@ class NotificationStore:
             body,
             (self._lease_time if leased else timedelta()) if pending else None,
             _names_facilitator(notification),
+            as_array(notification.people - erased),
             notification.occurred_at_utc,
         )
-        try:
-            row = await self._inserts(values)
-        except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
-            raise InvalidFields({"body": "A number is out of range"}) from None
+        row = await self._inserts(values)
         if row is None:
             return None
         if not leased or email is None:

@@ -6,9 +6,10 @@ message about an event itself (`event_…`) only the event and its facilitator. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,8 @@ from servicekit.local_times import reading_zone
 from servicekit.text import without_invisible
 
 LARGEST_ID = 2**63 - 1
+
+_USER_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
 BookingId = Id | UUID
@@ -126,6 +129,23 @@ class Notification(msgspec.Struct, frozen=True):
         return self.facilitator_id or self.event.facilitator_id or (self.facilitator.id if self.facilitator else None)
 
     @property
+    def client_key(self) -> int | None:
+        """The client's user id."""
+        return user_key(self.user.id) if self.user else None
+
+    @property
+    def facilitator_keys(self) -> frozenset[int]:
+        """Every user id that the message names as the facilitator's."""
+        inside = self.facilitator.id if self.facilitator else None
+        return frozenset(key for key in (self.facilitator_id, self.event.facilitator_id, inside) if key)
+
+    @property
+    def people(self) -> frozenset[int]:
+        """The user ids of client and facilitator."""
+        client = self.client_key
+        return self.facilitator_keys | {client} if client else self.facilitator_keys
+
+    @property
     def occurred_at_utc(self) -> datetime | None:
         return _utc(self.occurred_at)
 
@@ -148,6 +168,20 @@ class Notification(msgspec.Struct, frozen=True):
     def caused_by_facilitator(self) -> bool:
         """Whether the facilitator caused it (event created, changed or completed) and therefore gets no mail."""
         return self.action in ("event_created", "event_updated", "booking_completed")
+
+
+class ErasedUser(msgspec.Struct, frozen=True):
+    """`id`: the user id in the booking system."""
+
+    id: Id
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """The last message about a user, whose personal data the receiver erases."""
+
+    action: Literal["user_erased"]
+    user: ErasedUser
+    occurred_at: Moment | None = None
 
 
 class MissingFields(Exception):
@@ -193,6 +227,23 @@ def read_notification(body: dict[str, Any]) -> Notification:
     return notification
 
 
+def is_erasure(body: Mapping[str, Any]) -> bool:
+    return body.get("action") == "user_erased"
+
+
+def read_erasure(body: Mapping[str, Any]) -> Erasure:
+    """The erasure in a JSON object. Raises `MissingFields` or `InvalidFields`."""
+    user = body.get("user")
+    if user is None:
+        raise MissingFields(["user"])
+    if isinstance(user, dict) and user.get("id") is None:
+        raise MissingFields(["user.id"])
+    try:
+        return json_values.convert(body, Erasure)
+    except msgspec.ValidationError as error:
+        raise InvalidFields(field_error(error)) from None
+
+
 def _moments(notification: Notification) -> Iterator[tuple[str, datetime | None]]:
     """Every date and time of a notification, with its path."""
     event, previous = notification.event, notification.previous or Times()
@@ -226,6 +277,13 @@ def _make_readable(record: msgspec.Struct, field: str) -> None:
     """Removes invisible characters from received text, which is not rejected."""
     if text := getattr(record, field):
         msgspec.structs.force_setattr(record, field, without_invisible(text[:LONGEST_NAME]))
+
+
+def user_key(identity: object) -> int | None:
+    """A user id of the booking system, as a number or its text."""
+    if isinstance(identity, str) and _USER_ID.fullmatch(identity):
+        identity = int(identity)
+    return identity if isinstance(identity, int) and 1 <= identity <= LARGEST_ID else None
 
 
 def _utc(moment: datetime | None) -> datetime | None:

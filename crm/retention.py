@@ -32,6 +32,13 @@ DELETE FROM crm_bookings WHERE id IN (
     ORDER BY b.received_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
+# Until then messages about the user can arrive late, or be replayed.
+_ERASED_USERS = """
+DELETE FROM erased_users WHERE user_id IN (
+    SELECT user_id FROM erased_users WHERE erased_at < now() - $1::interval
+    ORDER BY erased_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
 
 log = structlog.stdlib.get_logger("crm.retention")
 
@@ -39,7 +46,8 @@ log = structlog.stdlib.get_logger("crm.retention")
 def rules(settings: CrmSettings) -> Sequence[Rule]:
     """Without those whose setting is 0 days."""
     age = timedelta(days=settings.retention_days)
-    return [Rule("notifications", _NOTIFICATIONS, age), Rule("webhooks", _WEBHOOKS, age)] if age else []
+    statements = {"notifications": _NOTIFICATIONS, "webhooks": _WEBHOOKS, "erased_users": _ERASED_USERS}
+    return [Rule(kind, statement, age) for kind, statement in statements.items()] if age else []
 
 
 class Retention:

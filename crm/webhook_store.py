@@ -13,9 +13,11 @@ import msgspec
 from crm.batched_inserts import BatchedInserts
 from crm.database import Database
 from crm.delivery.queue import Queue
+from crm.erasure.bodies import erased_webhook
+from crm.erasure.erased_users import NAMES_NO_ERASED_USER, as_array, erased_among
 from crm.notification_store import MessageIdReused
 from crm.notifications import InvalidFields
-from crm.webhooks import Webhook
+from crm.webhooks import Webhook, read_webhook
 
 _COPIED = {
     "message_id": "text",
@@ -27,7 +29,7 @@ _COPIED = {
     "facilitator_id": "bigint",
     "payment_status": "text",
 }
-COLUMNS: Mapping[str, str] = {**_COPIED, "body": "text", "forward": "text", "payment": "text"}
+COLUMNS: Mapping[str, str] = {**_COPIED, "body": "text", "forward": "text", "payment": "text", "people": "text"}
 _INSERTED = ", ".join(_COPIED)
 
 
@@ -38,7 +40,7 @@ WITH given AS MATERIALIZED (
     SELECT *, uuidv7() AS id FROM {given}
 ), inserted AS (
     INSERT INTO crm_bookings (id, {_INSERTED}, body)
-    SELECT id, {_INSERTED}, body::json FROM given ORDER BY message_id, place
+    SELECT id, {_INSERTED}, body::json FROM given WHERE {NAMES_NO_ERASED_USER} ORDER BY message_id, place
     ON CONFLICT (message_id) DO NOTHING
     RETURNING id
 ), stored AS (
@@ -115,6 +117,30 @@ class WebhookStore:
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
+        erased: frozenset[int] = frozenset()
+        while True:
+            try:
+                stored = await self._insert(webhook, body, message_id, erased)
+                if stored is not None:
+                    return stored
+                # The insert waited for the winner, which has committed, or left out a webhook about an erased user.
+                async with self._database.connection() as connection:
+                    first = await connection.fetchrow(FIRST, message_id, body)
+                    erased = await erased_among(connection, webhook.people)
+            except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
+                raise InvalidFields({"body": "A number is out of range"}) from None
+            if first is not None and (first["same"] or erased):
+                return Stored(first["id"], tuple(Destination(name) for name in first["destinations"]))
+            if not erased:
+                raise MessageIdReused
+            kept = erased_webhook(msgspec.json.decode(body), client=not erased.isdisjoint(webhook.client_keys))
+            body = msgspec.json.encode(kept).decode()
+            webhook = read_webhook(kept)
+
+    async def _insert(
+        self, webhook: Webhook, body: str, message_id: str | None, erased: frozenset[int]
+    ) -> Stored | None:
+        """`erased`: users whose data the webhook does not have any more."""
         forward = body if self._forwards else None
         payment = msgspec.json.encode(webhook.payment).decode() if webhook.payment else None
         user = webhook.user
@@ -130,20 +156,13 @@ class WebhookStore:
             body,
             forward,
             payment,
+            as_array(webhook.people - erased),
         )
-        try:
-            stored = await self._inserts(values)
-            if stored is not None:
-                bodies = {Destination.TRANSITIONS: forward, Destination.PAYMENT: payment}
-                return Stored(stored["id"], tuple(name for name, given in bodies.items() if given is not None))
-            # The insert waited for the winner, which has committed.
-            async with self._database.connection() as connection:
-                first = await connection.fetchrow(FIRST, message_id, body)
-        except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
-            raise InvalidFields({"body": "A number is out of range"}) from None
-        if first is None or not first["same"]:
-            raise MessageIdReused
-        return Stored(first["id"], tuple(Destination(name) for name in first["destinations"]))
+        row = await self._inserts(values)
+        if row is None:
+            return None
+        bodies = {Destination.TRANSITIONS: forward, Destination.PAYMENT: payment}
+        return Stored(row["id"], tuple(name for name, given in bodies.items() if given is not None))
 
 
 def _delivery(row: asyncpg.Record) -> WebhookDelivery:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from crm.notifications import LARGEST_ID, Id, InvalidFields, MissingFields, Person, field_error
+from crm.notifications import Id, InvalidFields, MissingFields, Person, field_error, user_key
 from servicekit import json_values
 
 
@@ -33,7 +33,7 @@ class Webhook(msgspec.Struct, frozen=True):
     @property
     def user_key(self) -> int | None:
         nested_id = self.user.id if self.user else None
-        return self.user_id or (nested_id if isinstance(nested_id, int) and 1 <= nested_id <= LARGEST_ID else None)
+        return self.user_id or (user_key(nested_id) if isinstance(nested_id, int) else None)
 
     @property
     def event_key(self) -> int | None:
@@ -43,6 +43,18 @@ class Webhook(msgspec.Struct, frozen=True):
     def facilitator_key(self) -> int | None:
         inside = self.event.facilitator_id if isinstance(self.event, EventReference) else None
         return self.facilitator_id or inside
+
+    @property
+    def client_keys(self) -> frozenset[int]:
+        """Every user id that the webhook names as the client's."""
+        keys = (self.user_id, user_key(self.user.id) if self.user else None)
+        return frozenset(key for key in keys if key)
+
+    @property
+    def people(self) -> frozenset[int]:
+        """The user ids of client and facilitator."""
+        inside = self.event.facilitator_id if isinstance(self.event, EventReference) else None
+        return self.client_keys | frozenset(key for key in (self.facilitator_id, inside) if key)
 
     @property
     def payment(self) -> Mapping[str, int] | None:

@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException
 
 from crm.api.middleware import ClientLeft
 from crm.database import DatabaseUnavailable
+from crm.erasure.eraser import ErasureUnfinished
 from crm.notification_store import MessageIdReused, NotificationNotFound
 from crm.notifications import InvalidFields, MissingFields
 from servicekit.json_responses import JsonResponse
@@ -22,6 +23,8 @@ from servicekit.logging import current_request_id
 Handler: TypeAlias = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
 
 RETRY_AFTER_SECONDS = 5
+ERASURE_RETRY_AFTER_SECONDS = 1
+"""Short, because the sender may pause all messages for this time."""
 
 SENTENCES: Mapping[int, str] = {
     401: "Invalid or expired token",
@@ -96,6 +99,11 @@ def database_unavailable() -> ErrorResponse:
     return ErrorResponse(503, "database_unavailable", message, headers={"retry-after": str(RETRY_AFTER_SECONDS)})
 
 
+def erasure_unfinished() -> ErrorResponse:
+    message = "There is more to erase; send the message again to go on"
+    return ErrorResponse(503, "erasure_unfinished", message, headers={"retry-after": str(ERASURE_RETRY_AFTER_SECONDS)})
+
+
 def unexpected() -> ErrorResponse:
     return ErrorResponse(500, "internal_error", MESSAGES[500])
 
@@ -147,6 +155,10 @@ def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> R
     return _answer(request, message_id_reused())
 
 
+def _erasure_unfinished(request: Request[Any, Any, Any], _: ErasureUnfinished) -> Response[dict[str, Any]]:
+    return _answer(request, erasure_unfinished())
+
+
 def _database_unavailable(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
     log.warning("database_unavailable", error=error_text(error.__cause__ or error))
     return _answer(request, database_unavailable())
@@ -174,6 +186,7 @@ HANDLERS: dict[int | type[Exception], Handler] = {
     InvalidFields: _invalid_fields,
     MessageIdReused: _message_id_reused,
     NotificationNotFound: _not_found,
+    ErasureUnfinished: _erasure_unfinished,
     DatabaseUnavailable: _database_unavailable,
     ClientLeft: _client_left,
     HTTPException: _http,

@@ -26,19 +26,25 @@ from crm.api.requests import (
 )
 from crm.api.security import verify_signature
 from crm.notification_store import Item
-from crm.notifications import read_notification
+from crm.notifications import is_erasure, read_erasure, read_notification
 from servicekit.json_responses import JsonResponse
 
 log = structlog.stdlib.get_logger("crm.notifications")
 
 
-class Notified(msgspec.Struct):
+class Notified(msgspec.Struct, tag_field="status", tag="success"):
     """The response to a sender: the fields of contracts A and B in one."""
 
-    status: Literal["success"]
     message: str
     notification_id: int
     email_sent: bool
+
+
+class Erased(msgspec.Struct, tag_field="status", tag="erased"):
+    """The personal data of the user is erased."""
+
+    message: str
+    user_id: int
 
 
 class Envelope(msgspec.Struct):
@@ -61,7 +67,7 @@ class Cleared(msgspec.Struct):
 
 
 @post("/notify", operation_id="notify", status_code=200)
-async def notify(request: Request[Any, Any, Any]) -> Notified:
+async def notify(request: Request[Any, Any, Any]) -> Notified | Erased:
     """Stores a notification and sends an e-mail to its facilitator.
 
     The notification is committed before the response. The same Idempotency-Key with the same body has one effect and
@@ -71,17 +77,25 @@ async def notify(request: Request[Any, Any, Any]) -> Notified:
     IANA name), or in UTC. Changes by the facilitator (`event_created`, `event_updated`) are stored and not mailed. The
     same holds for messages whose sender mails the facilitator itself (`email_facilitator` false), as the booking system
     does for appointments, and for facilitators whose address is not verified; the latter have the status `sent`.
+
+    The action `user_erased` names a user only (`user.id`), whose personal data is erased wherever the user is client or
+    facilitator. It is confirmed with the status `erased`; 503 with `Retry-After` means that there is more to erase, and
+    the next request with the message goes on. Messages about the user that arrive later are stored without names,
+    addresses and texts.
     """
     parts = parts_of(request)
     body, text = await read_json_object(request)
     verify_signature(request, await request.body(), parts.settings.signing_secrets, parts.clock.now())
+    if is_erasure(body):
+        user_id = read_erasure(body).user.id
+        await parts.eraser.erase(user_id)
+        return Erased("Personal data erased", user_id)
     notification = read_notification(body)
     mails = parts.mail_dispatcher
     recorded = await parts.store.record(notification, text, message_id(request), claim=mails.claims_at_once)
     email_sent = await mails.wait_until_sent(recorded.id, recorded.status, recorded.claim)
     log.info("notification", notification_id=recorded.id, action=notification.action, email_sent=email_sent)
     return Notified(
-        status="success",
         message="Notification sent successfully"
         if notification.action
         else "Booking notification received and processed",

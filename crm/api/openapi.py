@@ -14,7 +14,7 @@ from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
@@ -110,7 +110,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 def document(app: Litestar) -> dict[str, Any]:
     handlers = list(operations(app))
-    bodies = [facts.body for facts in OPERATIONS.values() if facts.body]
+    bodies = [body for facts in OPERATIONS.values() for body in facts.bodies]
     answers = [_answer_type(handler) for _, _, handler in handlers]
     drawn, schemas = msgspec.json.schema_components([*bodies, *answers], ref_template="#/components/schemas/{name}")
     for name, needed in NEEDED.items():
@@ -222,8 +222,9 @@ def _operation(path: str, handler: HTTPRouteHandler, schema: dict[str, Any]) -> 
         "parameters": parameters,
         "responses": {"200": _response(200, paged, schema, answered)},
     }
-    if facts.body:
-        of_body = {"schema": {"$ref": f"#/components/schemas/{facts.body.__name__}"}, "example": example.get("body")}
+    if facts.bodies:
+        forms = [{"$ref": f"#/components/schemas/{body.__name__}"} for body in facts.bodies]
+        of_body = {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}, "example": example.get("body")}
         operation["requestBody"] = {"required": True, "content": {"application/json": of_body}}
     responses = [*facts.responses, unexpected()]
     if token:
@@ -257,4 +258,4 @@ def _parameter(known_as: str, shown: dict[str, Any]) -> dict[str, Any]:
 def _answer_type(handler: HTTPRouteHandler) -> Any:
     """The type of the response body: X for a handler that returns X or Response[X]."""
     annotation = handler.parsed_fn_signature.return_type.annotation
-    return annotation if isinstance(annotation, type) else get_args(annotation)[0]
+    return get_args(annotation)[0] if get_origin(annotation) is Response else annotation

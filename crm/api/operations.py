@@ -10,6 +10,7 @@ from crm.api.bodies import malformed, not_json
 from crm.api.errors import (
     ErrorResponse,
     database_unavailable,
+    erasure_unfinished,
     invalid,
     message_id_reused,
     missing,
@@ -19,7 +20,7 @@ from crm.api.errors import (
 from crm.api.mail_checks import TestMail, check_failed
 from crm.api.requests import DEFAULT_LIMIT, LARGEST_LIMIT
 from crm.api.security import invalid_signature
-from crm.notifications import LARGEST_ID, Notification
+from crm.notifications import LARGEST_ID, Erasure, Notification
 from crm.refused_webhooks import FILTERS
 from crm.webhooks import Webhook
 
@@ -81,12 +82,12 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 class Facts(NamedTuple):
-    """The description of one operation. `parameters` are those outside of the path."""
+    """The description of one operation. `bodies`: the forms of its body. `parameters`: those outside of the path."""
 
     tag: str
     summary: str
     responses: tuple[ErrorResponse, ...] = ()
-    body: type[msgspec.Struct] | None = None
+    bodies: tuple[type[msgspec.Struct], ...] = ()
     parameters: tuple[str, ...] = ()
 
 
@@ -110,9 +111,10 @@ OPERATIONS = {
             *_refused_bodies("booking_id", WRONG_BOOKING),
             invalid_signature("The webhook-signature does not match"),
             message_id_reused(),
+            erasure_unfinished(),
             *STORED,
         ),
-        Notification,
+        (Notification, Erasure),
         ("Idempotency-Key", "webhook-id", "webhook-timestamp", "webhook-signature"),
     ),
     "listNotifications": Facts(
@@ -143,7 +145,7 @@ OPERATIONS = {
             check_failed(502, "email_refused", "The mail server refused the mail: 550 no", email_sent=False),
             check_failed(503, "email_not_sent", "The mail was not taken: no answer in time", email_sent=False),
         ),
-        TestMail,
+        (TestMail,),
     ),
     "testMailLogin": Facts(
         MAIL,
@@ -158,7 +160,7 @@ OPERATIONS = {
         WEBHOOK,
         "Receive a booking",
         (*_refused_bodies("facilitator_id", WRONG_ID), message_id_reused(), *STORED),
-        Webhook,
+        (Webhook,),
         ("Idempotency-Key", "webhook-id"),
     ),
     "listWebhooks": Facts(

@@ -14,6 +14,7 @@ from litestar import Request
 from crm.database import Database
 from crm.delivery.dispatcher import Dispatcher
 from crm.email.content import NotificationEmailWriter
+from crm.erasure.eraser import Eraser
 from crm.facilitator_events import FacilitatorEvents
 from crm.metrics import Metrics
 from crm.notification_store import MailClaim, NotificationStore
@@ -35,6 +36,7 @@ class Parts:
     database: Database
     store: NotificationStore
     events: FacilitatorEvents
+    eraser: Eraser
     refused_webhooks: RefusedWebhooks
     webhooks: WebhookStore
     mail_dispatcher: Dispatcher[MailClaim]

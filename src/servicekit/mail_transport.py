@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
@@ -30,6 +30,9 @@ from servicekit.smtp_session import (
 _ERRORS = (aiosmtplib.SMTPException, Rejected, NeedsSmtpUtf8, OSError, TimeoutError, ValueError)
 _OF_THE_SESSION = frozenset({Stage.SESSION, Stage.SENDER})
 """Stages whose rejection in a kept session may concern the session: a server may limit its mails."""
+MARK_LENGTH = 12
+"""Characters at the end of a Message-ID's first part that the name of the mail's file has."""
+_MARKED = re.compile(rf"-([^-]{{{MARK_LENGTH}}})\.eml(?:\.\d+)?$")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
@@ -269,8 +272,19 @@ def mail_directory(data: Path) -> Path:
 def file_name(mail: Mail) -> str:
     """Time, recipient, subject and the end of the Message-ID: `20261121T100000Z-ana@example.com-….eml`."""
     recipient, subject = _slug(mail.recipients[0].addr_spec, 64, keep="@._+"), _slug(mail.subject, 60)
-    mark = mail.message_id.strip("<>").partition("@")[0][-12:]
+    mark = mail.message_id.strip("<>").partition("@")[0][-MARK_LENGTH:]
     return f"{mail.date.astimezone(UTC):%Y%m%dT%H%M%SZ}-{recipient}-{subject}-{mark}.eml"
+
+
+def delete_mail_files(directory: Path, marks: Collection[str]) -> int:
+    """Deletes the files of the mails whose Message-IDs end with these marks before the @, partial ones of processes
+    that ended included. Returns their number."""
+    if not marks or not directory.is_dir():
+        return 0
+    found = [path for path in directory.iterdir() if (file := _MARKED.search(path.name)) and file[1] in marks]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def _slug(text: str, length: int, keep: str = "") -> str:

@@ -35,9 +35,12 @@ async def record(
         await _story(call)
     async with running_crm(enveloping) as client:
         again = _recorder(client, enveloping, make_recorder)
+        await again("notify", TOKEN, {"action": "user_erased", "message_id": KEY["Idempotency-Key"], "user": {"id": 9}})
+        erased = again.examples["notify"]["answers"]["200"]["body"]
         await again("notify", TOKEN, _message(again))
         await again("listNotifications", TOKEN, limit=1)
     examples = {name: _example(kept) for name, kept in call.examples.items()}
+    examples["notify"]["answers"] = {"stored": examples["notify"]["answers"]["answer"], "erased": erased}
     listed = {"list": call, "envelope": again}
     examples["listNotifications"]["answers"] = {
         shape: recorder.examples["listNotifications"]["answers"]["200"]["body"] for shape, recorder in listed.items()

@@ -140,7 +140,7 @@ async def connected(dsn: str) -> AsyncIterator[Any]:
 async def emptied(dsn: str) -> str:
     """The same database with nothing in it; numbers begin at 1 again."""
     async with connected(dsn) as connection:
-        tables = "notifications, facilitators, facilitator_events, crm_bookings, crm_booking_deliveries"
+        tables = "notifications, facilitators, facilitator_events, crm_bookings, crm_booking_deliveries, erased_users"
         await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
     return dsn
 

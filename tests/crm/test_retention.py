@@ -34,6 +34,7 @@ FILL = {
         "INSERT INTO crm_bookings (message_id, body, booking_id, received_at) SELECT n, '{}', n, at",
         "ix_crm_bookings_received_at",
     ),
+    "erased_users": ("INSERT INTO erased_users (user_id, erased_at) SELECT n, at", "ix_erased_users_erased_at"),
 }
 
 
@@ -120,14 +121,19 @@ async def test_unprocessed_pending_and_coming_ones_are_kept(
         FROM crm_bookings JOIN (VALUES ('sent', 'forward', 'failed'), ('half', 'payment', 'pending'),
             ('half', 'forward', 'failed')) given (message_id, destination, status) USING (message_id)"""
     )
+    await database.execute(
+        """INSERT INTO erased_users (user_id, erased_at)
+        VALUES (1, now() - interval '401 days'), (2, now() - interval '399 days'), (3, NULL)"""
+    )
     counted: dict[str, int] = {}
     files = MailFiles(settings.data / "mail", timedelta(0), lambda: pytest.fail("files are kept"), counted.__setitem__)
     await Retention(settings, own, counted.__setitem__, files).prune()
-    assert counted == {"notifications": 2, "webhooks": 2}
+    assert counted == {"notifications": 2, "webhooks": 2, "erased_users": 1}
     left = {table: await database.fetch(f"SELECT * FROM {table}") for table in ("notifications", "crm_bookings")}
     assert {row["message_id"] for row in left["notifications"]} == {"unprocessed", "pending", "ahead"}
     assert {row["message_id"] for row in left["crm_bookings"]} == {"half"}
     assert await database.fetchval("SELECT count(*) FROM crm_booking_deliveries") == 2
+    assert await database.fetchval("SELECT array_agg(user_id ORDER BY user_id) FROM erased_users") == [2, 3]
 
 
 class BrokenFiles(MailFiles):
@@ -152,7 +158,11 @@ async def test_failure_of_one_kind_stops_neither_the_others_nor_the_next_round(
 
     files = BrokenFiles(settings.data, timedelta(1), lambda: pytest.fail("not asked"), count)
     running = asyncio.create_task(Retention(settings, own, count, files, every=0.01).run(clock_is_read))
-    await until(lambda: len(counted) >= 4)
+    await until(lambda: len(counted) >= 5)
     await cancel([running])
-    assert counted[:4] == [("notifications", 0), ("webhooks", EXPIRED), ("notifications", 0), ("webhooks", 0)]
+    first, second = (
+        [("notifications", 0), ("webhooks", EXPIRED), ("erased_users", 0)],
+        [("notifications", 0), ("webhooks", 0)],
+    )
+    assert counted[:5] == first + second
     assert reads == [0], "the clock is read before the first round"

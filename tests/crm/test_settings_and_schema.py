@@ -12,7 +12,9 @@ from infrastructure.embedded import EmbeddedPostgres
 from tests.crm.parts import a_message, connected
 
 GIVEN = {"CRM_DATABASE_URL": "postgresql://convene@/crm?host=/tmp/s", "CRM_BEARER_TOKEN": "a-long-random-token"}
-TABLES = {"notifications", "facilitators", "facilitator_events", "crm_bookings", "crm_booking_deliveries"}
+TABLES = {
+    *("notifications", "facilitators", "facilitator_events", "crm_bookings", "crm_booking_deliveries", "erased_users"),
+}
 _numbers = count(1)
 
 

@@ -134,7 +134,7 @@ def _of_crm() -> Iterable[Metric]:
     metrics = CrmMetrics(CRM_DESTINATIONS)
     for status in (200, 301, 404, 500, 0):
         metrics.request("GET", status)
-    for kind in ("notifications", "webhooks", "mail_files"):
+    for kind in ("notifications", "webhooks", "erased_users", "mail_files"):
         metrics.pruned(kind, 1)
     return [*metrics._registry.collect(), *metrics._families([], timedelta(0))]
 
