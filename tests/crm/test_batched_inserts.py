@@ -151,12 +151,25 @@ async def test_without_the_second_try_a_refused_row_fails_its_batch(
         assert await connection.fetchval("SELECT count(*) FROM notifications") == 0
 
 
-async def test_connection_lost_before_the_commit_answers_nobody(database: Database, dsn: str) -> None:
+async def one_by_one(self: BatchedInserts, rows: Sequence[Any]) -> Sequence[Any]:
+    """A batch of as many transactions as rows."""
+    async with self._database.connection() as connection:
+        return [await connection.fetchrow(self._insert_one, *row) for row in rows]
+
+
+@pytest.mark.parametrize("is_one_statement", [True, False])
+async def test_connection_lost_before_the_commit_answers_nobody_and_stores_nothing(
+    database: Database, dsn: str, monkeypatch: pytest.MonkeyPatch, *, is_one_statement: bool
+) -> None:
+    """Without the one statement (the negative control) the retries store a part of the batch twice."""
+    if not is_one_statement:
+        monkeypatch.setattr(BatchedInserts, "_insert_all", one_by_one)
+    event = a_message()["event"]
+    messages = [(None, a_message(booking_id=number, event={**event, "id": number})) for number in range(1, 6)]
     async with connected(dsn) as owner, connected(dsn) as watch:
         transaction = owner.transaction()
         await transaction.start()
-        await remember_event(owner, read_notification(a_message()))  # the batch waits for this event, with its rows
-        messages = [(None, a_message(booking_id=number)) for number in range(1, 6)]
+        await remember_event(owner, read_notification(messages[2][1]))  # the third message waits for its event
         recording = asyncio.create_task(recorded(database, messages))
         waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -169,8 +182,41 @@ async def test_connection_lost_before_the_commit_answers_nobody(database: Databa
         results = await recording
         await transaction.rollback()
         assert [type(result) for result in results] == [DatabaseUnavailable] * 5
-        assert await watch.fetchval("SELECT count(*) FROM notifications") == 0
-    assert all(isinstance(result, Recorded) for result in await recorded(database, messages))
+        assert all(isinstance(result, Recorded) for result in await recorded(database, messages))
+        stored = [row["booking_id"] for row in await watch.fetch("SELECT booking_id FROM notifications ORDER BY 1")]
+        assert (stored == [1, 2, 3, 4, 5]) is is_one_statement
+
+
+@pytest.mark.parametrize("has_guard", [True, False])
+async def test_batch_whose_answer_is_lost_after_the_commit_is_stored_once(
+    own_dsn: str, monkeypatch: pytest.MonkeyPatch, *, has_guard: bool
+) -> None:
+    """Without the unique message id (the negative control) the retries store it again."""
+    insert_all, lost = BatchedInserts._insert_all, []
+
+    async def lose_answer(self: BatchedInserts, rows: Sequence[Any]) -> Sequence[Any]:
+        inserted = await insert_all(self, rows)
+        if not lost:
+            lost.append(len(rows))
+            raise DatabaseUnavailable
+        return inserted
+
+    monkeypatch.setattr(BatchedInserts, "_insert_all", lose_answer)
+    messages: list[Message] = [(f"m-{number}", a_message(booking_id=number)) for number in range(1, 6)]
+    database = Database(own_dsn)
+    async with connected(own_dsn) as connection:
+        if not has_guard:
+            await connection.execute("ALTER TABLE notifications DROP CONSTRAINT uq_notifications_message_id")
+        try:
+            results = await recorded(database, messages)
+            again = await recorded(database, messages)
+        finally:
+            await database.close()
+        assert lost == [5]
+        assert [type(result) for result in results] == [DatabaseUnavailable] * 5
+        assert all(isinstance(result, Recorded) for result in again)
+        stored = await connection.fetchval("SELECT count(*) FROM notifications")
+        assert (stored == 5) is has_guard
 
 
 KNOWN = """
