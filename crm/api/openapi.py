@@ -89,7 +89,11 @@ def _with(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 NEEDED: dict[str, dict[str, Any]] = {
     "Notification": {
-        "anyOf": [{"required": ["booking_id", "user"]}, _with("action", {"type": "string", "pattern": "^event_"})]
+        "anyOf": [
+            # Redocly does not find the properties of a schema that is itself one of several.
+            {"required": ["booking_id", "user"], "properties": {"booking_id": {}, "user": {}}},
+            _with("action", {"type": "string", "pattern": "^event_"}),
+        ]
     },
     "Webhook": {
         "allOf": [
