@@ -192,7 +192,7 @@ async def test_batch_whose_answer_is_lost_after_the_commit_is_stored_once(
     own_dsn: str, monkeypatch: pytest.MonkeyPatch, *, has_guard: bool
 ) -> None:
     """Without the unique message id (the negative control) the retries store it again."""
-    insert_all, lost = BatchedInserts._insert_all, []
+    insert_all, lost = BatchedInserts._insert_all, list[int]()
 
     async def lose_answer(self: BatchedInserts, rows: Sequence[Any]) -> Sequence[Any]:
         inserted = await insert_all(self, rows)
