@@ -44,7 +44,7 @@ WHERE n.id > $1 AND n.id <= $2 AND (
 ORDER BY n.id LIMIT $5
 FOR UPDATE
 """
-# A response can have the address of the facilitator, and the answer of a mail server can name anybody.
+# A response can have the address of the facilitator, and the answer of a mail server can name any person.
 _REPLACE_NOTIFICATIONS = f"""
 UPDATE notifications n SET
     body = own.body::jsonb,
