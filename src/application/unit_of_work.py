@@ -8,6 +8,7 @@ from application.accounts.ports.second_factors import LoginTickets, SecondFactor
 from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
+from application.erasure.ports import Erasures
 from application.events.ports import Events, Reviews
 from application.idempotency import Made
 from application.notifications.ports import ChangeMails, Reminders
@@ -27,6 +28,7 @@ class UnitOfWork(Protocol):
     second_factors: SecondFactors
     login_tickets: LoginTickets
     login_networks: LoginNetworks
+    erasures: Erasures
     events: Events
     bookings: Bookings
     invitations: Invitations

@@ -32,6 +32,9 @@ class AuditAction(StrEnum):
     EMAIL_CHANGED = "account.email_changed"
     ACCOUNT_EXPORTED = "account.exported"
     """What is stored about the account."""
+    ERASURE_REQUESTED = "account.erasure_requested"
+    ERASURE_WITHDRAWN = "account.erasure_withdrawn"
+    ACCOUNT_ERASED = "account.erased"
     IDENTITY_CHANGED = "account.identity_changed"
     ROLE_CHANGED = "account.role_changed"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (an action)

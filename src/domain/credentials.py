@@ -65,6 +65,7 @@ class AccessEnd(StrEnum):
     ADDRESS_PROVEN = "address proven by its owner with Google"
     ADDRESS_PROVEN_BY_RESET = "address proven by its owner with a new password"
     EMAIL_CHANGE_UNDONE = "change of the e-mail address undone"
+    ERASURE_REQUESTED = "erasure requested"
 
 
 _BEARERS = frozenset({Credential.LOGINS, Credential.ACCOUNT_TOKENS, Credential.CALENDAR_FEED})
@@ -81,8 +82,11 @@ REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.ADDRESS_PROVEN: frozenset(Credential),
     AccessEnd.ADDRESS_PROVEN_BY_RESET: frozenset(Credential),
     AccessEnd.EMAIL_CHANGE_UNDONE: frozenset(Credential),
+    AccessEnd.ERASURE_REQUESTED: _WITH_KEYS | {Credential.IDEMPOTENCY_ANSWERS, Credential.KNOWN_NETWORKS},
 }
 """API keys survive a log-out everywhere, and a new password by an owner who knows the present one, as at GitHub and
 Stripe: programs go on. A reset answers a loss of control, so keys end with it. They end with another role, because
 their scopes would mean something else. Connected calendars and second factors survive a new password. When the owner
-proves the address, all earlier access is revoked."""
+proves the address, all earlier access is revoked. An account whose erasure is requested keeps its password, second
+factors and calendars until it is erased, so that an operator who withdraws the request restores it; it cannot log in
+meanwhile."""

@@ -70,6 +70,10 @@ class MessageType(StrEnum):
     """An account has logged in from a network for the first time."""
     SECOND_FACTOR_CHANGED = "second_factor_changed"
     """The second factors or the recovery codes of an account have changed."""
+    ERASURE_REQUESTED = "erasure_requested"
+    """The account is going to be erased."""
+    USER_ERASED = "user_erased"
+    """An account was erased. It has the id only; the receiver erases what it has stored."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -113,6 +117,8 @@ ROUTES: Routes = {
     MessageType.EMAIL_CHANGED: (Destination.EMAIL,),
     MessageType.LOGIN_FROM_NEW_NETWORK: (Destination.EMAIL,),
     MessageType.SECOND_FACTOR_CHANGED: (Destination.EMAIL,),
+    MessageType.ERASURE_REQUESTED: (Destination.EMAIL,),
+    MessageType.USER_ERASED: (Destination.CRM,),
     MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
     MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),

@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_days: int
     refresh_token_rotation: bool
     session_max_days: int
+    erasure_grace_days: int
     new_network_mail: bool
     password_policy: Literal["contract", "strict"]
     verify_url_template: str | None
@@ -208,6 +209,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         refresh_token_rotation=read.switch("REFRESH_TOKEN_ROTATION", "true"),
         new_network_mail=read.switch("NEW_NETWORK_MAIL", "true"),
         session_max_days=read.whole("SESSION_MAX_DAYS", "90", 1, 3660),
+        erasure_grace_days=read.whole("ERASURE_GRACE_DAYS", "0", 0, 365),
         password_policy=cast(
             Literal["contract", "strict"], read.choice("PASSWORD_POLICY", "contract", ("contract", "strict"))
         ),

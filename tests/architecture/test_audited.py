@@ -12,12 +12,14 @@ from application.unit_of_work import UnitOfWork
 from infrastructure.postgres.accounts import api_keys, credentials, repository, second_factors
 from infrastructure.postgres.appointments import repository as appointments
 from infrastructure.postgres.bookings import repository as bookings
+from infrastructure.postgres.erasure import repository as erasures
 from infrastructure.postgres.events import repository as events
 from infrastructure.postgres.payments import refunds
 from tests.support.memory import accounts as memory_accounts
 from tests.support.memory import api_keys as memory_api_keys
 from tests.support.memory import appointments as memory_appointments
 from tests.support.memory import bookings as memory_bookings
+from tests.support.memory import erasure as memory_erasure
 from tests.support.memory import events as memory_events
 from tests.support.memory import payments as memory_payments
 from tests.support.memory import second_factors as memory_second_factors
@@ -26,6 +28,7 @@ RECORDED = {
     "users": {"add", "add_external", "add_without_password", "change_email", "save", "set_password"},
     "logins": {"start", "end"},
     "access": {"revoke"},
+    "erasures": {"add", "withdraw"},
     "api_keys": {"add", "revoke"},
     "second_factors": {
         "add_passkey",
@@ -52,6 +55,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, set[str]]] = {
     },
     "no factor until it is confirmed, which is recorded": {"second_factors": {"add_totp"}},
     "part of a change of the account, which is recorded": {
+        "erasures": {"begin"},
         "profiles": {"add"},
         "events": {"set_facilitator_active"},
         "bookings": {"end_holds"},
@@ -89,6 +93,7 @@ ADAPTERS: Mapping[str, tuple[ModuleType, ModuleType]] = {
     "users": (repository, memory_accounts),
     "logins": (repository, memory_accounts),
     "access": (credentials, memory_accounts),
+    "erasures": (erasures, memory_erasure),
     "api_keys": (api_keys, memory_api_keys),
     "second_factors": (second_factors, memory_second_factors),
     "events": (events, memory_events),

@@ -19,7 +19,7 @@ OF_SQLALCHEMY = {"advanced_alchemy", "sqlalchemy"}
 OF_OTHERS = {"aiohttp", "crm", "httptools", "jwt", "litestar", "uvicorn", "websockets"}
 """What a worker does without."""
 API_PARTS = {"infrastructure.container.api", "infrastructure.container.appointments", "application.accounts.login"}
-API_PARTS |= {"application.bookings.reservation", "application.events.management", "interfaces.http"}
+API_PARTS |= {"application.bookings.reservation", "application.events.participant_messages", "interfaces.http"}
 WORKER_PARTS = {"infrastructure.container.delivery", "infrastructure.email.composer", "application.outbox.delivery"}
 WORKER_PARTS |= {"interfaces.workers"}
 OF_TESTS = {"faker", "hypothesis", "icalendar", "polyfactory", "pytest"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from infrastructure.container.erasure import STATEMENTS
 from infrastructure.postgres.accounts.personal_data_queries import SECTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -38,14 +39,19 @@ IMPERSONAL_OF = {
 TEXT = re.compile(r"text|jsonb|bytea|character")
 
 
-def listed(service: str) -> Mapping[str, str]:
-    """The last cell by `table.column`."""
+EXPORT, ERASURE = 3, 4
+"""Columns of the page."""
+
+
+def listed(service: str, column: int = EXPORT) -> Mapping[str, str]:
+    """The cell of this column of the page, by `table.column`; empty if there is none."""
     section = PAGE.partition(f"## {SERVICES[service]}\n")[2].partition("\n## ")[0]
     found: dict[str, str] = {}
     for line in section.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if tables := re.findall(r"`(\w+)`", cells[0]):
-            found |= {f"{tables[0]}.{column}": cells[3] for column in re.findall(r"`(\w+)`", cells[1])}
+            cell = cells[column] if column < len(cells) else ""
+            found |= {f"{tables[0]}.{name}": cell for name in re.findall(r"`(\w+)`", cells[1])}
     return found
 
 
@@ -93,3 +99,20 @@ def test_page_names_the_section_of_each_exported_column() -> None:
     for column, cell in listed("booking-api").items():
         section = re.match(r"`(\w+)`", cell)
         assert cell.startswith("no") or (section and section[1] in SECTIONS), (column, cell)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_page_says_what_erasure_does_with_each_column(service: str) -> None:
+    assert [name for name, cell in listed(service, ERASURE).items() if not cell] == []
+
+
+TABLE = re.compile(r"(?:UPDATE|DELETE FROM) (\w+)")
+
+
+def test_every_table_with_personal_data_is_erased_or_kept_for_a_reason() -> None:
+    """The page and the statements agree."""
+    erased = {table for statement in STATEMENTS for table in TABLE.findall(statement)}
+    cells = listed("booking-api", ERASURE)
+    kept = {name.partition(".")[0] for name, cell in cells.items() if cell.startswith("nothing: ")}
+    with_connection = {"calendar_entries"}
+    assert {name.partition(".")[0] for name in cells} - erased - with_connection == kept

@@ -32,6 +32,7 @@ OWNERS = {
     "postgres/calendars": {
         *("calendar_connections", "calendar_entries", "calendar_busy", "calendar_feeds", "calendar_identity"),
     },
+    "postgres/erasure": {"erasures"},
     "postgres/outbox": {"outbox", "change_mails", "delivery_attempts", "destinations", "destination_minutes"},
     "postgres/statistics.py": {"delivery_counts"},
     "postgres/live_updates.py": {"feed_entries"},

@@ -34,6 +34,7 @@ NO_CREDENTIALS = {
     "coaching_attachments": "files, read by those who are logged in",
     "coaching_bookings": "what a person booked",
     "coaching_changes": "history",
+    "erasures": "accounts that are going to be erased",
     "events": "what a facilitator offers",
     "facilitator_profiles": "what a facilitator says of themselves",
     "invitations": "seats held for people; the secrets of their links are derived, and stored nowhere",

@@ -55,6 +55,7 @@ OTHERS = {
     MessageType.EMAIL_CHANGED,
     MessageType.LOGIN_FROM_NEW_NETWORK,
     MessageType.SECOND_FACTOR_CHANGED,
+    MessageType.ERASURE_REQUESTED,
     MessageType.BOOKING_INVITATION,
     MessageType.PARTICIPANT_MESSAGE,
 }

@@ -66,6 +66,7 @@ undoEmailChange             public
 getProfile                  account         profile:read
 updateProfile               account         profile:write
 exportProfile               account         no keys
+eraseProfile                account         no keys
 signInWithGoogle            public
 signInWithGoogleOfC         public
 signInWithGoogleOfD         public

@@ -114,6 +114,7 @@ async def _story(
     await call("resetPassword", body={"token": token, "password": "a new password"})
     await _second_factors(call, {"email": "ada@example.com", "password": "a new password"})
     await _email_change(call, database_url)
+    await _erasure(call)
 
 
 async def _accounts(call: Recorder, database_url: str) -> tuple[str, str]:
@@ -174,6 +175,13 @@ async def _email_change(call: Recorder, database_url: str) -> None:
     ]
     for operation, token in zip(("changeEmail", "undoEmailChange"), tokens, strict=True):
         await call(operation, body={"token": token})
+
+
+async def _erasure(call: Recorder) -> None:
+    account = {"email": "guest@example.com", "password": PASSWORD}
+    await call("register", body=account | {"name": "A guest", "role": "user"})
+    token = (await call("logIn", body=account))["access_token"]
+    await call("eraseProfile", token, {"password": PASSWORD})
 
 
 async def _mailed_token(database_url: str, kind: str, email: str = "ada@example.com") -> str:

@@ -13,6 +13,7 @@ from application.use_cases import use_case
 from domain.accounts import LastAdmin, OwnAccountProtected, Role, RoleNotRequested, User, UserId, UserNotFound
 from domain.authorization import is_admin
 from domain.credentials import AccessEnd
+from domain.erasure import ErasureInProgress
 from domain.errors import Errors
 
 AccountRef: TypeAlias = UserId | str
@@ -32,9 +33,9 @@ class GrantRole:
     async def __call__(self, account: AccountRef, *, role: Role, by: User | None = None) -> User:
         """`by` is None for an operator."""
         async with self.open_work() as work:
-            user, needed = await _locked_to_change(work, account, by)
+            user, needed = await locked_to_change(work, account, by)
             changed = await _with_role(work, user, role, self.clock.now())
-            _require_admin(changed, needed=needed)
+            require_admin(changed, needed=needed)
             await work.commit()
         return changed
 
@@ -73,11 +74,11 @@ class SetAccountActive:
 
     - The events of a deactivated facilitator are not listed, booked or paid, and their time cannot be booked.
     - Unpaid holds expire as if their payment had not arrived in time. Paid and free bookings stay.
-    - Activating the account makes the events available again.
+    - Activating the account makes the events available again, and withdraws a requested erasure that is not due yet.
     - The last active admin is not deactivated, and admins do not deactivate themselves.
     """
 
-    raises: ClassVar[Errors] = (UserNotFound, OwnAccountProtected, LastAdmin)
+    raises: ClassVar[Errors] = (UserNotFound, OwnAccountProtected, ErasureInProgress, LastAdmin)
 
     open_work: OpenUnitOfWork
     expire_holds: Sequence[Callable[[], Awaitable[int]]]
@@ -86,11 +87,14 @@ class SetAccountActive:
     async def __call__(self, account: AccountRef, *, active: bool, by: User | None = None) -> User:
         """`by` is None for an operator."""
         async with self.open_work() as work:
-            user, needed = await _locked_to_change(work, account, by)
+            user, needed = await locked_to_change(work, account, by)
             now = self.clock.now()
+            if active and (erasure := await work.erasures.find(user.id)) is not None:
+                erasure.require_withdrawable(now)
+                await work.erasures.withdraw(user.id)
             why = AccessEnd.ACTIVATED if active else AccessEnd.DEACTIVATED
             changed = await end_access(work, replace(user, is_active=active), why, now)
-            _require_admin(changed, needed=needed)
+            require_admin(changed, needed=needed)
             await work.events.set_facilitator_active(user.id, active=active)
             if not active:
                 await work.bookings.end_holds(user.id, now)
@@ -124,7 +128,7 @@ class ResetSecondFactors:
         return changed
 
 
-async def _locked_to_change(work: UnitOfWork, account: AccountRef, by: User | None) -> tuple[User, bool]:
+async def locked_to_change(work: UnitOfWork, account: AccountRef, by: User | None) -> tuple[User, bool]:
     """The account, and whether it is the last active admin. Locks the admins first, so that of two concurrent changes
     one finds the last admin. Raises `UserNotFound`, `OwnAccountProtected`."""
     admins = await work.users.lock_active(Role.ADMIN)
@@ -134,7 +138,7 @@ async def _locked_to_change(work: UnitOfWork, account: AccountRef, by: User | No
     return user, set(admins) == {user.id}
 
 
-def _require_admin(changed: User, *, needed: bool) -> None:
+def require_admin(changed: User, *, needed: bool) -> None:
     """Raises `LastAdmin`."""
     if needed and not (changed.is_active and is_admin(changed)):
         raise LastAdmin

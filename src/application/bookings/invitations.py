@@ -1,6 +1,6 @@
 """Invitations: a facilitator adds participants by hand, and seats are held until they confirm."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
 
@@ -150,11 +150,7 @@ class AnswerInvitation:
 
     async def decline(self, token: str) -> None:
         """Raises `InvitationNotFound`, `InvitationOver`."""
-        now = self.clock.now()
-        async with self.open_work() as work:
-            event, invitation = await _locked(work, self.tokens.read(token))
-            await release(work, event, invitation.declined(now))
-            await work.commit()
+        await decline(self.open_work, self.tokens.read(token), self.clock.now())
 
     async def _confirm(self, invitation_id: InvitationId) -> bool:
         now = self.clock.now()
@@ -239,6 +235,14 @@ class ExpireInvitations:
             await release(work, event, invitation.expired(now))
             await work.commit()
         return True
+
+
+async def decline(open_work: OpenUnitOfWork, invitation_id: InvitationId, now: datetime) -> None:
+    """Declines a pending invitation and releases its seat. Raises `InvitationNotFound`, `InvitationOver`."""
+    async with open_work() as work:
+        event, invitation = await _locked(work, invitation_id)
+        await release(work, event, invitation.declined(now))
+        await work.commit()
 
 
 async def release(work: UnitOfWork, event: Event, ended: Invitation) -> None:

@@ -178,6 +178,10 @@ class Connections(Protocol):
         """Stores the entry, unless the calendar was connected again meanwhile: the entry may be in another account."""
         ...
 
+    async def find_entries(self, user_id: UserId, provider: Provider, *, limit: int) -> Sequence[AppointmentId]:
+        """The appointments that have an entry in this calendar of the account."""
+        ...
+
     async def forget_entry(self, connection_id: ConnectionId, booking_id: AppointmentId) -> None: ...
 
 

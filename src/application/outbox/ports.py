@@ -265,6 +265,10 @@ class Messages(Protocol):
         """Enqueues the mail that tells the owner of a login from this network."""
         ...
 
+    async def enqueue_erasure_requested(self, user: User, due_at: datetime) -> None:
+        """A mail to the owner. It is written before the address is erased."""
+        ...
+
     async def enqueue_second_factor_changed(self, user_id: UserId) -> None:
         """Enqueues the mail that informs the owner of other second factors or recovery codes."""
         ...

@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from application.accounts.administration import ApproveFacilitator, GrantRole, ResetSecondFactors, SetAccountActive
 from application.accounts.ports.accounts import AccountQueries
 from application.audit.reading import ReadAuditLog
+from application.erasure.requests import RequestErasure
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, WakeUps
 from application.ports import Clock
@@ -24,6 +26,7 @@ class Administration:
     grant_role: GrantRole
     approve_facilitator: ApproveFacilitator
     set_account_active: SetAccountActive
+    request_erasure: RequestErasure
     reset_second_factors: ResetSecondFactors
     dead_letters: DeadLetters
     replay_message: ReplayMessage
@@ -45,6 +48,7 @@ def build_administration(
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
         set_account_active=SetAccountActive(open_work, expire_holds, clock),
+        request_erasure=RequestErasure(open_work, wake_ups, clock, timedelta(days=settings.erasure_grace_days)),
         reset_second_factors=ResetSecondFactors(open_work, wake_ups, clock),
         dead_letters=dead_letters,
         replay_message=ReplayMessage(dead_letters, wake_ups),

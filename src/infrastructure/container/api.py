@@ -356,7 +356,11 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
         google,
         gateways,
         repeating(use_cases),
-        repeating(build_own_account(settings, database, open_work, hasher, guesses, wake_ups, clock)),
+        repeating(
+            build_own_account(
+                settings, database, open_work, hasher, guesses, wake_ups, clock, administration.request_erasure
+            )
+        ),
         repeating(build_api_keys(settings, database, open_work, limiter, clock)),
         key_uses,
         repeating(administration),

@@ -35,6 +35,7 @@ class Calendars:
     sync_booking: SyncBooking
     connection_queries: ConnectionQueries
     jobs: CalendarJobs
+    access: CalendarAccess
     read_busy_times: ReadBusyTimes
     busy_times: ConnectedCalendars
 
@@ -55,6 +56,7 @@ def build_calendars(
         sync_booking=SyncBooking(open_work, services, access, record),
         connection_queries=PostgresConnectionQueries(database),
         jobs=CalendarJobs(open_work, access, record),
+        access=access,
         read_busy_times=read_busy_times,
         busy_times=ConnectedCalendars(read_busy_times),
     )

@@ -14,7 +14,9 @@ from application.audit.chain import ExtendAuditChain
 from application.audit.start import RecordSettings
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
+from application.erasure.steps import CarryOutErasures
 from application.notifications.change_mails import QueueChangeMails
+from application.notifications.erased_mail import MailToErased
 from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
 from application.notifications.unverified_mail import MailToUnverified
@@ -25,6 +27,7 @@ from application.ports import Clock
 from domain.account_urls import AccountUrls
 from domain.outbox import Destination, RetrySchedule, routes_for
 from infrastructure.container.calendars import Calendars, build_calendars
+from infrastructure.container.erasure import build_erasures
 from infrastructure.container.foundation import (
     PRODUCTION,
     Substitutes,
@@ -90,6 +93,7 @@ class DeliveryParts:
     facilitator_counts: FacilitatorCounts
     expire_invitations: ExpireInvitations
     release_held: ReleaseHeldMessages
+    carry_out_erasures: CarryOutErasures
     extend_audit_chain: ExtendAuditChain
     record_settings: RecordSettings
     expire_appointment_holds: ExpireAppointmentHolds
@@ -142,31 +146,33 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
     outside = _senders(settings, clock)
     senders: dict[Destination, Sender] = {
         **outside,
-        Destination.EMAIL: MailWithReminders(
-            MailWithPaymentLinks(
-                MailWithAccountTokens(
-                    MailWithEmailChangeLinks(
-                        MailToUnverified(
-                            outside[Destination.EMAIL],
-                            PostgresUnverifiedAddresses(database),
-                            PostgresBookedSessions(database),
+        Destination.EMAIL: MailToErased(
+            MailWithReminders(
+                MailWithPaymentLinks(
+                    MailWithAccountTokens(
+                        MailWithEmailChangeLinks(
+                            MailToUnverified(
+                                outside[Destination.EMAIL],
+                                PostgresUnverifiedAddresses(database),
+                                PostgresBookedSessions(database),
+                                open_work,
+                                clock,
+                            ),
                             open_work,
+                            request_tokens(settings),
                             clock,
                         ),
                         open_work,
-                        request_tokens(settings),
                         clock,
                     ),
-                    open_work,
+                    PostgresPaymentQueries(database),
                     clock,
+                    tries=len(settings.delivery_retry_schedule),
                 ),
-                PostgresPaymentQueries(database),
+                PostgresReminderQueries(database),
+                PostgresReminderResults(database),
                 clock,
-                tries=len(settings.delivery_retry_schedule),
-            ),
-            PostgresReminderQueries(database),
-            PostgresReminderResults(database),
-            clock,
+            )
         ),
         Destination.PAYMENTS: money.jobs,
         Destination.CALENDAR: calendars.jobs,
@@ -194,6 +200,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         facilitator_counts=FacilitatorCounts(database),
         expire_invitations=ExpireInvitations(open_work, clock),
         release_held=ReleaseHeldMessages(PostgresHeldMessages(database), wake_ups),
+        carry_out_erasures=build_erasures(settings, database, open_work, money, calendars, wake_ups, clock),
         extend_audit_chain=ExtendAuditChain(PostgresAuditChain(database)),
         record_settings=RecordSettings(open_work, "worker", recorded_settings(settings)),
         expire_appointment_holds=ExpireAppointmentHolds(

@@ -11,6 +11,7 @@ from application.accounts.ports.accounts import PasswordHasher
 from application.accounts.profile import UpdateProfile
 from application.accounts.sessions import EndSession, ListSessions
 from application.accounts.verification import ResendVerification, VerifyEmail
+from application.erasure.requests import EraseOwnAccount, RequestErasure
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
@@ -25,6 +26,7 @@ from infrastructure.settings import Settings
 class OwnAccount:
     update_profile: UpdateProfile
     export_account: ExportAccount
+    erase_own_account: EraseOwnAccount
     verify_email: VerifyEmail
     resend_verification: ResendVerification
     list_sessions: ListSessions
@@ -42,11 +44,14 @@ def build_own_account(
     guesses: PasswordGuesses,
     wake_ups: WakeUps,
     clock: Clock,
+    request_erasure: RequestErasure,
 ) -> OwnAccount:
     limiter = guesses.limiter
+    confirm_owner = ConfirmOwner(open_work, hasher, guesses, clock)
     return OwnAccount(
         update_profile=UpdateProfile(open_work),
         export_account=ExportAccount(open_work, PostgresPersonalData(database), limiter),
+        erase_own_account=EraseOwnAccount(confirm_owner, request_erasure),
         verify_email=VerifyEmail(open_work, limiter, clock),
         resend_verification=ResendVerification(open_work, limiter, wake_ups),
         list_sessions=ListSessions(
@@ -58,7 +63,7 @@ def build_own_account(
         end_session=EndSession(open_work, clock),
         request_email_change=RequestEmailChange(
             open_work,
-            ConfirmOwner(open_work, hasher, guesses, clock),
+            confirm_owner,
             request_tokens(settings),
             limiter,
             wake_ups,

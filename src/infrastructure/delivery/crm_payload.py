@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.appointments import LIVE
-from domain.outbox import Message
+from domain.outbox import Message, MessageType
 from infrastructure.delivery.appointment_payloads import (
     AppointmentPayload,
     Participant,
@@ -16,7 +16,18 @@ from servicekit.date_range import is_enterable
 
 
 def to_payload(message: Message) -> dict[str, Any]:
+    if message.message_type is MessageType.USER_ERASED:
+        return _erased_user(message)
     return _appointment_payload(message) if is_about_appointment(message) else _booking_payload(message)
+
+
+def _erased_user(message: Message) -> dict[str, Any]:
+    return {
+        "action": message.message_type,
+        "message_id": str(message.id),
+        "occurred_at": zulu(message.occurred_at),
+        "user": {"id": message.payload["user"]["id"]},
+    }
 
 
 def _booking_payload(message: Message) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Content of mails about accounts."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -170,6 +171,31 @@ def _login_from_new_network(message: Message, _urls: AccountUrls) -> EmailConten
     )
 
 
+class ErasurePayload(AccountPayload, frozen=True):
+    due_at: datetime
+    timezone: str | None = None
+
+
+def _erasure_requested(message: Message, _urls: AccountUrls) -> EmailContent:
+    payload = msgspec.convert(message.payload, ErasurePayload)
+    waits = payload.due_at > message.occurred_at
+    return EmailContent(
+        recipient=payload.person,
+        subject="Your account is being erased" if not waits else "Your account is going to be erased",
+        headline="Your account is being erased" if not waits else "Your account is going to be erased",
+        sentence=(
+            "Every login has ended. What you have booked is cancelled by the refund policies, and you get a mail about "
+            "each cancellation. Then your personal data is deleted; records of payments are kept without your name. "
+            + (
+                "Until the time below the operator of this service can restore the account."
+                if waits
+                else "This is the last mail about your account."
+            )
+        ),
+        details={"Erased from": instant(payload.due_at, reading_zone(payload.timezone))} if waits else {},
+    )
+
+
 def _with_token(message: Message) -> tuple[Owner, str]:
     try:
         payload = msgspec.convert(message.payload, TokenPayload)
@@ -190,5 +216,6 @@ ACCOUNT_EMAILS: Mapping[MessageType, Callable[[Message, AccountUrls], EmailConte
     MessageType.EMAIL_CHANGED: _email_changed,
     MessageType.LOGIN_FROM_NEW_NETWORK: _login_from_new_network,
     MessageType.SECOND_FACTOR_CHANGED: _second_factor_changed,
+    MessageType.ERASURE_REQUESTED: _erasure_requested,
 }
 """Each raises `Unmailable`."""

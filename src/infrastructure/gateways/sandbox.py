@@ -26,8 +26,17 @@ from domain.disputes import TRANSITIONS, Dispute, DisputeStatus, PaymentDisputed
 from domain.money import Money
 from domain.payments import DisputeUpdate, GatewayUpdate, InvalidSignature, Payment, PaymentId, PaymentUpdate
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.erasure.statements import USER, scrubbed
 
 SIGNATURE = "sandbox-signature"
+
+# The title of an order is that of the event, or names the coach.
+ERASE = (
+    f"""UPDATE sandbox_orders o SET title = {scrubbed("o.title")}
+        FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id LEFT JOIN events e ON e.id = b.event_id
+            LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
+        WHERE p.id = o.payment_id AND {USER} IN (e.facilitator_id, c.coach_id)""",  # noqa: S608 (composed of constants)
+)
 
 # An order is kept while its booking is ahead and may be refunded, and until its refunds are paid
 # and its dispute is decided.

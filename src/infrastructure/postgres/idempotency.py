@@ -73,6 +73,13 @@ DELETE FROM idempotency_keys k USING (
     SELECT owner, key FROM idempotency_keys WHERE owner = :owner FOR UPDATE SKIP LOCKED
 ) held WHERE k.owner = held.owner AND k.key = held.key
 """
+# Beside the answers to the account: those to requests without one, such as the registration.
+ERASE = (
+    REVOKE,
+    """DELETE FROM idempotency_keys WHERE EXISTS (
+        SELECT FROM unnest(CAST(:addresses AS text[])) AS found(address)
+        WHERE position(convert_to(address, 'UTF8') IN body) > 0)""",
+)
 
 _PRUNE = """
 WITH held AS (

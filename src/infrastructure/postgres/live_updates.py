@@ -9,6 +9,7 @@ from domain.accounts import UserId
 from domain.outbox import Message
 from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.erasure.statements import USER, USER_TEXT, scrubbed_json
 
 # One at a time for each facilitator: an entry with a smaller id must not become visible after one with a larger id,
 # because followers would miss it.
@@ -26,6 +27,18 @@ DELETE FROM feed_entries WHERE id IN (
     FOR UPDATE SKIP LOCKED)
 """
 """$1: age, $2: at most so many rows."""
+_PAYLOAD = "told"
+_AFTER = f"""
+SELECT id, fact, {_PAYLOAD} AS payload, occurred_at FROM feed_entries
+WHERE facilitator_id = $1 AND id > $2 ORDER BY id LIMIT $3
+"""  # noqa: S608 (composed of constants)
+ERASE = (
+    f"DELETE FROM feed_entries WHERE facilitator_id = {USER}",  # noqa: S608 (a constant)
+    f"""UPDATE feed_entries SET {_PAYLOAD} = {scrubbed_json(_PAYLOAD)}
+        || CASE WHEN {_PAYLOAD} ? 'notes' THEN '{{"notes": null}}'::jsonb ELSE '{{}}' END
+        WHERE {_PAYLOAD} #>> '{{user,id}}' = {USER_TEXT}""",  # noqa: S608 (composed of constants)
+)
+"""The feed of the person, and what others' feeds have about the person's bookings."""
 RETENTION = timedelta(days=30)
 LOOKED_FOR_SECONDS = 0.25
 
@@ -65,11 +78,10 @@ class PostgresLiveUpdates:
     async def _read(self, facilitator_id: UserId, entry_id: EntryId, limit: int) -> Sequence[LiveUpdate]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                """SELECT id, fact, told, occurred_at FROM feed_entries
-                   WHERE facilitator_id = $1 AND id > $2 ORDER BY id LIMIT $3""",
+                _AFTER,
                 *(facilitator_id, entry_id, limit),
             )
-        return [LiveUpdate(EntryId(row["id"]), row["fact"], row["told"], row["occurred_at"]) for row in rows]
+        return [LiveUpdate(EntryId(row["id"]), row["fact"], row["payload"], row["occurred_at"]) for row in rows]
 
     async def _with_updates(self, asked: Collection[tuple[UserId, EntryId]]) -> Mapping[tuple[UserId, EntryId], bool]:
         async with self._database.connection() as connection:

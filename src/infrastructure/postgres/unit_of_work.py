@@ -12,6 +12,7 @@ from application.appointments.ports import Appointments, Attachments, Coaches
 from application.audit.ports import UNKEYED_TRAIL, NewTrail
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
+from application.erasure.ports import Erasures
 from application.events.ports import Events, Reviews
 from application.idempotency import CLAIM, Made
 from application.notifications.ports import ChangeMails, Reminders
@@ -37,6 +38,7 @@ from infrastructure.postgres.bookings.invitations import PostgresInvitations
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.calendars.connections import PostgresConnections
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.erasure.repository import PostgresErasures
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.events.reviews import PostgresReviews
 from infrastructure.postgres.idempotency import commit_under_key
@@ -59,6 +61,7 @@ class PostgresUnitOfWork:
     second_factors: SecondFactors
     login_tickets: LoginTickets
     login_networks: LoginNetworks
+    erasures: Erasures
     events: Events
     bookings: Bookings
     invitations: Invitations
@@ -98,6 +101,7 @@ class PostgresUnitOfWork:
         self.second_factors = PostgresSecondFactors(session, box, audit)
         self.login_tickets = PostgresLoginTickets(session)
         self.login_networks = PostgresLoginNetworks(session)
+        self.erasures = PostgresErasures(session, audit)
         bookings = PostgresBookings(session, messages, reminders, audit)
         invitations = PostgresInvitations(session)
         refunds = PostgresRefunds(session, messages, audit)

@@ -139,6 +139,21 @@ def activate(email: str) -> None:
     click.echo(f"{user.email} is active")
 
 
+@users.command("erase")
+@click.argument("email")
+@click.confirmation_option(prompt="This cancels what EMAIL has booked and deletes the personal data. Go on?")
+def erase(email: str) -> None:
+    """Erase EMAIL, as its owner can. The account is deactivated at once, and its owner gets a mail. After
+    ERASURE_GRACE_DAYS the worker cancels what is ahead and deletes the personal data, in the CRM too. Until then
+    `convene users activate` withdraws it."""
+    address = account_address(email)
+    try:
+        erasure = as_operator(lambda parts: parts.administration.request_erasure(address))
+    except UserNotFound:
+        raise _no_account(email) from None
+    click.echo(f"{address} is deactivated and will be erased from {moment(erasure.due_at)} on")
+
+
 def _entry(user: User) -> dict[str, object]:
     return {
         "id": user.id,

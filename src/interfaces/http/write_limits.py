@@ -41,7 +41,7 @@ NOT_LIMITED: Mapping[str, tuple[str, ...]] = {
     "its use case has limits by address and network": (
         *("register", "registerOfA", "registerOfC", "logIn", "logInOfA", "logInOfC", "signInWithGoogleOfC"),
         *("requestPasswordReset", "resetPassword", "verifyEmail", "resendVerification", "changePassword"),
-        *("requestEmailChange", "changeEmail", "undoEmailChange"),
+        *("requestEmailChange", "changeEmail", "undoEmailChange", "eraseProfile"),
         *("completeLogin", "challengePasskeysOfLogin", "confirmTotpEnrolment"),
     ),
     "it replaces or ends an access": ("refreshToken", "logOut", "endLoginSession"),

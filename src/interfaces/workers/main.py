@@ -99,6 +99,7 @@ def periodic_tasks(parts: DeliveryParts) -> list[PeriodicTask]:
         PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
         PeriodicTask("queue_change_mails", parts.queue_change_mails, every=5),
         PeriodicTask("release_held_messages", parts.release_held, every=15, rest=20),
+        PeriodicTask("carry_out_erasures", parts.carry_out_erasures, every=5, rest=5),
         PeriodicTask("extend_audit_chain", parts.extend_audit_chain, every=2),
         PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
         PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2, rest=20),

@@ -33,6 +33,7 @@ _INVITED = {
 _EVENT_ALONE: dict[str, Any] = {"booking": None, "user": None}
 
 EVENT_VARIANTS: dict[str, dict[str, Any]] = {
+    "erased": {"user": {"id": 3}},
     "": {},
     "unpaid": {"booking": _HELD, **_TO_PAY},
     "paid": {"booking": {"price": "30.5000", "currency": "INR", "uid": "stored@example.com"}, **_MONEY},
@@ -71,6 +72,7 @@ _CHOSEN: dict[MessageType, tuple[str, ...]] = {
     MessageType.BOOKING_REMINDER: ("reminder",),
     MessageType.BOOKING_INVITATION: ("invited",),
     MessageType.PARTICIPANT_MESSAGE: ("written",),
+    MessageType.USER_ERASED: ("erased",),
 }
 _ABOUT_AN_ACCOUNT = (
     MessageType.FACILITATOR_APPROVED,
@@ -83,11 +85,13 @@ _ABOUT_AN_ACCOUNT = (
     MessageType.EMAIL_CHANGED,
     MessageType.LOGIN_FROM_NEW_NETWORK,
     MessageType.SECOND_FACTOR_CHANGED,
+    MessageType.ERASURE_REQUESTED,
 )
 _PERSON = {
     "person": {"name": "Ada Lovelace", "email": "ada@example.com"},
     "provider": "google",
     "network": "203.0.113.7",
+    "due_at": "2026-12-01T10:00:00+00:00",
     "token": "vYd3mQ8xTz1LrBkWn5sJc7gHoP2uEfAi9R4yVtXqM0w",
 }
 

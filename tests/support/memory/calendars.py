@@ -131,6 +131,11 @@ class MemoryConnections:
             entry = StoredEntry(placed.entry_id, job.entry.session, placed.link, job.sequence)
             self._tables.of("calendar_entries")[connection_id, job.booking_id] = entry
 
+    async def find_entries(self, user_id: UserId, provider: Provider, *, limit: int) -> Sequence[AppointmentId]:
+        row = _connection_of(self._tables, user_id, provider)
+        entries = self._tables.of("calendar_entries")
+        return sorted(key[1] for key in entries if row is not None and key[0] == row.id)[:limit]
+
     async def forget_entry(self, connection_id: ConnectionId, booking_id: AppointmentId) -> None:
         self._tables.of("calendar_entries").pop((connection_id, booking_id), None)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -142,6 +143,10 @@ class MemoryMessages:
     async def enqueue_login_from_new_network(self, user: User, network: str) -> None:
         login = {"network": network, "timezone": user.timezone}
         self._enqueue_to_address(MessageType.LOGIN_FROM_NEW_NETWORK, user, user.email, **login)
+
+    async def enqueue_erasure_requested(self, user: User, due_at: datetime) -> None:
+        about = {"due_at": due_at.isoformat(), "timezone": user.timezone}
+        self._enqueue_to_address(MessageType.ERASURE_REQUESTED, user, user.email, **about)
 
     def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str | None) -> None:
         person = {"id": user.id, "name": user.name, "email": email}

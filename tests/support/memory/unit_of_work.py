@@ -24,6 +24,7 @@ from tests.support.memory.bookings import MemoryBookings, MemoryInvitations
 from tests.support.memory.calendars import MemoryConnections
 from tests.support.memory.change_mails import MemoryChangeMails
 from tests.support.memory.coaches import MemoryCoaches
+from tests.support.memory.erasure import MemoryErasures
 from tests.support.memory.events import MemoryEvents, MemoryReviews
 from tests.support.memory.idempotency import commit_under_key
 from tests.support.memory.outbox import MemoryMessages
@@ -83,6 +84,7 @@ _REPOSITORIES: dict[str, Callable[[MemoryUnitOfWork], object]] = {
     "second_factors": lambda work: MemorySecondFactors(work.transaction, work.audit),
     "login_tickets": lambda work: MemoryLoginTickets(work.transaction),
     "login_networks": lambda work: MemoryLoginNetworks(work.transaction),
+    "erasures": lambda work: MemoryErasures(work.transaction, work.audit),
     "profiles": lambda work: MemoryProfiles(work.transaction),
     "events": lambda work: MemoryEvents(
         work.transaction,

@@ -176,6 +176,15 @@ class PostgresConnections:
             },
         )
 
+    async def find_entries(self, user_id: UserId, provider: Provider, *, limit: int) -> list[AppointmentId]:
+        rows = await self._session.scalars(
+            text("""
+                SELECT e.booking_id FROM calendar_entries e JOIN calendar_connections c ON c.id = e.connection_id
+                WHERE c.user_id = :u AND c.provider = :p ORDER BY e.booking_id LIMIT :limit"""),
+            {"u": user_id, "p": provider, "limit": limit},
+        )
+        return [AppointmentId(row) for row in rows]
+
     async def forget_entry(self, connection_id: ConnectionId, booking_id: AppointmentId) -> None:
         await self._session.execute(
             text("DELETE FROM calendar_entries WHERE connection_id = :c AND booking_id = :b"),

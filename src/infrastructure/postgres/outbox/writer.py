@@ -97,6 +97,10 @@ class PostgresMessages:
         login = {"network": network, "timezone": user.timezone}
         await self._enqueue_to_address(MessageType.LOGIN_FROM_NEW_NETWORK, user, user.email, **login)
 
+    async def enqueue_erasure_requested(self, user: User, due_at: datetime) -> None:
+        about = {"due_at": due_at.isoformat(), "timezone": user.timezone}
+        await self._enqueue_to_address(MessageType.ERASURE_REQUESTED, user, user.email, **about)
+
     async def _enqueue_to_address(self, message_type: MessageType, user: User, email: str, **about: str | None) -> None:
         """The ordering key is of this message alone: a server that rejects one address delays no mail to another."""
         person = {"id": user.id, "name": user.name, "email": email}

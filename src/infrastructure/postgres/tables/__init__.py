@@ -6,6 +6,7 @@ from advanced_alchemy.base import DefaultBase
 from infrastructure.postgres.tables.accounts import (
     AccountTokenRow,
     ApiKeyRow,
+    ErasureRow,
     FacilitatorProfileRow,
     LoginNetworkRow,
     LoginRow,
@@ -82,6 +83,7 @@ __all__ = [
     "DestinationMinuteRow",
     "DestinationRow",
     "DisputeRow",
+    "ErasureRow",
     "EventRow",
     "FacilitatorCountChangeRow",
     "FacilitatorCountRow",

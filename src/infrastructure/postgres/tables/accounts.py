@@ -224,3 +224,17 @@ class LoginTicketRow(DefaultBase):
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     expires_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
     used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class ErasureRow(DefaultBase):
+    """A requested erasure of an account. `begun_at`: the worker's first attempt."""
+
+    __tablename__ = "erasures"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    requested_at: Mapped[datetime] = mapped_column(INSTANT)
+    due_at: Mapped[datetime] = mapped_column(INSTANT)
+    begun_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    erased_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+    __table_args__ = (Index("ix_erasures_due_at", "due_at", postgresql_where=text("erased_at IS NULL")),)

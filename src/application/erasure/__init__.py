@@ -1,0 +1,1 @@
+"""Erasure of accounts: requests, and their execution over all contexts."""

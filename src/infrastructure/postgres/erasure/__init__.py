@@ -1,0 +1,1 @@
+"""Erasure of accounts: requests, and what the statements of all packages need."""
