@@ -173,7 +173,8 @@ def routes_for(enabled: Collection[Destination]) -> Routes:
 
 class MessageStatus(StrEnum):
     """`pending` until `delivered`. `dead` after a permanent failure or the last attempt; an operator replays or
-    discards dead messages. `held` until the address of a mail is verified; then it is pending again."""
+    discards dead messages. `held` until the address of a mail is verified, when it is pending again, or an operator
+    discards it."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -185,6 +186,15 @@ class MessageStatus(StrEnum):
 class MessageNotFound(NotFound):
     code = "message_not_found"
     message = "Message not found"
+
+
+DISCARDABLE = (MessageStatus.DEAD, MessageStatus.HELD)
+"""Statuses of messages that an operator may discard."""
+
+
+class MessageNotDiscardable(Conflict):
+    code = "message_not_discardable"
+    message = "Only dead and held messages can be discarded"
 
 
 class MessageNotDead(Conflict):

@@ -11,8 +11,10 @@ from domain.outbox import (
     Delivered,
     Destination,
     Failed,
+    Held,
     Message,
     MessageNotDead,
+    MessageNotDiscardable,
     MessageNotFound,
     MessageStatus,
 )
@@ -73,13 +75,33 @@ async def test_discarded_message_is_never_delivered(outbox: Outbox) -> None:
 async def test_only_dead_messages_are_replayed_and_discarded(outbox: Outbox) -> None:
     await outbox.enqueue(1)
     message = await outbox.claimed()
-    for change in (outbox.dead_letters.replay, outbox.dead_letters.discard):
-        with pytest.raises(MessageNotDead):
+    refusals = ((outbox.dead_letters.replay, MessageNotDead), (outbox.dead_letters.discard, MessageNotDiscardable))
+    for change, refusal in refusals:
+        with pytest.raises(refusal):
             await change(message.id)
         with pytest.raises(MessageNotFound):
             await change(uuid4())
     with pytest.raises(MessageNotFound):
         await outbox.dead_letters.show(uuid4())
+
+
+async def test_held_messages_are_discarded_by_id_or_by_status(outbox: Outbox) -> None:
+    dead = await outbox.has_dead()
+    await outbox.enqueue(1, 1, 1)
+    held = await outbox.claim()
+    for message in held:
+        await outbox.record(message, Held("ada@example.com", "held: reason"))
+    letters = outbox.dead_letters
+    with pytest.raises(MessageNotDead):
+        await letters.replay(held[0].id)
+    await letters.discard(held[0].id)
+    status, since = MessageStatus.HELD, held[0].occurred_at
+    assert await letters.discard_all(destination=Destination.CRM, since=None, status=status) == 0
+    assert await letters.discard_all(destination=EMAIL, since=since + LONG, status=status) == 0
+    assert await letters.discard_all(destination=EMAIL, since=since, status=status) == 2
+    assert {(await outbox.show(message)).message.status for message in held} == {MessageStatus.DISCARDED}
+    assert (await outbox.show(dead)).message.status is MessageStatus.DEAD
+    assert await outbox.held.release(limit=10) == 0
 
 
 async def test_dead_messages_that_match_both_filters_are_changed(outbox: Outbox) -> None:

@@ -17,7 +17,14 @@ import pytest
 
 from application.audit.ports import UNKEYED_TRAIL
 from application.outbox.delivery import DeliverMessages
-from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
+from domain.outbox import (
+    Destination,
+    MessageNotDead,
+    MessageNotDiscardable,
+    MessageNotFound,
+    MessageStatus,
+    RetrySchedule,
+)
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import replays
@@ -227,7 +234,7 @@ async def test_unknown_or_not_dead_message_is_rejected(emptied_database: asyncpg
             await unknown
     with pytest.raises(MessageNotFound):
         await dead_letters.replay(uuid4())
-    with pytest.raises(MessageNotDead):
+    with pytest.raises(MessageNotDiscardable):
         await dead_letters.discard(pending)
 
 
@@ -286,7 +293,7 @@ async def test_replay_and_discard_from_the_command_line(
 ) -> None:
     assert await convene("replay", str(dead)) == (0, "1 message will be sent again\n", "")
     assert await status_of(emptied_database, dead) == "pending"
-    refused = (1, "", "convene: Only dead messages can be replayed or discarded\n")
+    refused = (1, "", "convene: Only dead and held messages can be discarded\n")
     assert await convene("discard", str(dead)) == refused
     status, out, _ = await convene("replay", "--all")
     assert (status, out.splitlines()[0]) == (0, "no dead messages match; the outbox has")
@@ -304,6 +311,20 @@ async def test_dead_messages_of_a_destination_are_discarded_together(
     assert await convene("discard", "--since", "2099-01-01") == (0, "no dead messages match\n", "")
     assert await convene("discard", "--destination", "crm", "--since", "1h") == (0, "1 message discarded\n", "")
     assert [await status_of(emptied_database, each) for each in (dead, mailed)] == ["discarded", "dead"]
+
+
+async def test_held_messages_are_discarded_from_the_command_line(
+    emptied_database: asyncpg.Connection, dead: UUID, convene: Convene
+) -> None:
+    held = [await add_message(emptied_database, destination="email") for _ in range(3)]
+    await emptied_database.execute(
+        "UPDATE outbox SET status = 'held', held_for = 'ada@example.com', settled_at = now() WHERE id = ANY ($1)", held
+    )
+    assert await convene("discard", str(held[0])) == (0, "1 message discarded\n", "")
+    chosen = ("discard", "--status", "held", "--destination", "email")
+    assert await convene(*chosen) == (0, "2 messages discarded\n", "")
+    assert await convene(*chosen) == (0, "no held messages match\n", "")
+    assert [await status_of(emptied_database, each) for each in (*held, dead)] == [*["discarded"] * 3, "dead"]
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,8 @@ class Replay:
 
 
 class DeadLetters(Protocol):
-    """Stored messages, for operators. Only dead messages can be discarded, and replayed by their id; for a single id
-    that is not dead the methods raise `MessageNotFound` or `MessageNotDead`."""
+    """Stored messages, for operators. Only dead messages can be replayed by their id, and only dead and held ones
+    discarded; for any other id the methods raise `MessageNotFound`, `MessageNotDead` or `MessageNotDiscardable`."""
 
     async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
         """Newest first."""
@@ -218,7 +218,12 @@ class DeadLetters(Protocol):
         """Marks the message as never to be delivered."""
         ...
 
-    async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int: ...
+    async def discard_all(
+        self, *, destination: Destination | None, since: datetime | None, status: MessageStatus = MessageStatus.DEAD
+    ) -> int:
+        """Discards the messages of this status, which is one of `DISCARDABLE`, that match both filters; returns their
+        number."""
+        ...
 
 
 class HeldMessages(Protocol):

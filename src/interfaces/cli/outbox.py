@@ -20,7 +20,7 @@ from application.outbox.ports import (
     StoredMessage,
 )
 from application.ports import Page, PageRequest
-from domain.outbox import REPLAY_RATE, SENT_AGAIN, Destination, MessageStatus
+from domain.outbox import DISCARDABLE, REPLAY_RATE, SENT_AGAIN, Destination, MessageStatus
 from domain.time import as_utc
 from interfaces.cli.clocks import database_time
 from interfaces.cli.environment import command_database
@@ -197,22 +197,34 @@ def replay(
 
 @outbox.command()
 @_CHOSEN
+@click.option(
+    "--status",
+    type=click.Choice([str(each) for each in DISCARDABLE]),
+    default="dead",
+    show_default=True,
+    help="Which messages the other options select.",
+)
 @_DESTINATION
 @_SINCE
-def discard(message_id: UUID | None, destination: str | None, since: datetime | None) -> None:
-    """Discard dead messages, which are then never delivered: one by its ID, or those that the options select. They are
-    deleted after the retention time of delivered messages."""
+def discard(message_id: UUID | None, status: str, destination: str | None, since: datetime | None) -> None:
+    """Discard dead messages, or held ones, which are then never delivered: one by its ID, or those that the options
+    select. They are deleted after the retention time of delivered messages.
+
+    Held messages are mails to an address that is not verified.
+    """
     if (message_id is not None) == bool(destination or since):
         raise click.UsageError("say which: one ID, or --destination and --since")
     if message_id is not None:
         _run(lambda operations: operations.dead_letters.discard(message_id))
+        click.echo("1 message discarded")
+        return
     wanted = _destination(destination)
-    count = (
-        1
-        if message_id
-        else _run(lambda operations: operations.dead_letters.discard_all(destination=wanted, since=since))
+    count = _run(
+        lambda operations: operations.dead_letters.discard_all(
+            destination=wanted, since=since, status=MessageStatus(status)
+        )
     )
-    click.echo(f"{_count(count)} discarded" if count else "no dead messages match")
+    click.echo(f"{_count(count)} discarded" if count else f"no {status} messages match")
 
 
 @outbox.command()

@@ -20,6 +20,7 @@ from domain.audit import AuditAction
 from domain.audit_effects import record_decision, record_decisions
 from domain.circuit_breaker import AttemptCounts, destination_is_healthy
 from domain.outbox import (
+    DISCARDABLE,
     Delivered,
     Destination,
     Failed,
@@ -27,6 +28,7 @@ from domain.outbox import (
     Message,
     MessageId,
     MessageNotDead,
+    MessageNotDiscardable,
     MessageNotFound,
     MessageStatus,
     MessageType,
@@ -297,7 +299,7 @@ class MemoryDeadLetters:
         self._decided(AuditAction.MESSAGES_REPLAYED, message_id)
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        rows = self._all_dead(destination, since)
+        rows = self._all_of(MessageStatus.DEAD, destination, since)
         for row in rows:
             self._replay(row)
         self._all_decided(AuditAction.MESSAGES_REPLAYED, destination, since, len(rows))
@@ -311,7 +313,7 @@ class MemoryDeadLetters:
             and row.settled_at is not None
             and row.settled_at >= since
         ]
-        rows = [*self._all_dead(destination, since), *delivered]
+        rows = [*self._all_of(MessageStatus.DEAD, destination, since), *delivered]
         if len(rows) > most:
             return Replay(most + 1, 0)
         places = {key: place for place, key in reversed(list(enumerate(row.ordering_key for row in rows)))}
@@ -328,11 +330,16 @@ class MemoryDeadLetters:
         return [KeptMessages(*kind, min(times), max(times)) for kind, times in sorted(kinds.items())]
 
     async def discard(self, message_id: UUID) -> None:
-        self._discard(self._dead(message_id))
+        row = self._row(message_id)
+        if row.status not in DISCARDABLE:
+            raise MessageNotDiscardable
+        self._discard(row)
         self._decided(AuditAction.MESSAGES_DISCARDED, message_id)
 
-    async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        rows = self._all_dead(destination, since)
+    async def discard_all(
+        self, *, destination: Destination | None, since: datetime | None, status: MessageStatus = MessageStatus.DEAD
+    ) -> int:
+        rows = self._all_of(status, destination, since)
         for row in rows:
             self._discard(row)
         self._all_decided(AuditAction.MESSAGES_DISCARDED, destination, since, len(rows))
@@ -368,11 +375,13 @@ class MemoryDeadLetters:
             raise MessageNotDead
         return row
 
-    def _all_dead(self, destination: Destination | None, since: datetime | None) -> Sequence[OutboxRow]:
+    def _all_of(
+        self, status: MessageStatus, destination: Destination | None, since: datetime | None
+    ) -> Sequence[OutboxRow]:
         return [
             row
             for row in self._rows.values()
-            if row.status is MessageStatus.DEAD
+            if row.status is status
             and destination in {None, row.destination}
             and (since is None or row.occurred_at >= since)
         ]

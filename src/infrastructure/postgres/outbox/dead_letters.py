@@ -18,12 +18,20 @@ from application.outbox.ports import (
 from application.ports import Page, PageRequest
 from domain.audit import AuditAction
 from domain.audit_effects import record_decision, record_decisions
-from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
+from domain.errors import Conflict
+from domain.outbox import (
+    DISCARDABLE,
+    Destination,
+    MessageId,
+    MessageNotDead,
+    MessageNotDiscardable,
+    MessageNotFound,
+    MessageStatus,
+)
 from infrastructure.postgres.audit.writer import write_on
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import replays
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
-from servicekit.database import Connection
 
 _COLUMNS = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
 # Ids (UUIDv7) are ordered by time, so a page is read from its end down to `since`. Parameters: the first id, since,
@@ -105,10 +113,10 @@ class PostgresDeadLetters:
         )
 
     async def replay(self, message_id: UUID) -> None:
-        await self._decide(_REPLAYED, AuditAction.MESSAGES_REPLAYED, message_id)
+        await self._decide(_REPLAYED, AuditAction.MESSAGES_REPLAYED, message_id, (MessageStatus.DEAD,), MessageNotDead)
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        return await self._decide_all(_REPLAYED, AuditAction.MESSAGES_REPLAYED, destination, since)
+        return await self._decide_all(_REPLAYED, AuditAction.MESSAGES_REPLAYED, destination, since, MessageStatus.DEAD)
 
     async def replay_since(self, destination: Destination, since: datetime, *, per_second: int, most: int) -> Replay:
         return await replays.replay_since(
@@ -127,28 +135,44 @@ class PostgresDeadLetters:
         return await replays.kept(self._database)
 
     async def discard(self, message_id: UUID) -> None:
-        await self._decide(_DISCARDED, AuditAction.MESSAGES_DISCARDED, message_id)
+        await self._decide(_DISCARDED, AuditAction.MESSAGES_DISCARDED, message_id, DISCARDABLE, MessageNotDiscardable)
 
-    async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        return await self._decide_all(_DISCARDED, AuditAction.MESSAGES_DISCARDED, destination, since)
+    async def discard_all(
+        self, *, destination: Destination | None, since: datetime | None, status: MessageStatus = MessageStatus.DEAD
+    ) -> int:
+        return await self._decide_all(_DISCARDED, AuditAction.MESSAGES_DISCARDED, destination, since, status)
 
-    async def _decide(self, change: str, action: AuditAction, message_id: UUID) -> None:
-        statement = f"UPDATE outbox SET {change} WHERE id = $1 AND status = 'dead' RETURNING id"  # noqa: S608
+    async def _decide(
+        self,
+        change: str,
+        action: AuditAction,
+        message_id: UUID,
+        statuses: Sequence[MessageStatus],
+        refusal: type[Conflict],
+    ) -> None:
+        """Raises `refusal` for a message of another status."""
+        statement = f"UPDATE outbox SET {change} WHERE id = $1 AND status = ANY ($2) RETURNING id"  # noqa: S608
         trail = self._new_trail()
         record_decision(trail, action, message_id)
         async with self._database.connection() as connection, connection.transaction():
-            if await connection.fetchval(statement, message_id) is None:
-                await _refuse(connection, message_id)
+            if await connection.fetchval(statement, message_id, statuses) is None:
+                known = await connection.fetchval("SELECT true FROM outbox WHERE id = $1", message_id)
+                raise refusal if known else MessageNotFound
             await write_on(connection, trail)
 
     async def _decide_all(
-        self, change: str, action: AuditAction, destination: Destination | None, since: datetime | None
+        self,
+        change: str,
+        action: AuditAction,
+        destination: Destination | None,
+        since: datetime | None,
+        status: MessageStatus,
     ) -> int:
-        """In batches; a message that becomes dead again meanwhile is not changed twice."""
+        """In batches; a message that has the status again meanwhile is not changed twice."""
         statement = f"""
             UPDATE outbox SET {change} WHERE id IN (
                 SELECT id FROM outbox
-                WHERE status = 'dead' AND ($1::text IS NULL OR destination = $1)
+                WHERE status = '{status}' AND ($1::text IS NULL OR destination = $1)
                   AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND seq > $3
                 ORDER BY seq LIMIT {_MOST_AT_ONCE} FOR UPDATE)
             RETURNING seq"""  # noqa: S608
@@ -163,11 +187,6 @@ class PostgresDeadLetters:
             if len(rows) < _MOST_AT_ONCE:
                 return decided
             last = max(row["seq"] for row in rows)
-
-
-async def _refuse(connection: Connection, message_id: UUID) -> None:
-    known = await connection.fetchval("SELECT true FROM outbox WHERE id = $1", message_id)
-    raise MessageNotDead if known else MessageNotFound
 
 
 def _stored_message(row: asyncpg.Record) -> StoredMessage:
