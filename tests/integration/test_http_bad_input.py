@@ -254,7 +254,7 @@ async def test_unknown_path_returns_404(john: Person, method: str, path: str) ->
         ("POST", "/events/1", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("GET", "/auth/login", "OPTIONS, POST"),
         ("HEAD", "/auth/login", "OPTIONS, POST"),
-        ("POST", "/profile", "GET, HEAD, OPTIONS, PUT"),
+        ("POST", "/profile", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("POST", "/", "GET, HEAD, OPTIONS"),
         ("TRACE", "/events", "GET, HEAD, OPTIONS, POST"),
     ],
