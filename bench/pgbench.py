@@ -39,8 +39,8 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 def statement() -> str:
-    """The booking statement on one line, with pgbench's variables for its parameters."""
-    named = re.sub(r"\$\d+", lambda match: _PARAMETERS[match[0]], RESERVE)
+    """The booking statement on one line and without comments, with pgbench's variables for its parameters."""
+    named = re.sub(r"\$\d+", lambda match: _PARAMETERS[match[0]], re.sub(r"--.*", "", RESERVE))
     return " ".join(named.split()) + ";\n"
 
 

@@ -119,6 +119,7 @@ def test_pgbench_runs_the_statement_of_the_product_with_all_its_parameters() -> 
     assert "INSERT INTO bookings" in statement
     assert "$" not in statement
     assert "\n" not in statement.rstrip()
+    assert "--" not in statement, "the rest of the line would be a comment"
 
 
 def test_parts_are_chosen_and_shortened_by_arguments() -> None:
