@@ -23,12 +23,13 @@ class Limit:
 
 class RateLimiter(Protocol):
     async def take(self, limit: Limit, who: str) -> None:
-        """Counts one attempt, atomically over all processes. Raises `TooManyRequests` when the limit is reached; such
-        an attempt does not count."""
+        """Counts one attempt, atomically over all processes. Raises `TooManyRequests`, which has the name of the limit,
+        when it is reached; such an attempt does not count."""
         ...
 
     async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
-        """As `take`, for several limits at once: when one of them is reached, none counts."""
+        """As `take`, for several limits at once: when one of them is reached, none counts. Of several that are reached
+        the error names the one with the longest wait."""
         ...
 
     async def give_back(self, limit: Limit, who: str) -> None:

@@ -66,9 +66,11 @@ class TooManyRequests(DomainError):
     code = "too_many_requests"
     message = "Too many attempts. Please wait and try again"
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, limit: str | None = None) -> None:
+        """`limit` names the limit that is reached, if it is one that is counted."""
         super().__init__()
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class Unavailable(DomainError):

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from application.ports import Limit, RateLimiter
 from domain.errors import TooManyRequests
-from infrastructure.redis.rate_limits import LocalLimits, RedisLimits
+from infrastructure.redis.rate_limits import CountedLimits, LocalLimits, RedisLimits
 from tests.support.memory.rate_limits import MemoryLimits
 from tests.support.memory.store import SettableClock
 
@@ -43,6 +43,7 @@ async def test_attempts_beyond_the_limit_are_refused(limiter: RateLimiter, limit
         with pytest.raises(TooManyRequests) as refused:
             await limiter.take(limit, "ada")
         assert 3_500 < refused.value.retry_after <= 3_600
+        assert refused.value.limit == limit.name
 
 
 async def test_limits_and_clients_are_counted_separately(limiter: RateLimiter, limit: Limit) -> None:
@@ -78,10 +79,43 @@ async def test_several_limits_count_together_or_not_at_all(limiter: RateLimiter,
         with pytest.raises(TooManyRequests) as refused:
             await limiter.take_all([(limit, "ada"), (narrow, "event")])
         assert refused.value.retry_after <= 60
+        assert refused.value.limit == narrow.name
     await limiter.take_all([(limit, "ada"), (narrow, "another")])
     with pytest.raises(TooManyRequests) as refused:
         await limiter.take_all([(narrow, "event"), (limit, "ada")])
     assert refused.value.retry_after > 3_500, "the longest wait"
+
+
+async def test_refused_attempts_are_counted_by_the_limit_with_the_longest_wait(
+    limiter: RateLimiter, limit: Limit
+) -> None:
+    refused: list[str] = []
+    counted = CountedLimits(limiter, refused.append)
+    narrow = Limit(f"narrow {limit.name}", times=2, per=timedelta(minutes=1))
+    for _ in range(2):
+        await counted.take_all([(narrow, "event"), (limit, "ada")])
+    for attempt in ([(narrow, "event"), (limit, "ada")], [(narrow, "event")]):
+        with pytest.raises(TooManyRequests):
+            await counted.take_all(attempt)
+    await counted.give_back(narrow, "event")
+    await counted.take(narrow, "event")
+    assert refused == [limit.name, narrow.name]
+
+
+async def test_each_concurrent_attempt_names_its_own_limit(limiter: RateLimiter, limit: Limit) -> None:
+    narrow = Limit(f"narrow {limit.name}", times=2, per=timedelta(minutes=1))
+    for _ in range(2):
+        await limiter.take_all([(narrow, "event"), (limit, "ada")])
+    answers = await asyncio.gather(
+        limiter.take(limit, "grace"),
+        limiter.take_all([(narrow, "event"), (limit, "grace")]),
+        limiter.take_all([(narrow, "another"), (limit, "ada")]),
+        limiter.take_all([(narrow, "event"), (limit, "ada")]),
+        limiter.take(limit, "grace"),
+        return_exceptions=True,
+    )
+    refused = [answer.limit if isinstance(answer, TooManyRequests) else answer for answer in answers]
+    assert refused == [None, narrow.name, limit.name, limit.name, None]
 
 
 async def test_concurrent_attempts_count_in_their_order(limiter: RateLimiter, limit: Limit) -> None:

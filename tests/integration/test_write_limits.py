@@ -23,6 +23,7 @@ LIMITS = {
     "write_limit_recipient": "3",
     "write_limit_networks": "2",
     "trusted_proxies": "127.0.0.0/8",
+    "metrics_token": "a-token-of-the-metrics-of-these-tests",
 }
 
 
@@ -77,6 +78,20 @@ async def test_account_is_limited_in_the_shape_of_the_contract(john: Person, met
     refused = await send()
     assert is_limited(refused)
     assert refused.json().keys() == invalid.json().keys() - {"details"}
+
+
+async def test_refused_writes_are_counted_by_limit(john: Person, limited: httpx.AsyncClient) -> None:
+    headers = {"Authorization": f"Bearer {LIMITS['metrics_token']}"}
+
+    async def refused() -> float:
+        lines = (await limited.get("/metrics", headers=headers)).text.splitlines()
+        counted = 'convene_limits_reached_total{limit="write-events-account"}'
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(counted))
+
+    before = await refused()
+    for _ in range(4):
+        await john.post("/events", {})
+    assert await refused() - before == 2
 
 
 async def test_changes_of_one_event_are_limited_over_all_accounts(

@@ -121,6 +121,7 @@ def _counted() -> Iterable[Metric]:
     for status in (200, 301, 404, 500, 0):
         metrics.request(route="/events/{event_id}", method="GET", status=status, seconds=0.1)
     metrics.refused("event_full")
+    metrics.limit_reached("write-bookings-account")
     for server in ("primary", "replica"):
         metrics.list_read(server)
     load, needed = setting_names._SERVICES["booking api"]
@@ -170,6 +171,7 @@ def _figures() -> OperationalStatistics:
 
 _VALUES = {
     "code": "the `code` of the error",
+    "limit": "the name of the limit: what is limited, then for whom it counts, for example `write-bookings-account`",
     "method": "`GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`, `OPTIONS` or `other`",
     "route": "the route's template, for example `/events/{event_id}`; never a path with ids",
 }

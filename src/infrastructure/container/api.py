@@ -85,7 +85,7 @@ from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.redis.live_updates import RedisLiveUpdateListeners
-from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
+from infrastructure.redis.rate_limits import CountedLimits, LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.retries import repeating
 from infrastructure.settings import Settings
@@ -248,7 +248,9 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION, tasks: Long
     )
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
-    limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()
+    limiter: RateLimiter = NoLimits()
+    if settings.rate_limit_enabled:
+        limiter = CountedLimits(RedisLimits(redis, LocalLimits()), metrics.limit_reached)
     tokens = JsonWebTokens(
         settings.jwt_secret_key,
         clock,

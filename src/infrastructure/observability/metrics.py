@@ -46,6 +46,13 @@ class Metrics:
             ("code",),
             registry=self._registry,
         )
+        self._limits = Counter(
+            "convene_limits_reached",
+            "Attempts that a rate limit refused, by the name of the limit: their requests are answered 429. Limits of"
+            " writes begin with write-.",
+            ("limit",),
+            registry=self._registry,
+        )
         self._waits = Histogram(
             "convene_database_wait_seconds",
             "Seconds for which each use of the database waited for a pooled connection.",
@@ -112,6 +119,10 @@ class Metrics:
 
     def refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
+
+    def limit_reached(self, limit: str) -> None:
+        """`limit` is a name of the program, never a value of a request."""
+        self._limits.labels(limit).inc()
 
     def waited(self, seconds: float) -> None:
         self._waits.observe(seconds)

@@ -19,14 +19,18 @@ from servicekit.queued_lookups import QueuedLookups
 _log = structlog.get_logger()
 
 # Fixed windows that begin with the first attempt. ARGV has the number and the milliseconds of each key, and then the
-# number of keys of each attempt. Returns for each attempt the milliseconds to wait, 0 if it was counted at each key.
+# number of keys of each attempt. Returns for each attempt the longest wait in milliseconds and the place of its key
+# among those of the attempt, from 1; 0 and 0 if it was counted at each key.
 RESERVE = """
 local waits, first = {}, 1
 for place = 2 * #KEYS + 1, #ARGV do
-    local last, wait = first + tonumber(ARGV[place]) - 1, 0
+    local last, wait, longest = first + tonumber(ARGV[place]) - 1, 0, 0
     for key = first, last do
         if tonumber(redis.call('GET', KEYS[key]) or '0') >= tonumber(ARGV[2 * key - 1]) then
-            wait = math.max(wait, redis.call('PTTL', KEYS[key]), 1)
+            local remaining = math.max(redis.call('PTTL', KEYS[key]), 1)
+            if remaining > wait then
+                wait, longest = remaining, key - first + 1
+            end
         end
     end
     if wait == 0 then
@@ -36,7 +40,7 @@ for place = 2 * #KEYS + 1, #ARGV do
             end
         end
     end
-    waits[#waits + 1] = wait
+    waits[#waits + 1] = {wait, longest}
     first = last + 1
 end
 return waits
@@ -60,17 +64,17 @@ class LocalLimits:
         await self.take_all([(limit, who)])
 
     async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
-        now, counted, wait = self._now(), dict[str, tuple[int, float]](), 0.0
+        now, counted, wait, reached = self._now(), dict[str, tuple[int, float]](), 0.0, ""
         for limit, who in attempts:
             key = _key(limit, who)
             count, ends_at = self._counters.get(key, (0, 0.0))
             if ends_at <= now:
                 count, ends_at = 0, now + limit.per.total_seconds()
-            if count >= limit.times:
-                wait = max(wait, ends_at - now)
+            if count >= limit.times and ends_at - now > wait:
+                wait, reached = ends_at - now, limit.name
             counted[key] = (count + 1, ends_at)
         if wait:
-            raise TooManyRequests(math.ceil(wait))
+            raise TooManyRequests(math.ceil(wait), reached)
         self._counters |= counted
         while len(self._counters) > self._remembered:
             self._counters.popitem(last=False)
@@ -118,16 +122,16 @@ class RedisLimits:
         attempts = [(limit, who) for limit, who in attempts if count_once(limit.name, who)]
         if not attempts:
             return
-        wait_ms = 0
+        wait_ms = place = 0
         if not self._is_unavailable():
             try:
-                wait_ms = await self._take(_Attempt(attempts)) or 0
+                wait_ms, place = await self._take(_Attempt(attempts)) or (0, 0)
             except _RedisUnavailable as error:
                 self._note_unavailable(error)
         if self._is_unavailable():
             await self._without_redis.take_all(attempts)
         elif wait_ms:
-            raise TooManyRequests(math.ceil(wait_ms / 1000))
+            raise TooManyRequests(math.ceil(wait_ms / 1000), attempts[place - 1][0].name)
 
     async def give_back(self, limit: Limit, who: str) -> None:
         if not self._is_unavailable():
@@ -138,11 +142,12 @@ class RedisLimits:
         if self._is_unavailable():
             await self._without_redis.give_back(limit, who)
 
-    async def _count(self, attempt: _Attempt) -> int:
+    async def _count(self, attempt: _Attempt) -> tuple[int, int]:
         return (await self._count_all([attempt]))[attempt]
 
-    async def _count_all(self, attempts: Collection[_Attempt]) -> Mapping[_Attempt, int]:
-        """The milliseconds that each has to wait, 0 if it was counted. Raises `_RedisUnavailable`."""
+    async def _count_all(self, attempts: Collection[_Attempt]) -> Mapping[_Attempt, tuple[int, int]]:
+        """The milliseconds that each has to wait and the place of the limit; 0 and 0 if it was counted. Raises
+        `_RedisUnavailable`."""
         keys = [key for attempt in attempts for key in attempt.keys]
         bounds = [bound for attempt in attempts for bound in attempt.bounds]
         sizes = [len(attempt.keys) for attempt in attempts]
@@ -150,7 +155,7 @@ class RedisLimits:
             waits = await self._reserve(keys=keys, args=[*bounds, *sizes])
         except (RedisError, OSError) as error:
             raise _RedisUnavailable(str(error)) from error
-        return dict(zip(attempts, waits, strict=True))
+        return {attempt: (wait, place) for attempt, (wait, place) in zip(attempts, waits, strict=True)}
 
     def _is_unavailable(self) -> bool:
         return time.monotonic() < self._away_until
@@ -158,6 +163,27 @@ class RedisLimits:
     def _note_unavailable(self, error: Exception) -> None:
         self._away_until = time.monotonic() + self.PAUSE_SECONDS
         _log.warning("redis.away", used_for="rate limits", instead="limits of this process", error=str(error))
+
+
+class CountedLimits:
+    """`limiter`, with a count of refused attempts by the name of the limit that was reached."""
+
+    def __init__(self, limiter: RateLimiter, count: Callable[[str], None]) -> None:
+        self._limiter = limiter
+        self._count = count
+
+    async def take(self, limit: Limit, who: str) -> None:
+        await self.take_all([(limit, who)])
+
+    async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
+        try:
+            await self._limiter.take_all(attempts)
+        except TooManyRequests as error:
+            self._count(error.limit or "other")
+            raise
+
+    async def give_back(self, limit: Limit, who: str) -> None:
+        await self._limiter.give_back(limit, who)
 
 
 class NoLimits:

@@ -20,16 +20,17 @@ class MemoryLimits:
 
     async def take_all(self, attempts: Sequence[tuple[Limit, str]]) -> None:
         now = self._clock.now()
-        counted, ends = {}, []
+        counted, ends = {}, list[tuple[datetime, str]]()
         for limit, who in attempts:
             count, ends_at = self._counts.get((limit.name, who), (0, now + limit.per))
             if ends_at <= now:
                 count, ends_at = 0, now + limit.per
             if count >= limit.times:
-                ends.append(ends_at)
+                ends.append((ends_at, limit.name))
             counted[limit.name, who] = count + 1, ends_at
         if ends:
-            raise TooManyRequests(math.ceil((max(ends) - now).total_seconds()))
+            last, reached = max(ends)
+            raise TooManyRequests(math.ceil((last - now).total_seconds()), reached)
         self._counts |= counted
 
     async def give_back(self, limit: Limit, who: str) -> None:
