@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ from tests.support.memory.account_use_cases import ADDRESS, EMAIL, PASSWORD, Acc
 from tests.support.memory.audit_log import audit_entries
 from tests.support.memory.claims import OutboxRow
 from tests.support.memory.erasure import MemoryErasureStore, MemoryStoredMails
+from tests.support.memory.rows import change_mails_in
 
 DAY = timedelta(days=1)
 
@@ -126,8 +128,8 @@ class FaultyStore(MemoryErasureStore):
 
 
 class Erasures(CalendarApplication):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
         self.mails = MemoryStoredMails()
         self.erasures = FaultyStore(self)
         self.request = RequestErasure(self.open_work, self.wake_ups, self.clock)
@@ -225,6 +227,21 @@ async def test_erasure_waits_for_messages_about_the_person(app: Erasures) -> Non
     assert app.user(user.id).name == user.name
     app.deliver_all()
     assert await app.carry_out() == 1
+
+
+async def test_mail_about_a_change_that_waits_is_superseded_by_the_cancellation() -> None:
+    app = Erasures(change_mail_window=timedelta(minutes=5))
+    user = await app.person(Role.FACILITATOR)
+    own, others = await app.event(user), await app.event()
+    await app.paid(own)
+    await app.paid(others, user)
+    for event in (own, others):
+        await app.update_event(app.facilitator(event), event.id, lambda old: app.changed(old, title="Pilates"))
+    assert len(change_mails_in(app.store.tables)) == 2
+    await app.erased(user)
+    assert change_mails_in(app.store.tables) == {}
+    assert app.messages(MessageType.BOOKING_MOVED) == []
+    assert {row.ordering_key for row in app.messages(MessageType.BOOKING_CANCELLED)} >= {"booking:1", "booking:2"}
 
 
 async def test_erasure_goes_on_after_a_day_of_waiting(app: Erasures) -> None:

@@ -197,9 +197,9 @@ def moved(hours: float) -> Callable[[Appointment], Appointment]:
 
 
 def appointments_in_memory(
-    clock: SettableClock | None = None, *, change_mail_window: timedelta = timedelta(0)
+    clock: SettableClock | None = None, *, change_mail_window: timedelta = timedelta(0), store: Store | None = None
 ) -> AppointmentAdapters:
-    store, numbers = Store(), count(1)
+    store, numbers = store or Store(), count(1)
 
     async def connect(user: User, busy: Sequence[Interval]) -> None:
         row = StoredConnection(ConnectionId(UUID(int=next(numbers))), user.id, busy=tuple(busy))

@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 
+from application.audit.ports import UNKEYED_TRAIL
+from application.erasure.ports import ErasureStore
 from application.outbox.ports import MessageFilter
 from application.ports import PageRequest
+from domain.accounts import User
 from domain.appointments import Appointment
 from domain.bookings import Booking
 from domain.change_mails import MERGED
 from domain.events import Event
 from domain.ids import BookingId
 from domain.outbox import Destination
+from infrastructure.container.erasure import STATEMENTS
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.erasure.store import PostgresErasureStore
 from tests.conformance.appointment_adapters import (
     AppointmentAdapters,
     appointments_in_memory,
@@ -23,7 +28,8 @@ from tests.conformance.appointment_adapters import (
     moved,
 )
 from tests.conformance.booking_adapters import NOW, details
-from tests.support.memory.store import SettableClock
+from tests.support.memory.erasure import MemoryErasureStore
+from tests.support.memory.store import SettableClock, Store
 
 WINDOW = timedelta(minutes=5)
 ALL = 1_000_000
@@ -37,6 +43,7 @@ def paid(appointment: Appointment) -> Appointment:
 class Changes:
     adapters: AppointmentAdapters
     clock: SettableClock
+    erasures: ErasureStore
 
     async def change(self, event: Event, **changes: Any) -> None:
         async with self.adapters.changing() as work:
@@ -63,6 +70,12 @@ class Changes:
                 else:
                     await work.change_mails.queue_for_appointment(await work.appointments.get(each.id))
 
+    async def erase(self, user: User) -> None:
+        async with self.adapters.changing() as work:
+            await work.users.save(replace(await work.users.get_locked(user.id), is_active=False))
+            await work.erasures.add(user.id, NOW, due_at=NOW)
+        assert await self.erasures.erase(user.id, await self.erasures.find_identifiers(user.id))
+
     async def mails(self, *about: object) -> list[str]:
         """The ordering keys of the mails about changes of these bookings and appointments, oldest first."""
         page = await self.adapters.stored_messages.list(
@@ -76,9 +89,12 @@ class Changes:
 def changes(request: pytest.FixtureRequest) -> Changes:
     clock = SettableClock(NOW)
     if request.param == "memory":
-        return Changes(appointments_in_memory(clock, change_mail_window=WINDOW), clock)
+        store = Store()
+        adapters = appointments_in_memory(clock, change_mail_window=WINDOW, store=store)
+        return Changes(adapters, clock, MemoryErasureStore(store, clock))
     database: Database = request.getfixturevalue("postgres_database")
-    return Changes(appointments_in_postgres(database, clock, change_mail_window=WINDOW), clock)
+    adapters = appointments_in_postgres(database, clock, change_mail_window=WINDOW)
+    return Changes(adapters, clock, PostgresErasureStore(database, STATEMENTS, UNKEYED_TRAIL))
 
 
 async def test_mail_is_due_after_the_window_and_queued_once(changes: Changes) -> None:
@@ -188,3 +204,24 @@ async def test_cancelled_appointment_has_no_mail(changes: Changes) -> None:
     changes.clock.advance(WINDOW)
     await changes.queue(appointment)
     assert await changes.mails(appointment.id) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "mailed"),
+    [("client", [0, 2]), ("facilitator", [0, 2]), ("client of the appointment", [1, 0]), ("coach", [1, 0])],
+)
+async def test_erased_person_has_none_that_wait(changes: Changes, part: str, mailed: list[int]) -> None:
+    adapters, person = changes.adapters, await changes.adapters.coach()
+    found = []
+    for people in ({part: person}, {}):
+        event = await adapters.event(facilitator=people.get("facilitator"))
+        booking = await adapters.booked(event, people.get("client"))
+        appointment = await adapters.appointment(people.get("coach"), people.get("client of the appointment"))
+        await changes.change(event, title="Pilates")
+        await adapters.changed(appointment, moved(3))
+        found.append((event, booking, appointment))
+    await changes.erase(person)
+    changes.clock.advance(WINDOW)
+    for (event, booking, appointment), expected in zip(found, (mailed, [1, 2]), strict=True):
+        await changes.queue(event, appointment)
+        assert [len(await changes.mails(each.id)) for each in (booking, appointment)] == expected

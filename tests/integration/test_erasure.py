@@ -41,7 +41,7 @@ PHONE = "+49 170 5550199"
 EMAIL = "zoe.quillfeather@example.net"
 FORMER_EMAIL = "zenobia.t@example.org"
 SAID = f"Ask {NAME}, {EMAIL}, {PHONE}"
-CONTROLS = ("events", "outbox", "users")
+CONTROLS = ("change_mails", "events", "outbox", "users")
 """Tables whose statements are omitted in every run; a long run omits those of each table."""
 DELETED_WITH_ANOTHER = {"delivery_attempts", "calendar_entries"}
 SEARCH = PersonSearch(NAME, FORMER_NAME, PHONE, EMAIL, FORMER_EMAIL)
@@ -123,6 +123,7 @@ async def installation(
             payment_provider="sandbox",
             public_url="http://127.0.0.1:5000",
             rate_limit_enabled="true",
+            change_mail_merge_minutes="5",
         )
         parts = build_deliveries(settings)
         async with serving(create_app(settings)) as address, a_client(address) as api:
@@ -229,6 +230,8 @@ async def offers_as_facilitator(at: Installation) -> None:
                 created["id"],
             )
             await at.parts.complete_bookings()
+        else:
+            await ok(at.api.put(f"/events/{created['id']}", headers=at.zoe.headers, json={"location": "Hall"}))
     await at.zoe.creates_event(title=f"Nobody comes to {NAME}")
 
 

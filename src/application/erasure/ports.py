@@ -54,7 +54,8 @@ class ErasureStore(Protocol):
         ...
 
     async def has_pending_messages(self, user_id: UserId) -> bool:
-        """Whether a message to or about the person, or a refund to them, is still to be delivered."""
+        """Whether a message to or about the person, or a refund to them, is still to be delivered. Mails about changes
+        that wait for further ones do not count."""
         ...
 
     async def find_identifiers(self, user_id: UserId) -> Identifiers:

@@ -31,7 +31,8 @@ class CarryOutErasures:
 
     - Bookings, appointments and events that are ahead are cancelled first, as by the person.
     - The erasure waits until the messages about that, and the refunds, are delivered, and until the entries in
-      connected calendars are removed: at most 24 hours.
+      connected calendars are removed: at most 24 hours. Mails about changes that wait for further ones are deleted, as
+      a cancellation supersedes them.
     - Files of mails are deleted, then all stored personal data in one transaction.
     - A failed erasure does not delay those of others.
     """

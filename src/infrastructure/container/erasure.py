@@ -37,6 +37,7 @@ STATEMENTS: Sequence[str] = (
     *appointments.ERASE,
     *bookings.ERASE,
     *events.ERASE,
+    *outbox.ERASE_CHANGE_MAILS,
     *calendar_tables.ERASE,
     *idempotency.ERASE,
     *accounts.ERASE,

@@ -14,12 +14,13 @@ from domain.audit_effects import account
 from domain.bookings import BookingStatus
 from domain.erasure import ERASED_NAME, Erasure, Identifiers, erased_email
 from domain.events import EventStatus
+from domain.ids import AppointmentRef, PayableRef
 from domain.invitations import Invitation, InvitationStatus
 from domain.outbox import Destination, MessageStatus, MessageType
 from tests.support.memory.audit_log import AUDIT_KEY, write_entries
 from tests.support.memory.claims import OutboxRow, add_to_outbox
-from tests.support.memory.rows import appointments_in, event_in
-from tests.support.memory.store import Store, Transaction
+from tests.support.memory.rows import appointment_in, appointments_in, booking_in, change_mails_in, event_in
+from tests.support.memory.store import Store, Tables, Transaction
 
 
 class MemoryErasures:
@@ -44,7 +45,8 @@ class MemoryErasures:
 
 
 class MemoryErasureStore:
-    """Erases the account itself. Its messages are those with its id in a payload, or about its bookings."""
+    """Erases the account itself, and waiting mails about changes. Its messages are those with its id in a payload, or
+    about its bookings."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -109,6 +111,9 @@ class MemoryErasureStore:
             )
             tables.of("passwords").pop(user_id, None)
             tables.of("erasures")[user_id] = replace(erasure, erased_at=now)
+            waiting = change_mails_in(tables)
+            for about in [each for each in waiting if self._is_of(tables, each, user_id)]:
+                del waiting[about]
             add_to_outbox(
                 self._store,
                 tables,
@@ -123,6 +128,14 @@ class MemoryErasureStore:
             write_entries(transaction, self._clock, trail)
             transaction.commit()
         return True
+
+    def _is_of(self, tables: Tables, about: PayableRef, user_id: UserId) -> bool:
+        """Whether the person has booked it or offers it."""
+        if isinstance(about, AppointmentRef):
+            appointment = appointment_in(tables, about.id)
+            return user_id in {appointment.client_id, appointment.coach_id}
+        booking = booking_in(tables, about.id)
+        return user_id in {booking.user_id, event_in(tables, booking.event_id).facilitator_id}
 
     def _is_about(self, row: OutboxRow, user_id: UserId) -> bool:
         tables = self._store.tables

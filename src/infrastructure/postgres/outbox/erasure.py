@@ -67,10 +67,6 @@ ERASE = (
     # What the facilitators of booked events wrote to all participants.
     f"""UPDATE outbox SET snapshot = jsonb_set(snapshot, '{{written}}', {scrubbed_json("snapshot -> 'written'")})
         WHERE snapshot ? 'written' AND snapshot #>> '{{event,id}}' IN {_BOOKED}""",
-    f"""DELETE FROM change_mails WHERE booking_id IN (SELECT id FROM bookings WHERE user_id = {USER})
-        OR coaching_booking_id IN (SELECT id FROM coaching_bookings WHERE client_id = {USER})""",
-    f"""UPDATE change_mails c SET before = {scrubbed_json("c.before")}, shown = {scrubbed_json("c.shown")}
-        FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = c.booking_id AND e.facilitator_id = {USER}""",
     f"""UPDATE delivery_attempts SET detail = {scrubbed("detail")} WHERE {has_address("detail")}
         OR message_id IN (SELECT id FROM outbox WHERE {_PERSON} OR {_OWN})""",
     f"UPDATE destinations SET reason = {scrubbed('reason')} WHERE {has_address('reason')}",
@@ -78,3 +74,13 @@ ERASE = (
         VALUES ('{Destination.CRM}', 'user:' || {USER}, '{MessageType.USER_ERASED}',
             jsonb_build_object('user', jsonb_build_object('id', {USER})), clock_timestamp())""",
 )
+
+# What is ahead was cancelled before, and a cancelled booking gets no mail about a change: so no mail is lost.
+ERASE_CHANGE_MAILS = (
+    f"""DELETE FROM change_mails WHERE booking_id IN (
+            SELECT id FROM bookings WHERE user_id = {USER}
+            UNION ALL
+            SELECT b.id FROM bookings b JOIN events e ON e.id = b.event_id WHERE e.facilitator_id = {USER})
+        OR coaching_booking_id IN (SELECT id FROM coaching_bookings WHERE client_id = {USER} OR coach_id = {USER})""",
+)
+"""After the statements on events and appointments, which the end of a wait locks first."""
