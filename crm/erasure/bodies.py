@@ -1,7 +1,8 @@
 """Messages without the personal data of an erased user.
 
 What is kept is listed, so that fields of other senders, which the CRM does not know, go as well: ids, times, amounts,
-states, and what belongs to the other side of the booking.
+states, and the name and address of the other side of the booking. Notes of the client go with either side: they are
+written to the facilitator, whom they may name.
 """
 
 from __future__ import annotations
@@ -47,11 +48,10 @@ def erased_webhook(body: Mapping[str, Any], *, client: bool) -> dict[str, Any]:
 
 
 def _client_of(body: Mapping[str, Any], *, client: bool) -> dict[str, Any]:
-    """The fields about the client, and what the client wrote."""
     if not isinstance(body.get("user"), Mapping):
         return {}
     if not client:
-        return _only(body, ("user", "notes"))
+        return _only(body, ("user",))
     return {"user": _only(body["user"], ("id",)) | {"name": DELETED_USER}}
 
 

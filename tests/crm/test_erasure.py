@@ -51,7 +51,7 @@ def about(
     message = a_message(booking_id=booking, user=client, facilitator=facilitator, facilitator_id=facilitator["id"])
     title = f"Coaching with {facilitator['name']}"
     event = {**message["event"], "id": facilitator["id"] * 10, "title": title, "facilitator_id": facilitator["id"]}
-    notes = f"Please call {client['name']}"
+    notes = f"Dear {facilitator['name']}, please call {client['name']}"
     return {**message, "event": event, "notes": notes, "customer": {"phone": client.get("phone")}, **changes}
 
 
