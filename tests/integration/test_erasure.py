@@ -1,4 +1,5 @@
-"""An account that has used everything is erased: afterwards nothing that identifies its owner is stored anywhere."""
+"""An account that has used everything is erased: afterwards nothing that identifies its owner is stored anywhere, in
+the booking system and in the CRM."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from domain.accounts import UserId
 from domain.outbox import Destination
 from infrastructure.container import DeliveryParts, build_deliveries
 from infrastructure.container.erasure import STATEMENTS
+from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.erasure.statements import run
 from infrastructure.postgres.erasure.store import PostgresErasureStore, values_of
@@ -25,15 +27,18 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from servicekit.database import Connection
 from tests.conftest import a_client
+from tests.crm.fixtures import _a_database as a_crm_database
+from tests.crm.parts import TOKEN, connected, running_crm
+from tests.crm.parts import settings_for as crm_settings_for
 from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
 from tests.support.calendar_grants import BACK
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.http import serving
-from tests.support.messages import deliver_due
+from tests.support.messages import deliver_due, until
 from tests.support.people import PASSWORD, Person, event
 from tests.support.person_search import PersonSearch
 from tests.support.process_harness import LONG_RUN
-from tests.support.receivers import Receiver, receiving
+from tests.support.receivers import receiving
 
 NAME = "Zoë Quillfeather-Ōkubo"
 FORMER_NAME = "Zenobia Thistlewood"
@@ -47,13 +52,29 @@ DELETED_WITH_ANOTHER = {"delivery_attempts", "calendar_entries"}
 SEARCH = PersonSearch(NAME, FORMER_NAME, PHONE, EMAIL, FORMER_EMAIL)
 
 
+@dataclass(frozen=True, slots=True)
+class Crm:
+    """What the CRM stores. `data` has the files of its mails."""
+
+    database: asyncpg.Connection
+    data: Path
+
+    async def found(self) -> set[str]:
+        """The tables that name the person, and `mail`."""
+        await until(
+            lambda: self.database.fetchval("SELECT NOT EXISTS (SELECT FROM notifications WHERE status = 'pending')")
+        )
+        found = {name.partition(".")[0] for name in await SEARCH.in_database(self.database)}
+        return found | ({"mail"} if SEARCH.in_files(self.data) else set())
+
+
 @dataclass
 class Installation:
     settings: Settings
     api: httpx.AsyncClient
     database: asyncpg.Connection
     parts: DeliveryParts
-    crm: Receiver
+    crm: Crm
     calendar: FakeGoogleCalendar
     public_url: str
     zoe: Person = field(init=False)
@@ -111,15 +132,22 @@ async def ok(answer: Any) -> Any:
 
 
 @pytest.fixture
+async def crm_dsn(postgres: EmbeddedPostgres) -> str:
+    return await a_crm_database(postgres)
+
+
+@pytest.fixture
 async def installation(
-    make_shared_settings: Callable[..., Settings], emptied_database: asyncpg.Connection
+    make_shared_settings: Callable[..., Settings], emptied_database: asyncpg.Connection, crm_dsn: str, tmp_path: Path
 ) -> AsyncIterator[Installation]:
-    async with receiving() as google, receiving() as crm:
+    crm_settings = crm_settings_for(crm_dsn, CONVENE_DATA=str(tmp_path))
+    async with receiving() as google, running_crm(crm_settings) as crm, connected(crm_dsn) as crm_database:
         calendar = FakeGoogleCalendar(google)
         google.behave = calendar.behave
         settings = make_shared_settings(
             **calendar.settings,
-            crm_service_url=crm.url,
+            crm_service_url=str(crm.base_url),
+            crm_bearer_token=TOKEN,
             payment_provider="sandbox",
             public_url="http://127.0.0.1:5000",
             rate_limit_enabled="true",
@@ -127,7 +155,8 @@ async def installation(
         )
         parts = build_deliveries(settings)
         async with serving(create_app(settings)) as address, a_client(address) as api:
-            yield Installation(settings, api, emptied_database, parts, crm, calendar, settings.public_url)
+            stored = Crm(crm_database, tmp_path)
+            yield Installation(settings, api, emptied_database, parts, stored, calendar, settings.public_url)
         await parts.close()
 
 
@@ -299,17 +328,11 @@ async def test_nothing_that_identifies_the_person_is_left(
         assert answer.status_code == 202, answer.text
         assert (await at.zoe.get("/profile")).status_code == 401
         await at.erase()
+        assert await at.crm.found() == {"notifications", "facilitators", "facilitator_events", "mail"}, "not yet told"
         await at.work()
     finally:
         configure_logging("warning")
-    actions = [request.json["action"] for request in at.crm.requests]
-    assert actions[-1] == "user_erased"
-    assert at.crm.requests[-1].json == {
-        "action": "user_erased",
-        "message_id": at.crm.requests[-1].message_id,
-        "occurred_at": at.crm.requests[-1].json["occurred_at"],
-        "user": {"id": at.zoe.id},
-    }
+    assert await at.crm.found() == set()
     await is_kept_without_a_name(at)
     found = await SEARCH.in_database(at.database)
     assert found == {}
