@@ -46,6 +46,7 @@ NAMES = {
     "convene_database_connections_in_use": set(),
     "convene_clock_difference_seconds": set(),
     "convene_database_up": set(),
+    "convene_limits_reached": set(),
     "convene_log_lines_dropped": {"reason"},
     "convene_pruned_rows": set(),  # a worker's
     "convene_list_reads": set(),  # with a replica
