@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 
 from bench.growth.rows import ADMIN, FEED_TOKEN, FEW, MEMBER, Size
-from tests.support.callers import Caller, request
+from tests.support.callers import Address, Caller, request
 
 LIMIT = 10
 
@@ -73,20 +73,24 @@ class Cost(msgspec.Struct, frozen=True):
 class Reader(msgspec.Struct, frozen=True):
     """A process that answers, and the database it reads."""
 
-    caller: Caller
+    address: Address
     pid: int
     database: asyncpg.Connection
     request: bytes
 
     async def cost(self, number: int) -> Cost:
-        """Of `number` requests, one after the other."""
+        """Of `number` requests, one after the other, over a connection of their own: on a busy machine the server would
+        close it in the meantime."""
+        caller = await Caller.connect(self.address)
+        await caller(self.request)
         backends = [row["pid"] for row in await self.database.fetch(_BACKENDS)]
         before = cpu_milliseconds([self.pid]), cpu_milliseconds(backends)
         for _ in range(number):
-            answer = await self.caller(self.request)
+            answer = await caller(self.request)
             if answer.status != 200:
                 raise SystemExit(f"{self.request.split()[1].decode()}: {answer.status} {answer.body[:200]!r}")
         after = cpu_milliseconds([self.pid]), cpu_milliseconds(backends)
+        caller.close()
         return Cost((after[0] - before[0]) / number, (after[1] - before[1]) / number)
 
 

@@ -22,7 +22,6 @@ from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.facilitator_counts import FacilitatorCounts
-from tests.support.callers import Caller
 from tests.support.databases import a_database
 from tests.support.load import tokens_of
 from tests.support.processes import CRM, ApiProcess, running_apis, server_environ
@@ -47,13 +46,13 @@ class Filled:
     tokens: Mapping[int, str]
     uuids: Mapping[str, str]
 
-    async def readers(self, name: str) -> Reader:
+    def reader(self, name: str) -> Reader:
         if name in CRM_READS:
             content = bytes_of(CRM_READS[name], self.size, self.uuids, token="a-token-of-the-tests")
-            return Reader(await Caller.connect(self.crm.address), self.crm.pid, self.crm_database, content)
+            return Reader(self.crm.address, self.crm.pid, self.crm_database, content)
         path, account = READS[name]
         content = bytes_of(path, self.size, self.uuids, token=None if account is None else self.tokens[account])
-        return Reader(await Caller.connect(self.api.address), self.api.pid, self.database, content)
+        return Reader(self.api.address, self.api.pid, self.database, content)
 
 
 async def growth(bookings: int, options: Options) -> list[Line]:
@@ -74,12 +73,10 @@ async def growth(bookings: int, options: Options) -> list[Line]:
 
 
 async def _line(name: str, small: Filled, large: Filled, options: Options) -> Line:
-    readers = {"small": await small.readers(name), "large": await large.readers(name)}
+    readers = {"small": small.reader(name), "large": large.reader(name)}
     for reader in readers.values():
         await reader.cost(_WARM_UP)
     costs = await alternating(options.blocks, {size: partial(each.cost, _REQUESTS) for size, each in readers.items()})
-    for reader in readers.values():
-        reader.caller.close()
     ratio = median_ratio(costs["large"], costs["small"], lambda cost: cost.total)
     now = f"{ratio:.2f} ({_text(costs['large'])})"
     return Line(f"growth: {name}", now, _text(costs["small"]), (at_most(round(ratio, 2), MOST_GROWTH),))
