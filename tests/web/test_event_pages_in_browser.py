@@ -1,66 +1,22 @@
 """The public pages in Chromium: searching by keyboard, on a phone, in both themes, with and without JavaScript."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser
 
 from tests.support.browser import running_browser
 from tests.support.people import Person
+from tests.web.browser_visits import DESK, PHONE, visiting_by_browser
 from tests.web.test_event_pages import event_of
-
-PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
-DESK = {"viewport": {"width": 1280, "height": 900}}
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-@dataclass
-class Visit:
-    """A browser window of its own."""
-
-    page: Page
-    address: str
-    complaints: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    async def open(self, path: str) -> None:
-        await self.page.goto(f"{self.address}{path}")
-
-    async def violations(self) -> list[str]:
-        results = await Axe().run(self.page, options=RULES)
-        return [f"{each['id']}: {each['nodes'][0]['html']}" for each in results.response["violations"]]
-
-    async def is_wider_than_the_screen(self) -> bool:
-        wider: bool = await self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-        return wider
 
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with running_browser() as browser:
         yield browser
-
-
-@pytest.fixture
-async def contexts(browser: Browser) -> AsyncIterator[list[BrowserContext]]:
-    opened: list[BrowserContext] = []
-    yield opened
-    for context in opened:
-        await context.close()
-
-
-async def visit(browser: Browser, contexts: list[BrowserContext], api: httpx.AsyncClient, **options: Any) -> Visit:
-    context = await browser.new_context(**({"timezone_id": "Asia/Tokyo", "locale": "en-GB"} | DESK | options))
-    context.set_default_timeout(90_000)
-    contexts.append(context)
-    found = Visit(await context.new_page(), str(api.base_url).rstrip("/"))
-    found.page.on("console", lambda message: found.complaints.append(message.text))
-    found.page.on("request", lambda request: found.asked.append(request.url))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -72,69 +28,70 @@ async def event(john: Person) -> dict[str, Any]:
 
 # Takes 4 s: Chromium starts.
 async def test_event_is_found_and_read_by_keyboard(
-    browser: Browser, contexts: list[BrowserContext], shared_api: httpx.AsyncClient, event: dict[str, Any]
+    browser: Browser, shared_api: httpx.AsyncClient, event: dict[str, Any]
 ) -> None:
     """Times are in the browser's time zone. Nothing is loaded from elsewhere, and no policy is violated."""
-    window = await visit(browser, contexts, shared_api)
-    await window.open("/book")
-    await window.page.wait_for_function("document.cookie.includes('time_zone=Asia/Tokyo')")
-    await window.page.wait_for_load_state()
-    await window.page.keyboard.press("Tab")
-    await window.page.keyboard.press("Enter")
-    assert await window.page.evaluate("document.activeElement.id") == "content", "the skip link leads to the content"
-    await window.page.keyboard.press("Tab")
-    assert await window.page.evaluate("document.activeElement.name") == "q"
-    await window.page.keyboard.type("breath")
-    await window.page.keyboard.press("Enter")
-    await window.page.wait_for_url("**q=breath**")
-    link = window.page.get_by_role("link", name="Evening breath")
-    while not await link.evaluate("link => link === document.activeElement"):
+    async with visiting_by_browser(browser, shared_api, is_first=True, **DESK) as window:
+        await window.open("/book")
+        await window.page.wait_for_function("document.cookie.includes('time_zone=Asia/Tokyo')")
+        await window.page.wait_for_load_state()
         await window.page.keyboard.press("Tab")
-    await window.page.keyboard.press("Enter")
-    await window.page.get_by_role("heading", level=1, name="Evening breath").wait_for()
-    assert await window.page.get_by_text("18:00 – 19:00").count() == 1
-    assert await window.page.get_by_text("Japan Standard Time").count() == 1
-    assert window.complaints == []
-    assert {url for url in window.asked if not url.startswith(window.address)} == set()
+        await window.page.keyboard.press("Enter")
+        assert await window.page.evaluate("document.activeElement.id") == "content", (
+            "the skip link leads to the content"
+        )
+        await window.page.keyboard.press("Tab")
+        assert await window.page.evaluate("document.activeElement.name") == "q"
+        await window.page.keyboard.type("breath")
+        await window.page.keyboard.press("Enter")
+        await window.page.wait_for_url("**q=breath**")
+        link = window.page.get_by_role("link", name="Evening breath")
+        while not await link.evaluate("link => link === document.activeElement"):
+            await window.page.keyboard.press("Tab")
+        await window.page.keyboard.press("Enter")
+        await window.page.get_by_role("heading", level=1, name="Evening breath").wait_for()
+        assert await window.page.get_by_text("18:00 – 19:00").count() == 1
+        assert await window.page.get_by_text("Japan Standard Time").count() == 1
+        assert window.complaints == []
+        assert {url for url in window.asked if not url.startswith(window.address)} == set()
 
 
 @pytest.mark.parametrize(("theme", "screen"), [("dark", PHONE), ("light", DESK)], ids=["dark phone", "light desk"])
 # Takes 5 s: axe reads every element of five pages.
 async def test_pages_meet_wcag(
     browser: Browser,
-    contexts: list[BrowserContext],
     shared_api: httpx.AsyncClient,
     event: dict[str, Any],
     theme: str,
     screen: dict[str, Any],
 ) -> None:
-    window = await visit(browser, contexts, shared_api, color_scheme=theme, **screen)
-    # The page of a first visit is loaded twice, perhaps while axe reads it.
-    await window.page.context.add_cookies([{"name": "time_zone", "value": "Asia/Tokyo", "url": window.address}])
-    month = event["start_datetime"][:7]
-    for path in (
-        "/book",
-        "/book?q=-&price=x",
-        f"/book?view=calendar&month={month}",
-        f"/book/events/{event['id']}",
-        "/book/events/0",
-    ):
-        await window.open(path)
-        assert await window.violations() == [], path
-        assert not await window.is_wider_than_the_screen(), path
+    async with visiting_by_browser(browser, shared_api, color_scheme=theme, **screen) as window:
+        month = event["start_datetime"][:7]
+        for path in (
+            "/book",
+            "/book?q=-&price=x",
+            f"/book?view=calendar&month={month}",
+            f"/book/events/{event['id']}",
+            "/book/events/0",
+        ):
+            await window.open(path)
+            assert await window.violations() == [], path
+            assert not await window.is_wider_than_the_screen(), path
 
 
 async def test_pages_work_without_javascript(
-    browser: Browser, contexts: list[BrowserContext], shared_api: httpx.AsyncClient, event: dict[str, Any]
+    browser: Browser, shared_api: httpx.AsyncClient, event: dict[str, Any]
 ) -> None:
-    window = await visit(browser, contexts, shared_api, java_script_enabled=False, locale="de-DE")
-    await window.open("/book")
-    await window.page.get_by_role("searchbox", name="Suchen").fill("breath")
-    await window.page.get_by_role("button", name="Suchen").click()
-    await window.page.get_by_role("link", name="Kalender").click()
-    await window.page.wait_for_url("**view=calendar**")
-    await window.open(f"/book?q=breath&view=calendar&month={event['start_datetime'][:7]}")
-    await window.page.get_by_role("link", name="Evening breath").click()
-    await window.page.get_by_text("Koordinierte Weltzeit").wait_for()
-    await window.page.get_by_text("20,00").wait_for()
-    assert window.complaints == []
+    async with visiting_by_browser(
+        browser, shared_api, is_first=True, java_script_enabled=False, locale="de-DE", **DESK
+    ) as window:
+        await window.open("/book")
+        await window.page.get_by_role("searchbox", name="Suchen").fill("breath")
+        await window.page.get_by_role("button", name="Suchen").click()
+        await window.page.get_by_role("link", name="Kalender").click()
+        await window.page.wait_for_url("**view=calendar**")
+        await window.open(f"/book?q=breath&view=calendar&month={event['start_datetime'][:7]}")
+        await window.page.get_by_role("link", name="Evening breath").click()
+        await window.page.get_by_text("Koordinierte Weltzeit").wait_for()
+        await window.page.get_by_text("20,00").wait_for()
+        assert window.complaints == []
