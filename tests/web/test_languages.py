@@ -19,8 +19,9 @@ from domain.refunds import RefundPolicy
 from interfaces.http.web import languages, pages
 from interfaces.http.web.refund_policies import sentences
 from tests.support import catalogues
-from tests.support.people import Person
+from tests.support.people import People, Person
 from tests.web.test_event_pages import event_of, page
+from tests.web.visitors import visiting
 
 PLACEHOLDER = re.compile(r"%\(\w+\)s")
 TRANSLATED = LANGUAGES[1:]
@@ -98,6 +99,41 @@ class Texts(HTMLParser):
             self.texts.append(data)
 
 
+def _unmarked(text: str) -> list[str]:
+    """What a person reads in a page that is in no catalogue."""
+    reader = Texts()
+    reader.feed(text)
+    assert any("⟦" in each for each in reader.texts)
+    # Marked texts, names of the organisation and of months, amounts and zones are no words of the page.
+    known = re.compile(
+        r"⟦[^⟦⟧]*⟧|⟨[^⟨⟩]*⟩|Convene|\b(?:January|February|March|April|May|June|July|August|September|October|November|"
+        r"December)\b|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b|₹|Coordinated Universal Time"
+    )
+    left = [known.sub("", each).strip() for each in reader.texts]
+    return [each for each in left if re.search(r"[^\W\d_]", each)]
+
+
+async def test_every_text_of_the_pages_of_a_client_can_be_translated(
+    shared_api: httpx.AsyncClient, shared_people: People, john: Person, pseudo_language: None
+) -> None:
+    person = await shared_people.user()
+    texts: dict[str, Any] = {"title": "⟨title⟩", "description": "⟨text⟩", "location": "⟨hall⟩"}
+    events = [await event_of(john, **texts, price=price) for price in (0, 10, 10)]
+    bookings = [await person.books(event["id"]) for event in events[:2]]
+    await person.post(f"/bookings/{bookings[0]['id']}/cancel")
+    async with visiting(shared_api) as visitor:
+        for path in ("/log-in", "/sign-up"):
+            assert _unmarked(await visitor.page(path)) == [], path
+        assert _unmarked((await visitor.send("/log-in", "/log-in", email="⟨a⟩", password="x")).text) == []
+        assert _unmarked((await visitor.send("/sign-up", "/sign-up", email="⟨a⟩", password="", name="")).text) == []
+        assert _unmarked((await visitor.api.post("/log-in")).text) == []
+        await visitor.log_in(person)
+        own = [f"/me/bookings/{booking['id']}" for booking in bookings]
+        for path in ("/me", *own, f"/book/events/{events[2]['id']}"):
+            assert _unmarked(await visitor.page(path)) == [], path
+        assert _unmarked((await visitor.send(own[1], f"{own[1]}/pay")).text) == []
+
+
 async def test_every_text_of_a_page_can_be_translated(
     shared_api: httpx.AsyncClient, john: Person, pseudo_language: None
 ) -> None:
@@ -112,16 +148,7 @@ async def test_every_text_of_a_page_can_be_translated(
         "/book?q=zzzz",
     ):
         text = await page(shared_api, path, 404 if path.endswith("/0") else 200)
-        reader = Texts()
-        reader.feed(text)
-        assert any("⟦" in each for each in reader.texts)
-        # Marked texts, names of the organisation and of months, amounts and zones are no words of the page.
-        known = re.compile(
-            r"⟦[^⟦⟧]*⟧|⟨[^⟨⟩]*⟩|Convene|\b(?:January|February|March|April|May|June|July|August|September|October|November|"
-            r"December)\b|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b|₹|Coordinated Universal Time"
-        )
-        left = [known.sub("", each).strip() for each in reader.texts]
-        assert [each for each in left if re.search(r"[^\W\d_]", each)] == [], path
+        assert _unmarked(text) == [], path
 
 
 def test_texts_outside_of_the_catalogue_are_found() -> None:

@@ -5,6 +5,7 @@ import functools
 import ipaddress
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from application.audit.ports import ORIGIN
 from application.write_limits import WriteLimits
 from domain.errors import Unavailable
 from infrastructure import container
+from infrastructure.container.foundation import derived_key
 from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.schema_version import SCHEMA_VERSION
 from infrastructure.settings import Settings, load_settings
@@ -70,8 +72,18 @@ from interfaces.http.read_your_writes import ReadYourWrites
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.shared_answers import OUTAGE, SharedAnswers
 from interfaces.http.strict_transport import StrictTransport
-from interfaces.http.web import account_links, assets, event_pages, invitations, payment_return, sandbox
+from interfaces.http.web import (
+    account_links,
+    assets,
+    booking_pages,
+    event_pages,
+    invitations,
+    login_pages,
+    payment_return,
+    sandbox,
+)
 from interfaces.http.web.assets import Assets
+from interfaces.http.web.page_sessions import FormTokens, PageCookies, PageUser, page_user, require_form_token
 from interfaces.http.web.pages import Organisation, Pages
 from interfaces.http.write_limits import limit_write
 from servicekit.browser_pages import BrowserPages
@@ -81,7 +93,7 @@ from servicekit.tasks import LongLivedTasks
 
 _log = structlog.get_logger(__name__)
 
-WEB_ROUTES: list[Any] = [*assets.ROUTES, *event_pages.ROUTES]
+WEB_ROUTES: list[Any] = [*assets.ROUTES, *event_pages.ROUTES, *booking_pages.ROUTES, *login_pages.ROUTES]
 """The web pages. Without WEB_ENABLED they do not exist."""
 
 ROUTES: list[Any] = [
@@ -215,10 +227,14 @@ async def _record_settings(parts: container.Container) -> None:
 
 
 async def _before_handler(
-    request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies], write_limits: Inject[WriteLimits]
+    request: Request[Any, Any, Any],
+    trusted_proxies: Inject[TrustedProxies],
+    write_limits: Inject[WriteLimits],
+    form_tokens: Inject[FormTokens],
 ) -> Response[bytes] | None:
     if OUTAGE in request.scope:
         raise Unavailable
+    await require_form_token(request, form_tokens)
     refuse_unknown_parameters(request)
     ORIGIN.set(functools.partial(origin_of, request, trusted_proxies))
     stored = await answer_from_key(request, trusted_proxies)
@@ -232,7 +248,9 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
     settings = parts.settings
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
     origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
-    pages = _pages(settings)
+    cookies = _cookies(settings)
+    form_tokens = FormTokens(derived_key(settings, b"forms"), cookies)
+    pages = _pages(settings, form_tokens)
     providers = Providers()
     providers.add_fields([parts.use_cases, parts.own_account, parts.second_factors, parts.api_keys])
     providers.add_fields([parts.administration, parts.appointment, parts.feeds, parts.calendars])
@@ -255,20 +273,28 @@ def _providers(parts: container.Container, followers: Followers, draining: Calla
         (Pages, pages),
         (ErrorPage, pages.error),
         (Assets, pages.assets),
+        (PageCookies, cookies),
+        (FormTokens, form_tokens),
     ):
         providers.add_value(kind, value, __name__)
     providers.add_of_request(Actor, actor)
     providers.add_of_request(Viewer, viewer)
     providers.add_of_request(ClientAddress, client_address)
+    providers.add_of_request(PageUser, page_user)
     return providers
 
 
-def _pages(settings: Settings) -> Pages:
+def _cookies(settings: Settings) -> PageCookies:
+    return PageCookies(settings.public_url.startswith("https://"), timedelta(hours=settings.jwt_expires_hours))
+
+
+def _pages(settings: Settings, form_tokens: FormTokens) -> Pages:
     organisation = Organisation(
         settings.organisation_name, settings.organisation_imprint_url, settings.organisation_privacy_url
     )
     assets = Assets(settings.organisation_colour, settings.organisation_logo)
-    return Pages(organisation, assets, settings.default_language, urlsplit(settings.public_url).path)
+    base = urlsplit(settings.public_url).path
+    return Pages(organisation, assets, settings.default_language, base, form_tokens)
 
 
 async def _exposition(parts: container.Container) -> bytes:

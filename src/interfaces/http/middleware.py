@@ -34,8 +34,8 @@ SENT_AT_ONCE = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
-PAGE_WITH_FIELDS = "/reset-password/"
-"""The page whose button sends the fields of a form, as a browser without JavaScript does."""
+PAGES_WITH_FIELDS = ("/reset-password/", "/book/events/", "/me/", "/log-in", "/log-out", "/sign-up")
+"""The beginnings of the pages whose buttons send the fields of a form, as a browser without JavaScript does."""
 _FORM = re.compile(rb"multipart/form-data\s*;.*boundary=.+", re.IGNORECASE)
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
@@ -303,7 +303,7 @@ async def _sound_request(
     if upload is not None:
         if not _FORM.fullmatch(headers.get(b"content-type", b"")):
             raise _Refused(ErrorResponse(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
-    elif body and scope["path"].startswith(PAGE_WITH_FIELDS) and _has_fields(headers):
+    elif body and scope["path"].startswith(PAGES_WITH_FIELDS) and _has_fields(headers):
         if b"%00" in body or not _is_utf8_query(body):
             raise _Refused(ErrorResponse(400, "validation_error", "Validation error", {"body": "Is not a valid form"}))
     elif body:

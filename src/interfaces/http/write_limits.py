@@ -14,7 +14,7 @@ from interfaces.http.authentication import TrustedProxies, client_address
 LIMITED: Mapping[str, Write] = {
     operation: write
     for write, operations in {
-        Write.BOOKINGS: ("createBooking", "createBookingOfAOrC", "bookCoaching"),
+        Write.BOOKINGS: ("createBooking", "createBookingOfAOrC", "bookCoaching", "bookOnPage"),
         Write.EVENTS: ("createEvent", "createSession"),
         Write.SERIES: ("bookSeries",),
         Write.MESSAGES: ("writeToParticipants", "addParticipant"),
@@ -22,6 +22,7 @@ LIMITED: Mapping[str, Write] = {
             *("updateProfile", "createReview"),
             *("updateEvent", "deleteEvent", "cancelEvent", "cancelEventOfD"),
             *("updateSession", "cancelSession", "deleteSession"),
+            *("cancelOnPage", "payOnPage"),
             *("cancelBooking", "cancelBookingOfA", "cancelParticipant", "withdrawInvitation"),
             *("payBooking", "recordPaymentOnTheSpot", "refundBooking", "payCoaching", "recordCoachingPayment"),
             *("changeCoachingStatus", "cancelCoaching", "noteCoaching", "rescheduleCoaching"),
@@ -42,9 +43,10 @@ NOT_LIMITED: Mapping[str, tuple[str, ...]] = {
         *("register", "registerOfA", "registerOfC", "logIn", "logInOfA", "logInOfC", "signInWithGoogleOfC"),
         *("requestPasswordReset", "resetPassword", "verifyEmail", "resendVerification", "changePassword"),
         *("requestEmailChange", "changeEmail", "undoEmailChange", "eraseProfile"),
+        *("logInOnPage", "completeLogInOnPage", "signUpOnPage"),
         *("completeLogin", "challengePasskeysOfLogin", "confirmTotpEnrolment"),
     ),
-    "it replaces or ends an access": ("refreshToken", "logOut", "endLoginSession"),
+    "it replaces or ends an access": ("refreshToken", "logOut", "logOutOnPage", "endLoginSession"),
     "it needs the secret of a link in a mail": (
         *("confirmInvitation", "declineInvitation", "confirmVerification", "submitPasswordReset"),
         *("confirmEmailChange", "confirmUndoingOfEmailChange"),

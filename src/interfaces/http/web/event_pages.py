@@ -12,12 +12,14 @@ from litestar.params import FromPath
 from application.events.ports import EventQueries, EventView
 from application.events.reviews import ShowEventInDetail
 from application.ports import Clock, Page, PageRequest
+from domain.bookings import MAX_NOTES
 from domain.errors import Invalid
 from domain.events import EventId, EventStatus
 from interfaces.http.injection import Inject
 from interfaces.http.parameters import EventIdInPath
 from interfaces.http.web.event_search import EventSearch, Month, coming_months
-from interfaces.http.web.pages import AnyRequest, Pages, public_page
+from interfaces.http.web.page_sessions import PageUser, public_page
+from interfaces.http.web.pages import AnyRequest, Pages
 from interfaces.http.web.refund_policies import sentences
 from servicekit.date_range import in_zone
 
@@ -40,7 +42,11 @@ class Day:
 
 @get("/book", operation_id="showEventsPage", include_in_schema=False, opt=public_page)
 async def show_events_page(
-    request: AnyRequest, pages: Inject[Pages], event_queries: Inject[EventQueries], clock: Inject[Clock]
+    request: AnyRequest,
+    pages: Inject[Pages],
+    event_queries: Inject[EventQueries],
+    clock: Inject[Clock],
+    visitor_account: Inject[PageUser],  # noqa: ARG001 (shown by the layout)
 ) -> Response[str]:
     """The events that can be booked, as a list or as the calendar of a month."""
     search, now = EventSearch.of(request.query_params), clock.now()
@@ -71,13 +77,14 @@ async def show_event_page(
     event_id: FromPath[EventIdInPath],
     show_event_in_detail: Inject[ShowEventInDetail],
     clock: Inject[Clock],
+    visitor_account: Inject[PageUser],
 ) -> Response[str]:
     """One event with its reviews and its refund policy."""
     reviews = PageRequest(REVIEWS_OF_PAGE, request.query_params.get("reviews") or None)
     try:
-        shown = await show_event_in_detail(event_id, reviews)
+        shown = await show_event_in_detail(event_id, reviews, visitor_account.user)
     except Invalid:  # no cursor of reviews
-        shown = await show_event_in_detail(event_id, replace(reviews, after=None))
+        shown = await show_event_in_detail(event_id, replace(reviews, after=None), visitor_account.user)
     now, event = clock.now(), shown.event
     if event.status is EventStatus.CANCELLED:
         state = "cancelled"
@@ -86,7 +93,9 @@ async def show_event_page(
     else:
         state = "open" if event.available else "full"
     refunds = sentences(shown.refund_policy, pages.visitor(request).language)
-    return pages.show(request, "event.html", shown=shown, event=event, state=state, refunds=refunds)
+    return pages.show(
+        request, "event.html", shown=shown, event=event, state=state, refunds=refunds, max_notes=MAX_NOTES
+    )
 
 
 ROUTES = [show_events_page, show_event_page]

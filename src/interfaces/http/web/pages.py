@@ -8,20 +8,20 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from litestar import MediaType, Request, Response
+from litestar.response import Redirect
 
-from interfaces.http.authentication import public
-from interfaces.http.errors import PAGE, ErrorResponse
+from application.accounts.sessions import Actor
+from interfaces.http.errors import ErrorResponse
 from interfaces.http.web.assets import Assets
 from interfaces.http.web.languages import Language, language
+from interfaces.http.web.page_sessions import FormTokens
+from interfaces.http.web.problems import sentence_of
 from servicekit.local_times import iana_zone, reading_zone
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 AnyRequest = Request[Any, Any, Any]
-
-public_page = {**public, PAGE: True}
-"""Marks pages for everyone."""
 
 ZONE_COOKIE = "time_zone"
 """Set by `static/time_zone.js`: the name of the browser's time zone."""
@@ -84,11 +84,14 @@ def _environment(of: Language) -> "Environment":
 class Pages:
     """`base`: the path of PUBLIC_URL, with which every address of a page begins."""
 
-    def __init__(self, organisation: Organisation, assets: Assets, default_language: str, base: str) -> None:
+    def __init__(
+        self, organisation: Organisation, assets: Assets, default_language: str, base: str, form_tokens: FormTokens
+    ) -> None:
         self._organisation = organisation
         self.assets = assets
         self._default_language = default_language
         self._base = base
+        self._form_tokens = form_tokens
 
     def visitor(self, request: AnyRequest) -> Visitor:
         spoken = language(request.headers.get("accept-language", ""), self._default_language)
@@ -99,9 +102,16 @@ class Pages:
         given = {name: value for name, value in parameters.items() if value not in {None, ""}}
         return f"{self._base}{path}" + (f"?{urlencode(given)}" if given else "")
 
-    def show(self, request: AnyRequest, template: str, *, status: int = 200, **values: Any) -> Response[str]:
-        """The page of a template, in the visitor's language."""
+    def show(
+        self, request: AnyRequest, template: str, *, status: int = 200, has_form: bool = False, **values: Any
+    ) -> Response[str]:
+        """The page of a template, in the visitor's language. `has_form`: it has a form for visitors without a
+        session."""
         visitor = self.visitor(request)
+        actor: Actor | None = request.scope.get("user")
+        form_token = cookie = None
+        if has_form or actor is not None:
+            form_token, cookie = self._form_tokens.token(request)
         environment = _environment(visitor.language)
         text = environment.get_template(template).render(
             organisation=self._organisation,
@@ -109,13 +119,19 @@ class Pages:
             address=self.address,
             language=visitor.language,
             visitor=visitor,
+            user=None if actor is None else actor.user,
+            form_token=form_token,
+            sentence_of=functools.partial(sentence_of, gettext=visitor.language.gettext),
             **values,
         )
         headers = _HEADERS | {"Content-Language": visitor.language.tag}
-        return Response(text, status_code=status, headers=headers, media_type=MediaType.HTML)
+        cookies = [] if cookie is None else [cookie]
+        return Response(text, status_code=status, headers=headers, media_type=MediaType.HTML, cookies=cookies)
 
-    def error(self, request: AnyRequest, response: ErrorResponse) -> Response[str]:
-        """The page of an error. Its text depends on the status alone."""
+    def error(self, request: AnyRequest, response: ErrorResponse) -> Response[Any]:
+        """The page of an error; without a session the page to log in, which leads back."""
+        if response.status == 401:
+            return Redirect(self.address("/log-in", next=_page_of(request)), status_code=303)
         gettext = self.visitor(request).language.gettext
         texts = {
             404: (gettext("This page does not exist"), gettext("It may have been removed, or the address is wrong.")),
@@ -126,6 +142,13 @@ class Pages:
         else:
             other = gettext("This is not possible"), gettext("Please go back and try again.")
             heading, sentence = texts.get(response.status, other)
+            sentence = sentence_of(response.code, gettext) or sentence
         page = self.show(request, "error.html", status=response.status, heading=heading, sentence=sentence)
         page.headers.update(response.headers)
         return page
+
+
+def _page_of(request: AnyRequest) -> str:
+    """The page that was asked for, or that has the form that was sent."""
+    path: str = request.scope["path"]
+    return path if request.method == "GET" or path.startswith("/book/") else "/me"
