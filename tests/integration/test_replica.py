@@ -25,7 +25,7 @@ from infrastructure.postgres.replica import ReplicaReads, ReplicaState, ReplicaW
 from infrastructure.retries import TransactionConflict
 from interfaces.cli.connection_checks import replica_status
 from interfaces.http.app import assemble
-from interfaces.http.read_your_writes import account_of
+from interfaces.http.read_your_writes import ReadYourWrites, account_of
 from tests.conftest import a_client
 from tests.support.http import serving
 from tests.support.load import Member, many_users, some_events
@@ -362,6 +362,43 @@ async def test_doctor_names_the_state_of_the_replica(
 )
 def test_account_is_the_one_that_the_token_names(authorization: bytes, account: str | None) -> None:
     assert account_of(authorization) == account
+
+
+_OF_42 = b"e30." + b64encode(b'{"sub":"42"}').rstrip(b"=") + b".signature"
+
+
+@pytest.mark.parametrize(
+    ("headers", "account"),
+    [
+        ([(b"cookie", b"time_zone=UTC; session=" + _OF_42)], "42"),
+        ([(b"cookie", b"form=" + _OF_42)], None),
+        ([(b"cookie", b"session")], None),
+        ([(b"authorization", b"Bearer x"), (b"cookie", b"session=" + _OF_42)], None),
+        ([], None),
+    ],
+    ids=["session", "another cookie", "no value", "header and cookie", "neither"],
+)
+async def test_pages_read_what_their_session_wrote(headers: list[tuple[bytes, bytes]], account: str | None) -> None:
+    reading: list[str | None] = []
+    wrote: list[str] = []
+
+    class Writers:
+        def reads(self, account: str | None) -> None:
+            reading.append(account)
+
+        async def wrote(self, account: str) -> None:
+            wrote.append(account)
+
+    async def answer(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 303, "headers": []})
+
+    async def ignore(_message: Any) -> None:
+        pass
+
+    app: Any = ReadYourWrites(answer, Writers(), "session")
+    await app({"type": "http", "method": "POST", "headers": headers}, None, ignore)
+    assert reading == [account]
+    assert wrote == [account] * (account is not None)
 
 
 async def test_check_that_is_too_old_stops_the_use_of_the_replica(primary: EmbeddedPostgres, replica: Replica) -> None:

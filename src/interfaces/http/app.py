@@ -155,7 +155,7 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
     keyed = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     app: ASGIApp = SharedAnswers(keyed, seconds=parts.database.timeouts.total)
     if parts.replica:
-        app = ReadYourWrites(app, parts.replica.writers)
+        app = ReadYourWrites(app, parts.replica.writers, _cookies(parts.settings).session)
     authenticate = parts.use_cases.authenticate
     middleware = RequestMiddleware(
         app,

@@ -30,17 +30,20 @@ class ReadYourWrites:
 
     The account is the one that the access token names, whether or not the token is valid: it decides only which server
     reads a list. An API key counts as an account of its own. Requests that are refused as unauthenticated mark nothing.
+    Pages have their access token in the cookie of this name.
     """
 
-    def __init__(self, app: ASGIApp, writers: Writers) -> None:
+    def __init__(self, app: ASGIApp, writers: Writers, cookie: str) -> None:
         self._app = app
         self._writers = writers
+        self._cookie = cookie.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        account = account_of(dict(scope["headers"]).get(b"authorization", b""))
+        headers = dict(scope["headers"])
+        account = account_of(headers.get(b"authorization") or self._in_cookie(headers.get(b"cookie", b"")))
         self._writers.reads(account)
         if account is None or scope["method"] in _READS:
             await self._app(scope, receive, send)
@@ -52,6 +55,11 @@ class ReadYourWrites:
             await send(message)
 
         await self._app(scope, receive, marked)
+
+    def _in_cookie(self, cookies: bytes) -> bytes:
+        """As the header of the API would be; empty without this cookie."""
+        pairs = (each.strip().partition(b"=") for each in cookies.split(b";"))
+        return next((b"Bearer " + value for name, _, value in pairs if name == self._cookie), b"")
 
 
 def account_of(authorization: bytes) -> str | None:
