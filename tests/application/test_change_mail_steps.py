@@ -238,7 +238,7 @@ def test_without_what_other_mails_have_shown_an_undone_change_is_not_told(monkey
 
 
 def test_without_the_state_before_the_first_change_a_window_has_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control: nothing is ever told."""
+    """The negative control: no mail is ever sent."""
     monkeypatch.setattr(WaitingChange, "earlier_than", lambda *_: None)
     with pytest.raises(AssertionError):
         _after(second_change_while_the_worker_dies)

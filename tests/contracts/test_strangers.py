@@ -1,7 +1,7 @@
-"""What strangers learn of what others have: every operation on it answers them alike, whatever its state.
+"""What strangers learn of the objects of others: each operation answers them alike in every state of the object.
 
 The operations are those of the authorisation matrix whose rule is about an owner, called by another client and by
-another facilitator. Public states are left out: a deleted event is not found by anybody.
+another facilitator. Public states are left out: a deleted event is found by no user.
 """
 
 import re

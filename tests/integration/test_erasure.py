@@ -328,7 +328,7 @@ async def test_nothing_that_identifies_the_person_is_left(
         assert answer.status_code == 202, answer.text
         assert (await at.zoe.get("/profile")).status_code == 401
         await at.erase()
-        assert await at.crm.found() == {"notifications", "facilitators", "facilitator_events", "mail"}, "not yet told"
+        assert await at.crm.found() == {"notifications", "facilitators", "facilitator_events", "mail"}, "not sent yet"
         await at.work()
     finally:
         configure_logging("warning")

@@ -1,4 +1,4 @@
-"""Requests for known and unknown addresses get the same answer and cost the same: nobody learns who has an account.
+"""Requests for known and unknown addresses get the same answer and cost the same: they do not show who has an account.
 
 Costs are the CPU time of the process, of 200 requests each, interleaved: the load of the machine is not in them.
 """

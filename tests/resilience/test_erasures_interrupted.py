@@ -18,7 +18,7 @@ from tests.support.receivers import Receiver, receiving
 
 NAME = "Zoë Quillfeather-Ōkubo"
 ERASED = "SELECT erased_at IS NOT NULL FROM erasures"
-TOLD = "SELECT status = 'delivered' FROM outbox WHERE fact = 'user_erased'"
+CONFIRMED_BY_CRM = "SELECT status = 'delivered' FROM outbox WHERE fact = 'user_erased'"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ class Steps:
     async def finish(self) -> None:
         async with ended_elsewhere() as running:
             running.enter_context(running_workers(1, self.environ, self.data, WORKER))
-            await until(lambda: self.database.fetchval(TOLD))
+            await until(lambda: self.database.fetchval(CONFIRMED_BY_CRM))
 
     async def statuses(self) -> list[str]:
         rows = await self.database.fetch("SELECT status FROM bookings ORDER BY status")
@@ -92,7 +92,7 @@ async def test_killed_workers_leave_nothing_of_the_person(steps: Steps, crm: Rec
     await steps.die(dies_after="erased")
     assert await steps.found() == (False, False)
     await steps.die(dies=True)
-    assert not await steps.database.fetchval(TOLD)
+    assert not await steps.database.fetchval(CONFIRMED_BY_CRM)
     await steps.finish()
     assert await steps.found() == (False, False)
     erased = [each for each in crm.requests if each.json["action"] == "user_erased"]

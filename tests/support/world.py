@@ -131,7 +131,7 @@ async def populated(settings: Settings, database_url: str) -> AsyncIterator[Worl
 
 
 async def _opens_hours(database: asyncpg.Connection, coach_id: int) -> None:
-    """The coach can be booked at any time, free of charge, whatever a test has changed."""
+    """The coach can be booked at any time, free of charge, in spite of what a test has changed."""
     await database.execute(
         """INSERT INTO coaches (user_id, timezone, weekly_hours, date_overrides, buffer_before, buffer_after,
                minimum_notice, slot_step, price_per_hour, currency, refund_policy, updated_at)

@@ -74,7 +74,7 @@ async def test_session_of_the_pages_is_in_the_list_of_sessions_and_ends_like_eve
 async def test_log_in_starts_a_new_session_whatever_cookies_the_browser_has(
     visitor: Visitor, shared_people: People, client: Person
 ) -> None:
-    """Nobody can prepare a cookie, and with it a session or a form token, for the account that logs in."""
+    """A stranger cannot prepare a cookie, and with it a session or a form token, for the account that logs in."""
     before = visitor.api.cookies["session"]
     prepared = await form_token(visitor)
     assert (await visitor.log_in(await shared_people.user())).status_code == 303

@@ -108,7 +108,7 @@ class EventFilter:
     name.
 
     `starts_from` and `starts_before` bound the start. `online` True selects events with a link, False those with a
-    location: an event can have both. `highest_price` bounds the price, in whatever currency; 0 selects free events.
+    location: an event can have both. `highest_price` bounds the price, in any currency; 0 selects free events.
     """
 
     kind: str | None = None
